@@ -1,0 +1,71 @@
+"""Meta Pseudo Labels in TensorFlow 2 / Keras (Pham, Xie, Dai and Le, arXiv 2003.10580v1).
+
+    import mpl_tf
+    model = mpl_tf.MetaPseudoLabels(student, teacher, objective=mpl_tf.objectives.UDA())
+
+Importing this package does not import TensorFlow: it only makes sure that `tf.keras` is, or
+will be, Keras 2. On TensorFlow 2.15 it is; on 2.16 and later legacy Keras (`tf-keras`) is chosen
+by the environment variable TF_USE_LEGACY_KERAS, which has to be set before `tf.keras` is first
+touched. That is why it happens here, before anything else.
+"""
+
+import importlib
+import importlib.util
+import os
+import sys
+
+_EXPORTS = {
+    "MetaPseudoLabels": "mpl_tf.mpl",
+    "Baseline": "mpl_tf.baselines",
+    "FixedTeacher": "mpl_tf.baselines",
+    "WarmupCosine": "mpl_tf.schedules",
+}
+_MODULES = ("objectives", "targets", "networks", "layers", "update_rules", "meta_gradient", "augment",
+            "datasets", "data", "schedules")
+__all__ = [*_EXPORTS, *_MODULES]
+
+
+def _choose_legacy_keras():
+    """Makes `tf.keras` resolve to Keras 2, or raises ImportError saying what to do."""
+    from importlib import metadata
+    try:
+        tensorflow_keras_major = int(metadata.version("keras").split(".")[0])
+    except metadata.PackageNotFoundError:
+        tensorflow_keras_major = 0
+    asked = os.environ.get("TF_USE_LEGACY_KERAS")
+    has_legacy = importlib.util.find_spec("tf_keras") is not None
+    if asked in ("1", "true", "True") and not has_legacy:
+        raise ImportError(
+            f"TF_USE_LEGACY_KERAS={asked} asks for legacy Keras, which is not installed: "
+            "run `pip install tf-keras` (or unset the variable where TensorFlow is 2.15)")
+    if tensorflow_keras_major != 2 and asked is None:
+        if not has_legacy:
+            raise ImportError(
+                "mpl_tf needs Keras 2, but TensorFlow here brings Keras 3 and legacy Keras is not "
+                "installed: run `pip install tf-keras` (its version must match TensorFlow's)")
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    if tensorflow_keras_major != 2 and os.environ["TF_USE_LEGACY_KERAS"] not in ("1", "true", "True"):
+        raise ImportError(
+            f"mpl_tf needs Keras 2, but TF_USE_LEGACY_KERAS={asked} makes tf.keras Keras 3: "
+            "unset it or set TF_USE_LEGACY_KERAS=1")
+    if "tensorflow" in sys.modules:
+        version = sys.modules["tensorflow"].keras.__version__
+        if not version.startswith("2."):
+            raise ImportError(
+                f"mpl_tf needs Keras 2, but tf.keras is already Keras {version}: import mpl_tf "
+                "before the first use of tf.keras, or set TF_USE_LEGACY_KERAS=1 in the environment")
+
+
+_choose_legacy_keras()
+
+
+def __getattr__(name):
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"mpl_tf.{name}")
+    raise AttributeError(f"module 'mpl_tf' has no attribute {name!r}; it has {', '.join(__all__)}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,30 @@
+"""Fixtures shared by the tests. Two logical CPU devices exist in every test process."""
+
+import os
+import pathlib
+
+import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
+import pytest
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder with real data (CIFAR-10's python files and more), or the test is skipped."""
+    folder = pathlib.Path(os.environ.get("MPL_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set MPL_TEST_DATA to a folder that has it")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _clean_keras():
+    yield
+    tf.keras.backend.clear_session()
+    tf.keras.mixed_precision.set_global_policy("float32")
+    tf.keras.backend.set_floatx("float32")
