@@ -49,11 +49,11 @@ def _choose_legacy_keras():
             f"mpl_tf needs Keras 2, but TF_USE_LEGACY_KERAS={asked} makes tf.keras Keras 3: "
             "unset it or set TF_USE_LEGACY_KERAS=1")
     if "tensorflow" in sys.modules:
-        version = sys.modules["tensorflow"].keras.__version__
-        if not version.startswith("2."):
+        keras = sys.modules["tensorflow"].keras
+        if ".engine." not in keras.Model.__module__:    # keras.src.engine.training in Keras 2
             raise ImportError(
-                f"mpl_tf needs Keras 2, but tf.keras is already Keras {version}: import mpl_tf "
-                "before the first use of tf.keras, or set TF_USE_LEGACY_KERAS=1 in the environment")
+                f"mpl_tf needs Keras 2, but tf.keras is already Keras {keras.__version__}: import "
+                "mpl_tf before tf.keras is first used, or set TF_USE_LEGACY_KERAS=1")
 
 
 _choose_legacy_keras()
