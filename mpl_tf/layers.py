@@ -36,11 +36,11 @@ def layer_seed(name):
     seed = getattr(_context, "seed", None)
     if seed is None:
         seed = tf.random.uniform([2], minval=tf.int32.min, maxval=tf.int32.max, dtype=tf.int32)
-    seed = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+    seed = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF, alg="philox")
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
         seed = tf.random.experimental.stateless_fold_in(
-            seed, tf.cast(replica.replica_id_in_sync_group, tf.int32))
+            seed, tf.cast(replica.replica_id_in_sync_group, tf.int32), alg="philox")
     return seed
 
 
@@ -72,7 +72,9 @@ class Dropout(tf.keras.layers.Layer):
 
     def _drop(self, inputs):
         # The uniforms are float32 whatever the compute type, so masks agree across precisions.
-        kept = tf.random.stateless_uniform(tf.shape(inputs), layer_seed(self.name)) >= self.rate
+        # Philox by name: the default algorithm is another one under XLA.
+        kept = tf.random.stateless_uniform(
+            tf.shape(inputs), layer_seed(self.name), alg="philox") >= self.rate
         return tf.where(kept, inputs / tf.cast(1.0 - self.rate, inputs.dtype), tf.zeros_like(inputs))
 
     def get_config(self):

@@ -1,0 +1,141 @@
+"""Models that train one network alone: the rows of Table 1 without MPL, and fixed teachers."""
+
+import tensorflow as tf
+
+from mpl_tf import passes, targets
+from mpl_tf.training_model import TrainingModel, check_networks, unpack
+from mpl_tf.update_rules import learning_rate
+
+register = tf.keras.utils.register_keras_serializable(package="mpl_tf")
+
+
+def objective_passes(network, objective, batch, seed, step):
+    """The passes of `network` that `objective` asks for; its batch-norm averages move in them.
+
+    Shared by a baseline and by the teacher of Meta Pseudo Labels, so that the same weights, batch
+    and seed give the same numbers in both.
+
+    Returns:
+      (loss, terms, logits [B_u, K] on x_u's strong view, or None if it makes no pass on x_u).
+    """
+    labeled_logits = passes.forward(
+        network, batch.labeled_view, passes.pass_seed(seed, step, passes.TEACHER_LABELED))
+    if not objective.unlabeled:
+        return (*objective.losses(batch.labels, labeled_logits), None)
+    views = tf.concat([batch.weak_view, batch.student_view], axis=0)
+    logits = passes.forward(
+        network, views, passes.pass_seed(seed, step, passes.TEACHER_UNLABELED))
+    weak_logits, strong_logits = tf.split(logits, 2)
+    return (*objective.losses(batch.labels, labeled_logits, weak_logits, strong_logits),
+            strong_logits)
+
+
+class _OneNetwork(TrainingModel):
+    """Shared by the models below: one trained network, called the student, and one optimizer."""
+
+    @property
+    def networks(self):
+        """The trained network by role."""
+        return {"student": self.student}
+
+    @property
+    def optimizers(self):
+        """The optimizer by role."""
+        return {"student": self.optimizer}
+
+    def compile(self, optimizer, weight_decay=0.0, metrics=None, **kwargs):
+        """Sets any Keras optimizer, lambda of the weight decay, metrics; kwargs as Keras's."""
+        self._compile(tf.keras.optimizers.get(optimizer), metrics, kwargs)
+        self.weight_decay = weight_decay
+        self._compile_arguments = {"weight_decay": weight_decay, "metrics": metrics, **kwargs}
+
+    def _optimizer_arguments(self):
+        return {"optimizer": self.optimizer}
+
+    def _minimise(self, tape, loss):
+        gradients = tape.gradient(loss, self.student.trainable_variables,
+                                  unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        self._apply("student", gradients, self.weight_decay)
+
+
+@register
+class Baseline(_OneNetwork):
+    """One network trained alone on an objective: supervised, label smoothing, RandAugment or UDA.
+
+    Args:
+      student: Keras model, images [B, ...] -> logits [B, K].
+      objective: see mpl_tf.objectives.
+      seed: of the dropout masks.
+
+    `fit` takes the dataset of MetaPseudoLabels; "unlabeled" may be absent where the objective does
+    not use it. Logs loss, the objective's terms, the compiled metrics on x_l and learning_rate.
+    """
+
+    def __init__(self, student, objective, seed=0, name="baseline", **kwargs):
+        check_networks(student=student)
+        super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
+        self.student = student
+        self._add_means("loss", "supervised_loss", "consistency_loss", "learning_rate")
+
+    def train_step(self, data):
+        """One step on a batch; returns the means since the last reset."""
+        batch = unpack(data, self.objective, need_unlabeled=False)
+        self._build(batch.labeled_view)
+        rate = learning_rate(self.optimizer)
+        step = tf.identity(self.optimizer.iterations)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.student.trainable_variables)
+            loss, terms, _ = objective_passes(self.student, self.objective, batch, self.seed, step)
+        self._minimise(tape, loss)
+        return self._log({"loss": loss, **terms, "learning_rate": rate})
+
+
+@register
+class FixedTeacher(_OneNetwork):
+    """A student that learns from a teacher that does not: pseudo labels and distillation (Section 2).
+
+    Args:
+      student: the trained network, images -> logits [B, K].
+      teacher: the fixed one; it labels in inference mode and never changes.
+      hard: True for one-hot(argmax) targets, False for softmax(logits / temperature).
+      temperature: of the soft targets; distillation (Hinton et al., 2015) with 1 is the paper's.
+      seed: of the dropout masks.
+    """
+
+    def __init__(self, student, teacher, hard=False, temperature=1.0, seed=0, name="fixed_teacher",
+                 **kwargs):
+        check_networks(student=student, teacher=teacher)
+        if temperature <= 0:
+            raise ValueError(f"temperature={temperature} must be above 0: 1 leaves the teacher's "
+                             "distribution as it is")
+        super().__init__(student, objective=None, seed=seed, name=name, **kwargs)
+        self.student, self.teacher = student, teacher
+        teacher.trainable = False
+        self.hard, self.temperature = hard, temperature
+        self._add_means("loss", "pseudo_label_entropy", "pseudo_label_confidence", "agreement",
+                        "learning_rate")
+
+    def train_step(self, data):
+        """One step on the unlabeled part of a batch; returns the means since the last reset."""
+        batch = unpack(data)
+        self._build(batch.student_view)
+        rate = learning_rate(self.optimizer)
+        step = tf.identity(self.optimizer.iterations)
+        logits = targets.full_precision(self.teacher(batch.student_view, training=False))
+        pseudo_labels = (targets.hard(logits) if self.hard
+                         else targets.soft(logits, self.temperature))
+        seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.student.trainable_variables)
+            student_logits = passes.forward(self.student, batch.student_view, seed)
+            loss = targets.cross_entropy(pseudo_labels, student_logits)
+        self._minimise(tape, loss)
+        return self._log({
+            "loss": loss, "pseudo_label_entropy": targets.entropy(pseudo_labels),
+            "pseudo_label_confidence": tf.reduce_mean(tf.reduce_max(pseudo_labels, axis=-1)),
+            "agreement": targets.agreement(pseudo_labels, student_logits), "learning_rate": rate})
+
+    def get_config(self):
+        """The constructor's arguments, serialised."""
+        return {**super().get_config(), "hard": self.hard, "temperature": self.temperature,
+                "teacher": tf.keras.saving.serialize_keras_object(self.teacher)}

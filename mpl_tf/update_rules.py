@@ -1,0 +1,160 @@
+"""How the student's weights move, f_Theta(Psi), and its derivative (Appendix B, Eqs. 5-8).
+
+For each rule a pure function gives the step Delta = f(g; slots) that Keras's optimizer adds to
+Theta, and a second one gives w = (df/dg)^T v for a cotangent v of the updated weights. All rules
+are elementwise, so w is too. Slots do not depend on the teacher. `lr` is the rate of *this* step.
+Shapes: g, v, m, r, s and the result are those of one variable; m, r, s are slots before the step.
+
+`Rule` reads rate and slots from a Keras optimizer and applies the pure functions to all variables.
+"""
+
+import tensorflow as tf
+
+
+def sgd(g, lr, momentum=0.0, m=None, nesterov=False):
+    """Eq. 5, Delta = -lr g; with momentum mu Eq. 7, Delta = mu m - lr g.
+
+    Nesterov looks ahead from the new momentum: Delta = mu (mu m - lr g) - lr g.
+    """
+    if m is None:
+        return -lr * g
+    new_m = momentum * m - lr * g
+    return momentum * new_m - lr * g if nesterov else new_m
+
+
+def sgd_vjp(v, lr, momentum=0.0, nesterov=False):
+    """w = -lr v, and -(1 + mu) lr v for Nesterov: g enters its step twice."""
+    return -(1.0 + momentum) * lr * v if nesterov else -lr * v
+
+
+def rmsprop(g, lr, r, rho, epsilon, momentum=0.0, m=None):
+    """Eq. 8 as Keras writes it: r' = rho r + (1-rho) g^2, Delta = -mu m - lr g / sqrt(r' + eps).
+
+    The paper calls 1 - rho what Keras calls rho, and its momentum has the other sign.
+    """
+    new_r = rho * r + (1.0 - rho) * tf.square(g)
+    delta = -lr * g * tf.math.rsqrt(new_r + epsilon)
+    return delta if m is None else delta - momentum * m
+
+
+def rmsprop_vjp(g, v, lr, r, rho, epsilon):
+    """w = -lr (rho r + eps) / (r' + eps)^(3/2) v.
+
+    d/dg [g (r'+eps)^(-1/2)] = (r'+eps)^(-3/2) (r' + eps - g^2 (1-rho)), and r' - (1-rho) g^2 = rho r.
+    """
+    denominator = rho * r + (1.0 - rho) * tf.square(g) + epsilon
+    return -lr * (rho * r + epsilon) * tf.math.rsqrt(denominator) / denominator * v
+
+
+def adam(g, alpha, m, s, beta_1, beta_2, epsilon):
+    """Delta = -alpha m' / (sqrt(s') + eps); alpha is the bias-corrected rate (Kingma & Ba, 2015).
+
+    m' = m + (1-b1)(g - m), s' = s + (1-b2)(g^2 - s).
+    """
+    new_m = m + (1.0 - beta_1) * (g - m)
+    new_s = s + (1.0 - beta_2) * (tf.square(g) - s)
+    return -alpha * new_m / (tf.sqrt(new_s) + epsilon)
+
+
+def adam_vjp(g, v, alpha, m, s, beta_1, beta_2, epsilon):
+    """w = -alpha [(1-b1)/(sqrt s' + eps) - m'(1-b2) g / (sqrt s' (sqrt s' + eps)^2)] v.
+
+    Where s' = 0 (so g = 0 and s = 0) the second term is 0/0 and is taken as 0.
+    """
+    new_m = m + (1.0 - beta_1) * (g - m)
+    root = tf.sqrt(s + (1.0 - beta_2) * (tf.square(g) - s))
+    second = tf.math.divide_no_nan(new_m * (1.0 - beta_2) * g, root * tf.square(root + epsilon))
+    return -alpha * ((1.0 - beta_1) / (root + epsilon) - second) * v
+
+
+SUPPORTED = "SGD (plain, momentum, Nesterov), RMSprop (not centered) or Adam (no amsgrad)"
+# Options that would change the step behind the formulas above, with what to do instead.
+_REFUSED = {
+    "clipnorm": "leave it out", "clipvalue": "leave it out", "global_clipnorm": "leave it out",
+    "weight_decay": "use compile(student_weight_decay=...)", "use_ema": "leave it out",
+    "amsgrad": "leave it out", "centered": "leave it out",
+}
+
+
+def check_optimizer(optimizer):
+    """Raises ValueError, in one line, if a step of `optimizer` is not exactly one of the rules."""
+    supported = (tf.keras.optimizers.SGD, tf.keras.optimizers.RMSprop, tf.keras.optimizers.Adam)
+    if type(optimizer) not in supported:
+        raise ValueError(
+            f"student_optimizer is {type(optimizer).__module__}.{type(optimizer).__name__}, whose "
+            f"update cannot be differentiated here: use tf.keras.optimizers' {SUPPORTED}")
+    for option, remedy in _REFUSED.items():
+        value = getattr(optimizer, option, None)
+        if value is not None and value is not False:
+            raise ValueError(
+                f"student_optimizer has {option}={value}, which changes its update and is not "
+                f"differentiated: {remedy}")
+
+
+def learning_rate(optimizer):
+    """The rate, a scalar tensor, of the step that is about to be taken by any Keras optimizer.
+
+    An optimizer's own rate attribute holds the previous step's where there is a schedule.
+    """
+    rate = getattr(optimizer, "_learning_rate", None)
+    rate = optimizer.learning_rate if rate is None else rate    # a legacy optimizer
+    if isinstance(rate, tf.keras.optimizers.schedules.LearningRateSchedule):
+        rate = rate(optimizer.iterations)
+    return tf.convert_to_tensor(rate)
+
+
+class Rule:
+    """The coming step of a Keras optimizer, as pure functions of the gradients.
+
+    Reads the rate and the slots when it is made, so make it before `apply_gradients` (afterwards
+    the slots are the next step's, and the rate attribute of a schedule is this one's or the last).
+
+    Args:
+      optimizer: a built tf.keras.optimizers.SGD, RMSprop or Adam; see `check_optimizer`.
+      variables: the trainable variables, in the order the optimizer was built with.
+    """
+
+    def __init__(self, optimizer, variables):
+        self._optimizer = optimizer
+        self.learning_rate = learning_rate(optimizer)
+        self._kind = type(optimizer).__name__
+        self._slots = [self._read_slots(variable) for variable in variables]
+
+    def _read_slots(self, variable):
+        """The keyword arguments of the pure functions that hold for `variable`."""
+        optimizer = self._optimizer
+        lr = tf.cast(self.learning_rate, variable.dtype)
+        index = optimizer._index_dict[optimizer._var_key(variable)]
+        read = lambda slots: tf.convert_to_tensor(slots[index])
+        if self._kind == "SGD":
+            if not optimizer.momentum:
+                return {"lr": lr}
+            return {"lr": lr, "momentum": optimizer.momentum, "m": read(optimizer.momentums),
+                    "nesterov": optimizer.nesterov}
+        if self._kind == "RMSprop":
+            slots = {"lr": lr, "r": read(optimizer._velocities), "rho": optimizer.rho,
+                     "epsilon": optimizer.epsilon}
+            if optimizer.momentum:
+                slots.update(momentum=optimizer.momentum, m=read(optimizer._momentums))
+            return slots
+        step = tf.cast(optimizer.iterations + 1, variable.dtype)
+        powers = [1.0 - tf.pow(tf.cast(beta, variable.dtype), step)
+                  for beta in (optimizer.beta_1, optimizer.beta_2)]
+        return {"alpha": lr * tf.sqrt(powers[1]) / powers[0], "m": read(optimizer._momentums),
+                "s": read(optimizer._velocities), "beta_1": optimizer.beta_1,
+                "beta_2": optimizer.beta_2, "epsilon": optimizer.epsilon}
+
+    def deltas(self, gradients):
+        """The steps Delta that `apply_gradients(gradients)` will add to the variables."""
+        rule = {"SGD": sgd, "RMSprop": rmsprop, "Adam": adam}[self._kind]
+        return [rule(g, **slots) for g, slots in zip(gradients, self._slots)]
+
+    def vjp(self, gradients, cotangents):
+        """w = (d Delta / d g)^T v for the cotangents v of the updated variables."""
+        if self._kind == "SGD":
+            return [sgd_vjp(v, **{k: x for k, x in slots.items() if k != "m"})
+                    for v, slots in zip(cotangents, self._slots)]
+        rule = {"RMSprop": rmsprop_vjp, "Adam": adam_vjp}[self._kind]
+        return [rule(g, v, **{k: x for k, x in slots.items()
+                              if self._kind == "Adam" or k not in ("m", "momentum")})
+                for g, v, slots in zip(gradients, cotangents, self._slots)]
