@@ -1,0 +1,176 @@
+"""Checks of a Config: each value alone, then the settings against each other.
+
+Pure functions. A refusal is one line: what was received, what was expected, how to fix it. No
+TensorFlow.
+"""
+
+import difflib
+import math
+import re
+
+NETWORKS = r"wrn-\d+-\d+|resnet-50|small_conv|mlp(-[1-9]\d*)*|rbf"
+NUM_CLASSES = {"digits": 10, "two_moons": 2, "cifar10": 10}
+IMAGE_SIZE = {"digits": 8, "cifar10": 32}
+TRAINING_EXAMPLES = {"two_moons": 2000, "cifar10": 50000}
+
+
+# Values.
+
+def checked_value(name, value, kind, default, limits):
+    """`value` as a `kind` (int, float, bool, str), whole numbers turned to floats where asked."""
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or not _possible(value, limits):
+        raise ValueError(bad_value(name, value, kind, default, limits))
+    if name.endswith("_network") and value:
+        _check_network(name, value)
+    return value
+
+
+def _possible(value, limits):
+    if isinstance(value, str):
+        return "choices" not in limits or value in limits["choices"] or (
+            value == "" and "derived" in limits)
+    return (math.isfinite(value)
+            and limits.get("above", -math.inf) < value < limits.get("below", math.inf)
+            and limits.get("at_least", -math.inf) <= value <= limits.get("at_most", math.inf))
+
+
+def bad_value(name, value, kind, default, limits):
+    """The line that refuses a value."""
+    expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
+    if "choices" in limits:
+        expected = "one of " + ", ".join(limits["choices"])
+    words = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
+    bounds = [f"{words[key]} {limits[key]}" for key in words if key in limits]
+    expected += ", " * bool(bounds) + " and ".join(bounds)
+    close = difflib.get_close_matches(str(value), limits.get("choices", ()), n=1)
+    if close:
+        fix = f"did you mean --{name}={close[0]}?"
+    elif "derived" in limits:
+        fix = f"leave it out for the default ({limits['derived']})"
+    else:
+        fix = f"use for example --{name}={str(default).lower() if kind is bool else default}"
+    return f"--{name}={value}: expected {expected}; {fix}"
+
+
+def _check_network(name, value):
+    if not re.fullmatch(NETWORKS, value):
+        raise ValueError(f"--{name}={value}: expected wrn-DEPTH-WIDTH (such as wrn-28-2), "
+                         "resnet-50, small_conv, mlp-SIZE-SIZE... (such as mlp-32-32) or rbf; use "
+                         "one of these")
+    if value.startswith("wrn"):
+        depth, width = (int(number) for number in value.split("-")[1:])
+        if depth < 10 or depth % 6 != 4 or width < 1:
+            raise ValueError(f"--{name}={value}: expected a depth of 6n + 4 (10, 16, 22, 28, ...) "
+                             "and a width of at least 1; use for example wrn-28-2")
+
+
+# Settings against each other. c is a Config with its defaults filled in.
+
+def contradictions(c):
+    """Yields a line for each contradiction."""
+    yield from _method(c)
+    yield from _data(c)
+    yield from _steps(c)
+    if c.tpu and c.strategy != "tpu":
+        yield (f"--tpu={c.tpu} with --strategy={c.strategy}: expected --strategy=tpu; add it or "
+               "leave --tpu out")
+    if c.jit_compile and c.strategy in ("mirrored", "multi_worker"):
+        yield (f"--jit_compile with --strategy={c.strategy}: TensorFlow compiles a step on one "
+               "device or a TPU; use --nojit_compile or --strategy=default")
+
+
+def _method(c):
+    if c.needs_fixed_teacher and not c.fixed_teacher:
+        yield (f"--method={c.method} without --fixed_teacher: expected a finished run's model_dir "
+               "or a .keras file; add --fixed_teacher=runs/NAME")
+    if c.fixed_teacher and not c.needs_fixed_teacher:
+        yield (f"--fixed_teacher={c.fixed_teacher} with --method={c.method}: expected only with "
+               "hard_pseudo_labels, soft_pseudo_labels or distillation; choose one of these "
+               "methods, or leave it empty")
+    if c.strong_views and c.randaugment_layers == 0 and c.cutout == 0:
+        yield (f"--objective={c.objective} with --randaugment_layers=0 and --cutout=0: expected a "
+               "strong view; set one of them above 0, or --objective=supervised")
+    learns_labels = c.supervised_weight > 0 or (c.objective == "uda" and c.uda_weight > 0)
+    if c.method == "baseline" and not learns_labels:
+        yield ("--supervised_weight=0 leaves a baseline nothing to learn: expected a weight above "
+               "0; raise it")
+    if c.method == "mpl" and not learns_labels and c.meta_weight == 0:
+        yield ("--supervised_weight=0 and --meta_weight=0 leave the teacher nothing to learn: "
+               "expected one of them above 0; raise it")
+
+
+def _data(c):
+    networks = [("student_network", c.student_network)]
+    if c.method == "mpl":
+        networks.append(("teacher_network", c.teacher_network))
+    for name, network in networks:
+        if c.dataset == "two_moons" and not network.startswith(("rbf", "mlp")):
+            yield (f"--{name}={network} with --dataset=two_moons: expected a network of points; "
+                   f"use --{name}=rbf or --{name}=mlp-32-32")
+        if c.dataset != "two_moons" and network == "rbf":
+            yield (f"--{name}=rbf with --dataset={c.dataset}: expected a network of images; use "
+                   f"for example --{name}=small_conv")
+    if c.dataset == "two_moons" and c.strong_views:
+        yield (f"--objective={c.objective} with --dataset=two_moons: expected supervised, because "
+               "points have no strong view; use --objective=supervised")
+    if c.strong_views and c.cutout >= IMAGE_SIZE.get(c.dataset, math.inf):
+        yield (f"--cutout={c.cutout} with --dataset={c.dataset}: expected less than an image's "
+               f"{IMAGE_SIZE[c.dataset]} pixels; use a smaller one")
+    if c.labeled_examples > TRAINING_EXAMPLES.get(c.dataset, math.inf):
+        yield (f"--labeled_examples={c.labeled_examples} with --dataset={c.dataset}: expected at "
+               f"most its {TRAINING_EXAMPLES[c.dataset]} training examples; use fewer")
+    classes, left = NUM_CLASSES[c.dataset], c.labeled_examples - c.holdout
+    if c.holdout >= c.labeled_examples:
+        yield (f"--holdout={c.holdout} of --labeled_examples={c.labeled_examples}: expected fewer, "
+               "because they are taken from the labeled ones; lower --holdout")
+    elif left < classes:
+        yield (f"--labeled_examples={c.labeled_examples} with --holdout={c.holdout} leaves {left}: "
+               f"expected at least one for each of the {classes} classes of {c.dataset}; use more")
+
+
+def _steps(c):
+    if c.schedule == "cosine" and c.warmup_steps >= c.train_steps:
+        yield (f"--warmup_steps={c.warmup_steps} with --train_steps={c.train_steps}: expected a "
+               "warm-up that ends before the training; lower --warmup_steps or train longer")
+    for name in ("train_steps", "eval_steps", "checkpoint_steps", "summary_steps"):
+        if getattr(c, name) % c.steps_per_execution:
+            yield (f"--steps_per_execution={c.steps_per_execution} with "
+                   f"--{name}={getattr(c, name)}: expected a divisor of it; change one of them")
+
+
+def unused(c):
+    """{flag: the setting that makes it so} for the flags without effect."""
+    reasons = {}
+
+    def note(reason, *names):
+        for name in names:
+            reasons.setdefault(name, reason)
+
+    method, objective = f"--method={c.method}", f"--objective={c.objective}"
+    if c.method != "mpl":
+        note(method, "teacher_network", "teacher_dropout", "teacher_optimizer",
+             "teacher_learning_rate", "teacher_weight_decay", "meta_weight", "meta_gradient")
+    if c.needs_fixed_teacher:
+        note(method, "objective", "supervised_weight", "label_smoothing", "uda_weight",
+             "uda_temperature")
+    if c.objective != "uda":
+        note(objective, "uda_weight", "uda_temperature")
+    if c.method not in ("soft_pseudo_labels", "distillation"):
+        note(method, "temperature")
+    if not c.needs_unlabeled:
+        note(f"{method} and {objective}", "unlabeled_batch_size")
+    if not c.strong_views:
+        note(method if c.needs_fixed_teacher else objective, "randaugment_layers",
+             "randaugment_magnitude", "cutout")
+    if c.randaugment_layers == 0:
+        note("--randaugment_layers=0", "randaugment_magnitude")
+    rules = {c.student_optimizer} | ({c.teacher_optimizer} if c.method == "mpl" else set())
+    if not rules & {"momentum", "nesterov", "rmsprop"}:
+        note(f"--student_optimizer={c.student_optimizer}", "momentum")
+    if c.schedule == "constant":
+        note("--schedule=constant", "warmup_steps")
+    if c.dataset != "two_moons":
+        note(f"--dataset={c.dataset}", "noise")
+    return reasons
