@@ -129,8 +129,9 @@ class Rule:
         if self._kind == "SGD":
             if not optimizer.momentum:
                 return {"lr": lr}
-            return {"lr": lr, "momentum": optimizer.momentum, "m": read(optimizer.momentums),
-                    "nesterov": optimizer.nesterov}
+            # Keras casts SGD's momentum, and only SGD's, by way of float32.
+            return {"lr": lr, "momentum": tf.cast(optimizer.momentum, variable.dtype),
+                    "m": read(optimizer.momentums), "nesterov": optimizer.nesterov}
         if self._kind == "RMSprop":
             slots = {"lr": lr, "r": read(optimizer._velocities), "rho": optimizer.rho,
                      "epsilon": optimizer.epsilon}

@@ -26,5 +26,5 @@ def shared_data():
 def _clean_keras():
     yield
     tf.keras.backend.clear_session()
-    tf.keras.mixed_precision.set_global_policy("float32")
+    tf.keras.mixed_precision.set_global_policy(None)     # follow floatx
     tf.keras.backend.set_floatx("float32")
