@@ -20,8 +20,8 @@ _EXPORTS = {
     "FixedTeacher": "mpl_tf.baselines",
     "WarmupCosine": "mpl_tf.schedules",
 }
-_MODULES = ("objectives", "targets", "networks", "layers", "update_rules", "meta_gradient", "augment",
-            "datasets", "data", "schedules")
+_MODULES = ("objectives", "targets", "networks", "layers", "update_rules", "meta_gradient",
+            "augment", "datasets", "data", "schedules", "strategy")
 __all__ = [*_EXPORTS, *_MODULES]
 
 
@@ -44,7 +44,8 @@ def _choose_legacy_keras():
                 "mpl_tf needs Keras 2, but TensorFlow here brings Keras 3 and legacy Keras is not "
                 "installed: run `pip install tf-keras` (its version must match TensorFlow's)")
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    if tensorflow_keras_major != 2 and os.environ["TF_USE_LEGACY_KERAS"] not in ("1", "true", "True"):
+    legacy_chosen = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
+    if tensorflow_keras_major != 2 and not legacy_chosen:
         raise ImportError(
             f"mpl_tf needs Keras 2, but TF_USE_LEGACY_KERAS={asked} makes tf.keras Keras 3: "
             "unset it or set TF_USE_LEGACY_KERAS=1")

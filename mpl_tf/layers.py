@@ -36,7 +36,8 @@ def layer_seed(name):
     seed = getattr(_context, "seed", None)
     if seed is None:
         seed = tf.random.uniform([2], minval=tf.int32.min, maxval=tf.int32.max, dtype=tf.int32)
-    seed = tf.random.experimental.stateless_fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF, alg="philox")
+    seed = tf.random.experimental.stateless_fold_in(
+        seed, zlib.crc32(name.encode()) & 0x7FFFFFFF, alg="philox")
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
         seed = tf.random.experimental.stateless_fold_in(
@@ -71,11 +72,14 @@ class Dropout(tf.keras.layers.Layer):
         return tf.cond(tf.cast(training, tf.bool), lambda: self._drop(inputs), lambda: inputs)
 
     def _drop(self, inputs):
-        # The uniforms are float32 whatever the compute type, so masks agree across precisions.
-        # Philox by name: the default algorithm is another one under XLA.
-        kept = tf.random.stateless_uniform(
-            tf.shape(inputs), layer_seed(self.name), alg="philox") >= self.rate
-        return tf.where(kept, inputs / tf.cast(1.0 - self.rate, inputs.dtype), tf.zeros_like(inputs))
+        # Philox by name: the default algorithm is another one under XLA. And integers, uniform on
+        # [-2^31, 2^31): TensorFlow and XLA make different floats of the same bits. So the masks
+        # are the same whether compiled or not, and in every precision.
+        bits = tf.random.stateless_uniform(tf.shape(inputs), layer_seed(self.name), minval=None,
+                                           maxval=None, dtype=tf.int32, alg="philox")
+        kept = tf.cast(bits, tf.float32) >= 2.0 ** 32 * (self.rate - 0.5)
+        scaled = inputs / tf.cast(1.0 - self.rate, inputs.dtype)
+        return tf.where(kept, scaled, tf.zeros_like(inputs))
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate}
@@ -84,5 +88,11 @@ class Dropout(tf.keras.layers.Layer):
 def not_replayable(model):
     """Names the layers of `model` that draw random numbers which cannot be drawn again."""
     return [f"{layer.name} ({type(layer).__name__})" for layer in model._flatten_layers()
-            if isinstance(layer, tf.keras.__internal__.layers.BaseRandomLayer)
-            and getattr(layer, "rate", 1.0)]
+            if isinstance(layer, tf.keras.__internal__.layers.BaseRandomLayer) and _draws(layer)]
+
+
+def _draws(layer):
+    """False where every rate that the layer has is zero, as of an LSTM without dropout."""
+    rates = [getattr(layer, name) for name in ("rate", "stddev", "dropout", "recurrent_dropout")
+             if hasattr(layer, name)]
+    return not rates or any(rates)

@@ -1,0 +1,27 @@
+"""A multi-layer perceptron, for points and for distributions over classes."""
+
+import tensorflow as tf
+
+from mpl_tf.networks import parts
+
+
+def mlp(num_classes, input_shape=(2,), hidden=(32, 32), dropout=0.0, name=None, seed=None):
+    """ReLU layers of `hidden` sizes: inputs [B, ...], flattened, -> logits [B, K].
+
+    Hidden weights start from He et al. (2015), N(0, 2 / C_in); biases at zero. Without batch norm
+    it is the forward scale that has to be kept.
+
+    Raises:
+      ValueError: in one line, for a size below 1.
+    """
+    parts.check(num_classes, input_shape)
+    if min(hidden, default=1) < 1:
+        raise ValueError(f"mlp with hidden sizes {tuple(hidden)}: each has to be at least 1")
+    image = parts.image_input(input_shape)
+    x = tf.keras.layers.Flatten(name="flatten")(image)
+    for index, size in enumerate(hidden, start=1):
+        layer = f"hidden{index}"
+        x = tf.keras.layers.Dense(
+            size, activation="relu", name=layer, kernel_initializer=parts.kernel_initializer(
+                seed, layer, 2.0, "fan_in", "untruncated_normal"))(x)
+    return tf.keras.Model(image, parts.prediction(x, num_classes, dropout, seed), name=name)

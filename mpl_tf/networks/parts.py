@@ -1,0 +1,81 @@
+"""Layers that the networks are made of: input, convolution, batch norm, prediction.
+
+Every layer has an explicit name, and every initial weight is drawn from (seed, layer name): the
+same weights come out in any process, whatever was built before. Keras's own layer counters and
+global random state play no part.
+
+Convolutions start from He et al. (2015) in its fan-out form, N(0, 2 / (k k C_out)), as Wide
+ResNet's and the authors' code do: batch norm fixes the scale of what goes forward, so the
+initialisation is left to keep the scale of the gradients that come back. The last layer starts
+from U(-1/sqrt(C_in), 1/sqrt(C_in)), so that first logits are small: targets near uniform.
+"""
+
+import zlib
+
+import tensorflow as tf
+
+from mpl_tf import layers
+
+BATCH_NORM_EPSILON = 1e-3   # the authors' code
+
+
+def variable_dtype():
+    """float64 where Keras's policy or floatx says so, else float32 (under mixed precision too)."""
+    policy = tf.keras.mixed_precision.global_policy()
+    return "float64" if policy.variable_dtype == "float64" else "float32"
+
+
+def kernel_initializer(seed, name, scale, mode, distribution):
+    """Variance scaling of the layer called `name`; seed None draws anew at every build."""
+    if seed is not None:
+        seed = zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
+    return tf.keras.initializers.VarianceScaling(scale, mode, distribution, seed=seed)
+
+
+def check(num_classes, input_shape, batch_norm_decay=0.0, rank=None):
+    """Raises ValueError for what no network can be built from."""
+    if num_classes < 2:
+        raise ValueError(f"num_classes={num_classes}: a classifier needs at least 2")
+    if rank is not None and len(input_shape) != rank:
+        kind = "images [height, width, channels]" if rank == 3 else "points [dimensions]"
+        raise ValueError(f"input_shape={tuple(input_shape)}: this network takes {kind}")
+    if not 0.0 <= batch_norm_decay < 1.0:
+        raise ValueError(f"batch_norm_decay={batch_norm_decay} is outside [0, 1): "
+                         "give the share of the average that one step keeps, such as 0.99")
+
+
+def image_input(input_shape):
+    """The model's input, called "image" in every network; float64 data stay float64."""
+    return tf.keras.Input(input_shape, dtype=variable_dtype(), name="image")
+
+
+def conv(x, filters, size, name, seed, stride=1):
+    """A convolution without bias (batch norm follows or precedes it), "same" padding."""
+    return tf.keras.layers.Conv2D(
+        filters, size, stride, padding="same", use_bias=False, name=name,
+        kernel_initializer=kernel_initializer(seed, name, 2.0, "fan_out", "untruncated_normal"))(x)
+
+
+def batch_norm(x, decay, name):
+    """Batch norm whose averages keep `decay` of themselves at each training pass."""
+    return tf.keras.layers.BatchNormalization(
+        momentum=decay, epsilon=BATCH_NORM_EPSILON, name=name)(x)
+
+
+def relu(x, name):
+    return tf.keras.layers.ReLU(name=name)(x)
+
+
+def batch_norm_relu(x, decay, name):
+    return relu(batch_norm(x, decay, f"{name}_bn"), f"{name}_relu")
+
+
+def prediction(features, num_classes, dropout, seed):
+    """Logits [B, K] of features [B, C]: dropout (Appendix C.1 puts it here), then one linear layer.
+
+    Under mixed precision this layer computes in float32, so that losses do.
+    """
+    x = layers.Dropout(dropout, name="dropout")(features)
+    return tf.keras.layers.Dense(
+        num_classes, name="logits", dtype=variable_dtype(),
+        kernel_initializer=kernel_initializer(seed, "logits", 1 / 3, "fan_in", "uniform"))(x)

@@ -1,0 +1,44 @@
+"""ResNet-50 (He et al., 2016), the network of ImageNet."""
+
+import tensorflow as tf
+
+from mpl_tf.networks import parts
+
+
+def resnet50(num_classes, input_shape=(224, 224, 3), dropout=0.0, batch_norm_decay=0.99,
+             name=None, seed=None):
+    """ResNet-50: images [B, H, W, C] -> logits [B, K].
+
+    Bottleneck blocks (1x1, 3x3, 1x1 convolutions, each with batch norm; ReLU after the sum). A
+    block that halves the resolution does so in its 3x3 convolution ("v1.5"), as in the TPU ResNet
+    and the authors' later code; He et al. put the stride in the first 1x1 convolution, which
+    drops three quarters of its input. The count of weights is the same either way: with 1,000
+    classes 25,557,032 trainable, 25,610,152 with batch norm's averages, the paper's "25.6
+    million". All batch-norm scales start at one.
+
+    Args, errors: as `wide_resnet`.
+    """
+    parts.check(num_classes, input_shape, batch_norm_decay, rank=3)
+    image = parts.image_input(input_shape)
+    x = parts.conv(image, 64, 7, "stem", seed, stride=2)
+    x = parts.batch_norm_relu(x, batch_norm_decay, "stem")
+    x = tf.keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
+    for group, (filters, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), start=1):
+        for block in range(1, blocks + 1):
+            stride = 2 if group > 1 and block == 1 else 1
+            x = _block(x, filters, stride, batch_norm_decay, f"group{group}_block{block}", seed)
+    x = tf.keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return tf.keras.Model(image, parts.prediction(x, num_classes, dropout, seed), name=name)
+
+
+def _block(x, filters, stride, decay, name, seed):
+    y = parts.conv(x, filters, 1, f"{name}_conv1", seed)
+    y = parts.batch_norm_relu(y, decay, f"{name}_1")
+    y = parts.conv(y, filters, 3, f"{name}_conv2", seed, stride)
+    y = parts.batch_norm_relu(y, decay, f"{name}_2")
+    y = parts.conv(y, 4 * filters, 1, f"{name}_conv3", seed)
+    y = parts.batch_norm(y, decay, f"{name}_3_bn")
+    if x.shape[-1] != 4 * filters:
+        x = parts.conv(x, 4 * filters, 1, f"{name}_shortcut", seed, stride)
+        x = parts.batch_norm(x, decay, f"{name}_shortcut_bn")
+    return parts.relu(tf.keras.layers.Add(name=f"{name}_add")([x, y]), f"{name}_out")

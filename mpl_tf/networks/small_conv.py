@@ -1,0 +1,23 @@
+"""A small convolutional network for tiny images, such as 8x8 digits."""
+
+import tensorflow as tf
+
+from mpl_tf.networks import parts
+
+
+def small_conv(num_classes, input_shape=(8, 8, 1), dropout=0.0, batch_norm_decay=0.99, name=None,
+               seed=None):
+    """Three 3x3 convolutions, two with stride 2: images [B, H, W, C] -> logits [B, K].
+
+    32, 64 and 96 filters, each with batch norm and ReLU, then the average over positions. 75,370
+    trainable weights for digits.
+
+    Args, errors: as `wide_resnet`.
+    """
+    parts.check(num_classes, input_shape, batch_norm_decay, rank=3)
+    x = image = parts.image_input(input_shape)
+    for index, (filters, stride) in enumerate(((32, 1), (64, 2), (96, 2)), start=1):
+        x = parts.conv(x, filters, 3, f"conv{index}", seed, stride)
+        x = parts.batch_norm_relu(x, batch_norm_decay, f"conv{index}")
+    x = tf.keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return tf.keras.Model(image, parts.prediction(x, num_classes, dropout, seed), name=name)

@@ -1,0 +1,52 @@
+"""Pre-activation Wide ResNet (Zagoruyko & Komodakis, 2016), the network of CIFAR-10 and SVHN."""
+
+import tensorflow as tf
+
+from mpl_tf.networks import parts
+
+
+def wide_resnet(depth, width, num_classes, input_shape=(32, 32, 3), dropout=0.0,
+                batch_norm_decay=0.99, name=None, seed=None):
+    """WRN-depth-width: images [B, H, W, C] -> logits [B, K].
+
+    A stem of 16 filters and three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times
+    `width` filters; the second and third group halve the resolution. A block is two times batch
+    norm, ReLU, 3x3 convolution. Where the number of filters changes, a 1x1 convolution of the
+    first ReLU's output takes the identity's place. WRN-28-2 with 10 classes has 1,467,610
+    trainable weights, the paper's "1.5 million".
+
+    Args:
+      depth: 6 n + 4, such as 10, 16, 28, 40.
+      width: the widening factor, at least 1.
+      dropout: rate at the prediction; Zagoruyko & Komodakis's dropout inside blocks is not used.
+      batch_norm_decay: of the averages.
+      name: of the model.
+      seed: of the initial weights; None draws anew at every build.
+
+    Raises:
+      ValueError: in one line, for a depth or width that does not exist.
+    """
+    parts.check(num_classes, input_shape, batch_norm_decay, rank=3)
+    if depth < 10 or depth % 6 != 4:
+        raise ValueError(f"wide ResNet of depth {depth}: the depth has to be 6 n + 4, "
+                         "such as 10, 16, 22, 28 or 40")
+    if width < 1:
+        raise ValueError(f"wide ResNet of width {width}: the width has to be at least 1")
+    image = parts.image_input(input_shape)
+    x = parts.conv(image, 16, 3, "stem", seed)
+    for group, filters in enumerate((16 * width, 32 * width, 64 * width), start=1):
+        for block in range(1, (depth - 4) // 6 + 1):
+            stride = 2 if group > 1 and block == 1 else 1
+            x = _block(x, filters, stride, batch_norm_decay, f"group{group}_block{block}", seed)
+    x = parts.batch_norm_relu(x, batch_norm_decay, "head")
+    x = tf.keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return tf.keras.Model(image, parts.prediction(x, num_classes, dropout, seed), name=name)
+
+
+def _block(x, filters, stride, decay, name, seed):
+    activated = parts.batch_norm_relu(x, decay, f"{name}_1")
+    if x.shape[-1] != filters:
+        x = parts.conv(activated, filters, 1, f"{name}_shortcut", seed, stride)
+    y = parts.conv(activated, filters, 3, f"{name}_conv1", seed, stride)
+    y = parts.conv(parts.batch_norm_relu(y, decay, f"{name}_2"), filters, 3, f"{name}_conv2", seed)
+    return tf.keras.layers.Add(name=f"{name}_add")([x, y])
