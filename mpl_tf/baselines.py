@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from mpl_tf import passes, targets
-from mpl_tf.training_model import TrainingModel, check_networks, unpack
+from mpl_tf.training_model import TrainingModel, check_networks
 from mpl_tf.update_rules import learning_rate
 
 register = tf.keras.utils.register_keras_serializable(package="mpl_tf")
@@ -16,18 +16,19 @@ def objective_passes(network, objective, batch, seed, step):
     and seed give the same numbers in both.
 
     Returns:
-      (loss, terms, logits [B_u, K] on x_u's strong view, or None if it makes no pass on x_u).
+      (loss, terms, labeled logits [B_l, K], logits [B_u, K] on x_u's strong view, or None if it
+      makes no pass on x_u).
     """
     labeled_logits = passes.forward(
         network, batch.labeled_view, passes.pass_seed(seed, step, passes.TEACHER_LABELED))
     if not objective.unlabeled:
-        return (*objective.losses(batch.labels, labeled_logits), None)
+        return (*objective.losses(batch.labels, labeled_logits), labeled_logits, None)
     views = tf.concat([batch.weak_view, batch.student_view], axis=0)
     logits = passes.forward(
         network, views, passes.pass_seed(seed, step, passes.TEACHER_UNLABELED))
     weak_logits, strong_logits = tf.split(logits, 2)
     return (*objective.losses(batch.labels, labeled_logits, weak_logits, strong_logits),
-            strong_logits)
+            labeled_logits, strong_logits)
 
 
 class _OneNetwork(TrainingModel):
@@ -47,7 +48,7 @@ class _OneNetwork(TrainingModel):
         """Sets any Keras optimizer, lambda of the weight decay, metrics; kwargs as Keras's."""
         self._compile(tf.keras.optimizers.get(optimizer), metrics, kwargs)
         self.weight_decay = weight_decay
-        self._compile_arguments = {"weight_decay": weight_decay, "metrics": metrics, **kwargs}
+        self._remember(weight_decay=weight_decay, metrics=metrics, **kwargs)
 
     def _optimizer_arguments(self):
         return {"optimizer": self.optimizer}
@@ -68,8 +69,11 @@ class Baseline(_OneNetwork):
       seed: of the dropout masks.
 
     `fit` takes the dataset of MetaPseudoLabels; "unlabeled" may be absent where the objective does
-    not use it. Logs loss, the objective's terms, the compiled metrics on x_l and learning_rate.
+    not use it. Logs loss, the objective's terms, learning_rate, and the compiled metrics of the
+    logits on the view of x_l that the objective learns from.
     """
+
+    _needs_unlabeled = False
 
     def __init__(self, student, objective, seed=0, name="baseline", **kwargs):
         check_networks(student=student)
@@ -79,15 +83,16 @@ class Baseline(_OneNetwork):
 
     def train_step(self, data):
         """One step on a batch; returns the means since the last reset."""
-        batch = unpack(data, self.objective, need_unlabeled=False)
+        batch = self._unpack(data)
         self._build(batch.labeled_view)
         rate = learning_rate(self.optimizer)
         step = tf.identity(self.optimizer.iterations)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self.student.trainable_variables)
-            loss, terms, _ = objective_passes(self.student, self.objective, batch, self.seed, step)
+            loss, terms, logits, _ = objective_passes(
+                self.student, self.objective, batch, self.seed, step)
         self._minimise(tape, loss)
-        return self._log({"loss": loss, **terms, "learning_rate": rate})
+        return self._log({"loss": loss, **terms, "learning_rate": rate}, batch.labels, logits)
 
 
 @register
@@ -117,7 +122,7 @@ class FixedTeacher(_OneNetwork):
 
     def train_step(self, data):
         """One step on the unlabeled part of a batch; returns the means since the last reset."""
-        batch = unpack(data)
+        batch = self._unpack(data)
         self._build(batch.student_view)
         rate = learning_rate(self.optimizer)
         step = tf.identity(self.optimizer.iterations)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mpl_tf import meta_gradient, passes, targets
 from mpl_tf.baselines import objective_passes
-from mpl_tf.training_model import TrainingModel, check_networks, unpack
+from mpl_tf.training_model import TrainingModel, check_networks
 from mpl_tf.update_rules import Rule, check_optimizer, learning_rate
 
 
@@ -86,9 +86,10 @@ class MetaPseudoLabels(TrainingModel):
         self.teacher_optimizer = tf.keras.optimizers.get(teacher_optimizer)
         self.student_weight_decay = student_weight_decay
         self.teacher_weight_decay = teacher_weight_decay
-        self._compile_arguments = {
-            "student_weight_decay": student_weight_decay,
-            "teacher_weight_decay": teacher_weight_decay, "metrics": metrics, **kwargs}
+        self._diagnose_replicas = tf.function(
+            lambda data: self.distribute_strategy.run(self._diagnose, args=(data,)))
+        self._remember(student_weight_decay=student_weight_decay,
+                       teacher_weight_decay=teacher_weight_decay, metrics=metrics, **kwargs)
 
     @property
     def student_optimizer(self):
@@ -109,7 +110,7 @@ class MetaPseudoLabels(TrainingModel):
         entropy (nats) and confidence of the pseudo labels, agreement of teacher and student on
         x_u, and both learning rates of this step.
         """
-        batch = unpack(data, self.objective)
+        batch = self._unpack(data)
         self._build(batch.student_view)
         rule = Rule(self.student_optimizer, self.student.trainable_variables)
         teacher_rate = learning_rate(self.teacher_optimizer)
@@ -168,7 +169,8 @@ class MetaPseudoLabels(TrainingModel):
         Batch-norm averages move in the passes that the objective makes. A pass made only to label
         x_u leaves them alone, so that the control follows the baseline.
         """
-        loss, terms, logits = objective_passes(self.teacher, self.objective, batch, self.seed, step)
+        loss, terms, _, logits = objective_passes(
+            self.teacher, self.objective, batch, self.seed, step)
         if logits is None:
             seed = passes.pass_seed(self.seed, step, passes.TEACHER_UNLABELED)
             with passes.averages_restored(self.teacher):
@@ -218,10 +220,10 @@ class MetaPseudoLabels(TrainingModel):
         """
         strategy = self.distribute_strategy
         return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0],
-                                     strategy.run(self._diagnose, args=(data,)))
+                                     self._diagnose_replicas(data))
 
     def _diagnose(self, data):
-        batch = unpack(data, self.objective)
+        batch = self._unpack(data)
         self._build(batch.student_view)
         student_weights = self.student.trainable_variables
         teacher_weights = self.teacher.trainable_variables

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from mpl_tf import layers, passes
+from mpl_tf import layers, passes, targets
 
 
 class Batch(NamedTuple):
@@ -27,6 +27,10 @@ def unpack(data, objective=None, need_unlabeled=True):
         data = data[0]
     if not isinstance(data, dict):
         raise ValueError(f"training data yields {type(data).__name__}, expected dicts {_LAYOUT}")
+    for part, views in data.items():
+        if not isinstance(views, dict):
+            raise ValueError(f'training data\'s ["{part}"] is {type(views).__name__}, expected dicts '
+                             f"{_LAYOUT}")
     labeled, unlabeled = data.get("labeled", {}), data.get("unlabeled", {})
     needed = [("labeled", labeled, "image"), ("labeled", labeled, "label")]
     if objective is not None and objective.labeled_view != "image":
@@ -50,7 +54,11 @@ def unpack(data, objective=None, need_unlabeled=True):
 
 
 def check_networks(**networks):
-    """ValueError unless all are Keras models for the same classes, without losses of their own."""
+    """ValueError unless all are Keras models for the same classes, without losses of their own.
+
+    Regularizers, the student's constraints and mixed_float16 are refused by the layer's name: they
+    would change the update behind the differentiated formulas.
+    """
     classes = {}
     for role, network in networks.items():
         if not isinstance(network, tf.keras.Model):
@@ -58,13 +66,45 @@ def check_networks(**networks):
                              "from images to logits [B, K]")
         if network.built and getattr(network, "output_shape", None):
             classes[role] = network.output_shape[-1]
-        if any(getattr(layer, "kernel_regularizer", None) for layer in network._flatten_layers()):
-            raise ValueError(f"{role} has layers with a kernel_regularizer, which is not "
-                             "differentiated here: remove it and set the weight decay in compile")
+        for layer in network._flatten_layers():
+            _check_layer(role, layer)
+    weights = [id(weight) for network in networks.values() if network.built
+               for weight in network.weights]
+    if len(set(weights)) < len(weights):
+        raise ValueError(f"{' and '.join(networks)} share weights: build them as separate models")
     if len(set(classes.values())) > 1:
         raise ValueError("networks disagree on the number of classes: "
                          + ", ".join(f"{role} has {k}" for role, k in classes.items())
                          + "; build them with the same number of logits")
+
+
+def _check_layer(role, layer):
+    for name, value in vars(layer).items():
+        if isinstance(value, tf.keras.regularizers.Regularizer):
+            raise ValueError(f"{role}'s layer {layer.name!r} has a {name.lstrip('_')}, which is not "
+                             "differentiated here: remove it and set the weight decay in compile")
+        if isinstance(value, tf.keras.constraints.Constraint) and role == "student":
+            raise ValueError(f"student's layer {layer.name!r} has a {name}, which changes its update "
+                             "and is not differentiated: remove it")
+    if layer.dtype_policy.name == "mixed_float16":
+        raise ValueError(f"{role}'s layer {layer.name!r} has the policy mixed_float16, whose loss "
+                         "scaling would change the update that is differentiated: use "
+                         "mixed_bfloat16")
+
+
+def check_divisible(element_spec, replicas):
+    """ValueError if global batches cannot be split into equal shares for replicas.
+
+    Means over replicas are means over the batch only where every replica has as many examples.
+    Sizes that are not known before the data come cannot be judged: batch with drop_remainder.
+    """
+    for spec in tf.nest.flatten(element_spec):
+        size = spec.shape[0] if spec.shape.rank else None
+        if replicas > 1 and (size is None or size % replicas):
+            raise ValueError(
+                f"training data has batches of {'unknown size' if size is None else size} for "
+                f"{replicas} replicas, which need equal shares: batch it by a multiple of "
+                f"{replicas} with drop_remainder=True")
 
 
 class TrainingModel(tf.keras.Model):
@@ -74,25 +114,34 @@ class TrainingModel(tf.keras.Model):
     with the names of the scalars that a step logs.
     """
 
+    _needs_unlabeled = True
+
     def __init__(self, network, objective, seed, name, **kwargs):
         super().__init__(name=name, autocast=False, **kwargs)
         self.objective = objective
         self.seed = int(seed)
         self._network = network
-        variables = network.trainable_variables if network.built else []
-        self.loss_dtype = (tf.float64 if any(v.dtype == tf.float64 for v in variables)
-                           or tf.keras.backend.floatx() == "float64" else tf.float32)
+        self.loss_dtype = (
+            tf.float64 if any(layer.dtype == "float64" for layer in network._flatten_layers())
+            else tf.float32)
         self._means = {}
 
+    # Not tracked, or Keras would count the running means among the weights.
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
     def _add_means(self, *names):
         self._means = {name: tf.keras.metrics.Mean(name, dtype=self.loss_dtype) for name in names}
+
+    @property
+    def metrics(self):
+        """The compiled metrics and the running means; Keras resets them at every epoch."""
+        return [*super().metrics, *self._means.values()]
 
     def call(self, inputs, training=None):
         """Logits [B, K] of the student (of the only network, in a baseline)."""
         return self._network(inputs, training=training)
 
     def _compile(self, optimizer, metrics, kwargs):
-        strategy = tf.distribute.get_strategy()
+        strategy = self.distribute_strategy
         if (kwargs.get("jit_compile") and strategy.num_replicas_in_sync > 1
                 and not isinstance(strategy, tf.distribute.TPUStrategy)):
             raise ValueError(
@@ -104,13 +153,29 @@ class TrainingModel(tf.keras.Model):
         super().compile(
             optimizer=optimizer, metrics=metrics,
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), **kwargs)
+        if self._network.built and not self.built:
+            self.build(self._network.input_shape)
+
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def _remember(self, **arguments):
+        """Keeps the arguments of compile, for saving."""
+        self._compile_arguments = arguments
+
+    def fit(self, x=None, *args, **kwargs):
+        """Keras's fit, on a dataset of dicts; under a strategy each is the global batch."""
+        if isinstance(x, tf.data.Dataset):      # judged here, an error stays one line
+            self._unpack(x.element_spec)
+            check_divisible(x.element_spec, self.distribute_strategy.num_replicas_in_sync)
+        return super().fit(x, *args, **kwargs)
+
+    def _unpack(self, data):
+        return unpack(data, self.objective, self._needs_unlabeled)
 
     def _build(self, images):
         """Builds networks and optimizers that are still without variables, before the first step."""
-        for network in self.networks.values():
-            if not network.built:
-                with tf.init_scope():
-                    network.build(images.shape)
+        if not self.built:
+            with tf.init_scope():
+                self.build(images.shape)
         check_networks(**self.networks)
         for role, optimizer in self.optimizers.items():
             if hasattr(optimizer, "build"):     # legacy optimizers build themselves
@@ -129,8 +194,8 @@ class TrainingModel(tf.keras.Model):
     def _apply(self, role, gradients, weight_decay):
         """Updates a network by the mean over replicas of its gradients, weight decay counted once."""
         variables = self.networks[role].trainable_variables
-        gradients = passes.add_weight_decay(
-            passes.replica_mean(gradients), variables, weight_decay)
+        gradients = passes.replica_mean([tf.convert_to_tensor(g) for g in gradients])
+        gradients = passes.add_weight_decay(gradients, variables, weight_decay)
         self.optimizers[role].apply_gradients(
             zip(gradients, variables), experimental_aggregate_gradients=False)
         return gradients
@@ -147,13 +212,25 @@ class TrainingModel(tf.keras.Model):
     def test_step(self, data):
         """Cross-entropy from logits and the compiled metrics on (images, labels[, weights])."""
         images, labels, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
-        logits = self(images, training=False)
+        logits = targets.full_precision(self(images, training=False))
         self.compiled_loss(labels, logits, weights)
         self.compiled_metrics.update_state(labels, logits, weights)
         logged = [*self.compiled_loss.metrics, *self.compiled_metrics.metrics]
         return {metric.name: metric.result() for metric in logged}
 
     # Saving. Networks, objective and optimizers are all part of the saved model.
+
+    def save(self, filepath, *args, **kwargs):
+        """Keras's save, to a name ending in ".keras"; ValueError for any other format.
+
+        A SavedModel or HDF5 file would come back without the networks or the second optimizer.
+        """
+        if not str(filepath).endswith(".keras") or kwargs.get("save_format") not in (None, "keras"):
+            raise ValueError(
+                f"cannot save the whole model as {str(filepath)!r}: only the .keras format keeps all "
+                'networks and optimizers, so give a name ending in ".keras"; to export for '
+                "serving, save the network alone (model.student.save)")
+        return super().save(filepath, *args, **kwargs)
 
     def get_config(self):
         """The constructor's arguments, serialised."""

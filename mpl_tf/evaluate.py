@@ -1,0 +1,73 @@
+"""Reproduces a run's figures from its last checkpoint: `python -m mpl_tf.evaluate --model_dir=DIR`.
+
+The data, and the flags that decide them, are those the run was started with; --data_dir may be
+another. Exit code 2 for bad input, in one line.
+"""
+
+import os
+import sys
+
+from mpl_tf import config, model_dir
+from mpl_tf.train import fail
+
+USAGE = """\
+Evaluates the last checkpoint of a run.
+
+usage: python -m mpl_tf.evaluate --model_dir=DIR [--data_dir=DIR]
+
+The data and networks are those of the run. [ ] shows the default."""
+FLAGS = ("model_dir", "data_dir", "eval_batch_size")
+
+
+def main(argv):
+    """Runs the command line `argv`; returns the exit code."""
+    settings = config.from_argv(argv, USAGE, only=FLAGS)
+    try:
+        of_run = config.Config.from_dict(model_dir.read_flags(settings.model_dir))
+        changes = {"model_dir": settings.model_dir, "eval_batch_size": settings.eval_batch_size}
+        if settings.data_dir:
+            changes["data_dir"] = settings.data_dir
+        of_run = of_run.replace(**changes)
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        step, figures = evaluate(of_run)
+    except (ValueError, FileNotFoundError) as error:
+        if "\n" in str(error):
+            raise
+        return fail(error, 2)
+    from mpl_tf import evaluation
+    print(f"{settings.model_dir}, step {step}\n{evaluation.table(figures)}")
+    print(comparison(step, figures, model_dir.read_json(
+        os.path.join(settings.model_dir, model_dir.RESULTS))))
+    return 0
+
+
+def evaluate(of_run):
+    """(step, {"student_test_accuracy": fraction, ...}) of the last checkpoint in a Config's model_dir.
+
+    Raises:
+      ValueError, FileNotFoundError: in one line, for a missing checkpoint or missing data.
+    """
+    from mpl_tf import checkpoints, evaluation, experiment
+    folder = os.path.join(of_run.model_dir, model_dir.CHECKPOINTS)
+    if checkpoints.latest(folder) is None:
+        raise ValueError(f"model_dir={of_run.model_dir} has no checkpoint yet: train it first")
+    dataset = experiment.load_dataset(of_run)
+    networks = experiment.build_networks(of_run, dataset)
+    step = checkpoints.restore_networks(folder, networks)
+    accuracies = {role: evaluation.accuracy_function(network)
+                  for role, network in networks.items()}
+    return step, evaluation.evaluate(accuracies, experiment.eval_datasets(of_run, dataset))
+
+
+def comparison(step, figures, results):
+    """Whether the figures are those of results.json: a line."""
+    if not isinstance(results, dict) or results.get("train_steps") != step:
+        return f"no {model_dir.RESULTS} of step {step} to compare with: the run is not finished"
+    wrong = [f"{name} {results.get(name)} there, {value} here" for name, value in figures.items()
+             if results.get(name) != value]
+    return (f"not {model_dir.RESULTS}'s: " + "; ".join(wrong)) if wrong else (
+        f"the same as {model_dir.RESULTS}'s")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

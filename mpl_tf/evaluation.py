@@ -1,0 +1,95 @@
+"""Accuracies of trained networks, and the figures that a run ends with."""
+
+import platform
+import statistics
+
+import tensorflow as tf
+
+def accuracy_function(network):
+    """A function of (image, label) batches that returns the fraction `network` gets right.
+
+    Every example counts once, whatever the batches. Under a strategy each worker evaluates all of
+    the data on its first device.
+    """
+    images = tf.TensorSpec([None, *network.input_shape[1:]], network.inputs[0].dtype)
+
+    @tf.function(input_signature=[images, tf.TensorSpec([None], tf.int64)])
+    def count(images, labels):
+        predicted = tf.argmax(network(images, training=False), axis=-1)
+        return tf.reduce_sum(tf.cast(predicted == labels, tf.int64))
+
+    def accuracy(dataset):
+        right, seen = 0, 0
+        for images, labels in dataset:
+            right += int(count(images, labels))
+            seen += int(labels.shape[0])
+        return right / seen
+
+    return accuracy
+
+
+def evaluate(accuracies, datasets):
+    """{"student_test_accuracy": fraction, ...} for all networks on all data.
+
+    Args:
+      accuracies: `accuracy_function`s by role. datasets: (image, label) batches by part.
+    """
+    return {f"{role}_{part}_accuracy": accuracy(dataset)
+            for role, accuracy in accuracies.items() for part, dataset in datasets.items()}
+
+
+def results(config, journal):
+    """What results.json holds of a finished run.
+
+    Args:
+      config: the run's Config. journal: its checkpoints.Journal; the last evaluation is that of
+        the final weights.
+
+    Returns:
+      dict: accuracies as fractions, None where there is no such network; median_last_evaluations,
+      of student_test_accuracy; times in seconds; examples_per_second, labeled and unlabeled, in
+      training; every flag with its value; all evaluations.
+    """
+    last = journal.evaluations[-1]
+    recent = [evaluation["student_test_accuracy"]
+              for evaluation in journal.evaluations[-config.median_evaluations:]]
+    flags = {name: getattr(config, name) for name in config.to_dict()}
+    return {
+        "student_test_accuracy": last["student_test_accuracy"],
+        "teacher_test_accuracy": last.get("teacher_test_accuracy"),
+        "median_last_evaluations": statistics.median(recent),
+        **{name: value for name, value in last.items()
+           if name.endswith("_accuracy") and "_test_" not in name},
+        "train_steps": config.train_steps, "seed": config.seed,
+        "wall_seconds": round(journal.wall_seconds, 2),
+        "examples_per_second": rate(config, journal.timed_steps, journal.timed_seconds),
+        "python": platform.python_version(), "tensorflow": tf.__version__,
+        "flags": flags, "evaluations": journal.evaluations}
+
+
+def rate(config, steps, seconds):
+    """Examples per second, labeled and unlabeled ones; None where nothing was timed."""
+    examples = config.batch_size + config.unlabeled_batch_size * config.needs_unlabeled
+    return round(steps * examples / seconds, 1) if seconds else None
+
+
+def line(figures):
+    """An evaluation's accuracies, fractions by name, in one line."""
+    return ", ".join(f"{name.rsplit('_', 1)[0].replace('_', ' ')} {100 * value:.2f} %"
+                     for name, value in figures.items())
+
+
+def table(results):
+    """Accuracies by network and data in per cent, a row each network: lines for a terminal."""
+    parts = [part for part in ("test", "labeled", "holdout")
+             if f"student_{part}_accuracy" in results]
+    lines = ["".join(["accuracy [%]", *(f"{part:>10}" for part in parts)])]
+    for role in ("student", "teacher"):
+        if results.get(f"{role}_test_accuracy") is not None:
+            cells = [f"{100 * results[f'{role}_{part}_accuracy']:10.2f}" for part in parts]
+            lines.append("".join([f"{role:<12}", *cells]))
+    if "median_last_evaluations" in results:
+        count = min(results["flags"]["median_evaluations"], len(results["evaluations"]))
+        lines.append(f"median of the student's last {count} evaluations on test data: "
+                     f"{100 * results['median_last_evaluations']:.2f}")
+    return "\n".join(lines)

@@ -1,0 +1,170 @@
+"""Wiring: from a Config to data, networks, model and optimizers. No algorithm, no loop."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from mpl_tf import data, datasets, networks, objectives, strategy
+from mpl_tf.baselines import Baseline, FixedTeacher
+from mpl_tf.mpl import MetaPseudoLabels
+from mpl_tf.schedules import WarmupCosine
+from mpl_tf.training_model import check_networks
+
+
+def load_dataset(config):
+    """The datasets.Dataset that the flags name; ValueError or FileNotFoundError as `load`."""
+    return datasets.load(
+        config.dataset, data_dir=config.data_dir or None, labeled_examples=config.labeled_examples,
+        labeled_selection=config.labeled_selection, split_seed=config.split_seed,
+        holdout=config.holdout, noise=config.noise)
+
+
+def build_networks(config, dataset):
+    """The networks that are trained, by role: "student", and "teacher" with --method=mpl.
+
+    A network that is trained alone on an objective starts from the weights that the teacher of
+    Meta Pseudo Labels would have: with --meta_weight=0 that teacher is the baseline.
+    """
+    tf.keras.mixed_precision.set_global_policy(config.precision)
+    shape = dataset.unlabeled.shape[1:]
+    corners = dataset.unlabeled.min(axis=0), dataset.unlabeled.max(axis=0)
+
+    def build(role, part, network, dropout):
+        return networks.build(
+            network, dataset.num_classes, shape, dropout=dropout,
+            batch_norm_decay=config.batch_norm_decay, role=role,
+            seed=2 * config.seed + (part == "teacher"),
+            data_range=corners if network == "rbf" else None)
+
+    part = "teacher" if config.method == "baseline" else "student"
+    built = {"student": build("student", part, config.student_network, config.student_dropout)}
+    if config.method == "mpl":
+        built["teacher"] = build("teacher", "teacher", config.teacher_network,
+                                 config.teacher_dropout)
+    return built
+
+
+def build_model(config, dataset):
+    """The compiled model of the flags' method; call it in the strategy's scope."""
+    built = build_networks(config, dataset)
+    student = built["student"]
+    options = dict(jit_compile=config.jit_compile, steps_per_execution=config.steps_per_execution)
+    if config.method == "mpl":
+        model = MetaPseudoLabels(
+            student, built["teacher"], build_objective(config), meta_weight=config.meta_weight,
+            meta_gradient=config.meta_gradient, seed=config.seed)
+        model.compile(
+            student_optimizer=build_optimizer(config, "student"),
+            teacher_optimizer=build_optimizer(config, "teacher"),
+            student_weight_decay=config.student_weight_decay,
+            teacher_weight_decay=config.teacher_weight_decay, metrics=["accuracy"], **options)
+        return model
+    if config.method == "baseline":
+        model, metrics = Baseline(student, build_objective(config), seed=config.seed), ["accuracy"]
+    else:   # its batches are unlabeled: no training accuracy
+        model, metrics = FixedTeacher(
+            student, load_fixed_teacher(config, student), hard=config.method == "hard_pseudo_labels",
+            temperature=config.temperature, seed=config.seed), None
+    model.compile(build_optimizer(config, "student"), weight_decay=config.student_weight_decay,
+                  metrics=metrics, **options)
+    return model
+
+
+def build_objective(config):
+    """What the teacher, or a baseline, minimises."""
+    smoothing = config.label_smoothing
+    if config.objective == "uda":
+        return objectives.UDA(
+            weight=config.uda_weight, temperature=config.uda_temperature,
+            label_smoothing=smoothing, supervised_weight=config.supervised_weight)
+    kind = {"supervised": objectives.Supervised, "randaugment": objectives.RandAugment}
+    return kind[config.objective](weight=config.supervised_weight, label_smoothing=smoothing)
+
+
+def build_optimizer(config, role):
+    """The Keras optimizer of `role`, "student" or "teacher", with its schedule."""
+    name = getattr(config, f"{role}_optimizer")
+    rate = getattr(config, f"{role}_learning_rate")
+    if config.schedule == "cosine":
+        rate = WarmupCosine(rate, config.train_steps, config.warmup_steps)
+    if name == "adam":
+        return tf.keras.optimizers.Adam(rate)
+    if name == "rmsprop":
+        return tf.keras.optimizers.RMSprop(rate, momentum=config.momentum)
+    return tf.keras.optimizers.SGD(rate, momentum=0.0 if name == "sgd" else config.momentum,
+                                   nesterov=name == "nesterov")
+
+
+def load_fixed_teacher(config, student):
+    """The trained network in --fixed_teacher, a .keras file or a finished run's model_dir.
+
+    Raises:
+      ValueError: in one line, where there is none, or it does not fit the student.
+    """
+    path = config.fixed_teacher
+    file = os.path.join(path, "student.keras") if os.path.isdir(path) else path
+    if not os.path.isfile(file):
+        raise ValueError(f"fixed_teacher={path} has no student.keras: expected the model_dir of a "
+                         "finished run, or a .keras file; train it to the end first")
+    try:
+        teacher = tf.keras.models.load_model(file, compile=False)
+    except Exception as error:  # a damaged file raises whatever zipfile, h5py and Keras raise
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(f"fixed_teacher={file} cannot be read ({type(error).__name__}: {reason}): "
+                         "expected a model saved by Keras 2; train or save it again") from error
+    check_networks(student=student, fixed_teacher=teacher)
+    if teacher.input_shape != student.input_shape:
+        raise ValueError(f"fixed_teacher={path} takes inputs of shape {teacher.input_shape[1:]}, "
+                         f"but the data have {student.input_shape[1:]}: use a teacher that was "
+                         "trained on such data")
+    teacher.trainable = False
+    return teacher
+
+
+def train_batches(config, dataset, strategy_, start_step=0):
+    """An iterator over training batches from `start_step` on, for a model's train function."""
+    def of_replicas(num_replicas, replica_offset, local_replicas):
+        return data.train_dataset(
+            dataset, batch_size=config.batch_size,
+            unlabeled_batch_size=config.unlabeled_batch_size, unlabeled=config.needs_unlabeled,
+            strong=config.strong_views, labeled_strong=config.objective == "randaugment"
+            and config.strong_views, seed=config.seed, start_step=start_step,
+            randaugment_layers=config.randaugment_layers,
+            randaugment_magnitude=config.randaugment_magnitude, cutout=config.cutout,
+            num_replicas=num_replicas, replica_offset=replica_offset,
+            local_replicas=local_replicas)
+
+    return iter(strategy.distribute(strategy_, of_replicas))
+
+
+def look_ahead(strategy_, iterator, count):
+    """The next batch, and an iterator over the next `count` ones, that one among them.
+
+    The second yields the very batches, of the same type as `iterator`: a train function that was
+    traced for that one takes it as it is. On several replicas values are passed on in the order
+    that strategy.distribute expects.
+    """
+    batches = [next(iterator) for _ in range(count)]
+    local = [strategy_.experimental_local_results(batch) for batch in batches]
+    elements = [element for values in local for element in values]
+
+    def of_replicas(*_):
+        result = tf.data.Dataset.from_tensors(elements[0])
+        for element in elements[1:]:
+            result = result.concatenate(tf.data.Dataset.from_tensors(element))
+        return result
+
+    return batches[0], iter(strategy.distribute(strategy_, of_replicas))
+
+
+def eval_datasets(config, dataset):
+    """(image, label) batches of "test", "labeled" and, where there is one, "holdout"."""
+    parts = {"test": dataset.test, "labeled": dataset.labeled, "holdout": dataset.holdout}
+    return {name: data.eval_dataset(split, config.eval_batch_size)
+            for name, split in parts.items() if split is not None}
+
+
+def class_counts(split, num_classes):
+    """How many examples of each class `split` has, int [K]."""
+    return np.bincount(split.labels, minlength=num_classes)

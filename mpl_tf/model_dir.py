@@ -1,0 +1,152 @@
+"""A run's folder: whose it is, what lies in it, and files that appear whole or not at all.
+
+    config.json         the flags that the run was started with
+    checkpoints/        what it continues from, see checkpoints.py
+    tensorboard/        see summaries.py
+    student.keras, saved_model/, curves.png, results.json       when it is finished
+
+Whatever is being written has a name that begins with PARTIAL; a process that was killed leaves it
+behind, and the next one removes it. No TensorFlow here.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+
+from mpl_tf import config as config_module
+
+CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
+PARTIAL = ".partial-"
+
+
+def open_folder(config):
+    """Makes config.model_dir this process's, or refuses it; nothing is lost either way.
+
+    Creates it where it is not there, removes what a killed process left half written, and notes
+    the flags in config.json.
+
+    Returns:
+      A context manager that holds the folder: while it is open, other processes are refused.
+
+    Raises:
+      ValueError: in one line, for a folder that cannot be written, that is not a run's, that
+        another process trains in, or whose flags differ in what decides the result.
+    """
+    folder = config.model_dir
+    if "://" in folder:
+        raise ValueError(f"model_dir={folder}: expected a folder of this machine; mount the remote "
+                         "one, or choose another --model_dir")
+    started = _started(folder)
+    # Before the first checkpoint there is nothing that other flags could spoil.
+    if started is not None and os.path.exists(os.path.join(folder, CHECKPOINTS, "checkpoint")):
+        lines = config_module.differences(started, config)
+        if lines:
+            raise ValueError(f"model_dir={folder} is a run with other flags: {'; '.join(lines)}; "
+                             "use those of the run, or another --model_dir")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        lock = _lock(folder)
+        for name in os.listdir(folder):
+            if name.startswith(PARTIAL):
+                _remove(os.path.join(folder, name))
+        write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": config.to_dict()})
+    except OSError as error:
+        raise ValueError(f"model_dir={folder} cannot be written ({error.strerror or error}): choose "
+                         "another --model_dir, or give this one write permission") from error
+    return lock
+
+
+def read_flags(folder):
+    """The flags, a dict, that the run in `folder` was started with; ValueError if there is none."""
+    started = _started(folder)
+    if started is None:
+        raise ValueError(f"model_dir={folder} holds no run: expected a folder that "
+                         "`python -m mpl_tf.train` wrote; correct --model_dir")
+    return started
+
+
+def _started(folder):
+    """The flags of the run in `folder`, or None where it is empty or not there."""
+    try:
+        names = [name for name in os.listdir(folder) if not name.startswith(PARTIAL)]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(f"model_dir={folder} cannot be read ({error.strerror}): expected a folder; "
+                         "choose another --model_dir") from error
+    if not names:
+        return None
+    noted = read_json(os.path.join(folder, CONFIG))
+    if not isinstance(noted, dict) or noted.get("program") != "mpl_tf":
+        shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+        raise ValueError(f"model_dir={folder} is not a run's folder: it holds {shown} and no "
+                         f"{CONFIG} of this program; choose a new or empty --model_dir")
+    return noted["flags"]
+
+
+def finished(config):
+    """The results of the finished run that `config` describes, or None."""
+    results = read_json(os.path.join(config.model_dir, RESULTS))
+    complete = isinstance(results, dict) and results.get("train_steps") == config.train_steps
+    return results if complete else None
+
+
+def read_json(path):
+    """What a JSON file holds; None where there is no file or no JSON."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(path, value):
+    """Writes a JSON file, whole or not at all."""
+    with partial(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1)
+        file.write("\n")
+
+
+@contextlib.contextmanager
+def partial(path):
+    """Yields a name beside `path` to write a file or a folder to, then gives it the name `path`."""
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, PARTIAL + name)
+    _remove(temporary)
+    yield temporary
+    if os.path.isdir(path):     # a folder cannot be renamed onto one that is not empty
+        old = os.path.join(folder, f"{PARTIAL}old-{name}")
+        _remove(old)
+        os.rename(path, old)
+        os.rename(temporary, path)
+        _remove(old)
+    else:
+        os.replace(temporary, path)
+
+
+def _remove(path):
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.remove(path)
+
+
+def _lock(folder):
+    """Holds `folder` until closed; the system lets go of it when the process ends, however."""
+    stack = contextlib.ExitStack()
+    try:
+        import fcntl
+    except ImportError:     # Windows
+        return stack
+    descriptor = os.open(folder, os.O_RDONLY)
+    stack.callback(os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stack.close()
+        raise ValueError(f"model_dir={folder} is in use: another process trains in it; wait for it, "
+                         "or choose another --model_dir") from None
+    except OSError:         # a file system without locks
+        pass
+    return stack

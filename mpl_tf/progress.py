@@ -1,0 +1,55 @@
+"""What a person sees of a running loop: a bar on a terminal, a line now and then in a log file."""
+
+import math
+import sys
+import time
+
+from tqdm import tqdm
+
+LINE_SECONDS = 10.0     # between lines where stderr is no terminal
+
+
+class Progress:
+    """Progress of training on stderr; what is said in between goes to stdout and spares the bar.
+
+    Args:
+      train_steps: in all. start_step: where this process begins.
+    """
+
+    def __init__(self, train_steps, start_step):
+        self._train_steps, self._step = train_steps, start_step
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(total=train_steps, initial=start_step, unit="step", dynamic_ncols=True,
+                         disable=not terminal)
+        self._line_at = math.inf if terminal else time.monotonic() + LINE_SECONDS
+
+    def update(self, step, logs, examples_per_second=None):
+        """Shows the steps taken so far and what the last one logged, a dict of floats."""
+        self._bar.set_postfix_str(describe(logs, examples_per_second), refresh=False)
+        self._bar.update(step - self._step)
+        self._step = step
+        if time.monotonic() >= self._line_at:
+            print(f"step {step}/{self._train_steps}: {describe(logs, examples_per_second)}",
+                  file=sys.stderr, flush=True)
+            self._line_at = time.monotonic() + LINE_SECONDS
+
+    def say(self, text):
+        """Prints a line to stdout."""
+        with tqdm.external_write_mode(file=sys.stdout):
+            print(text, flush=True)
+
+    def close(self):
+        """Leaves the bar as it stands."""
+        self._bar.close()
+
+
+def describe(logs, examples_per_second=None):
+    """A step's logs in a few words."""
+    shown = [f"loss {logs.get('student_loss', logs.get('loss')):.4f}"]
+    if "R" in logs:
+        shown.append(f"R {logs['R']:.4f}")
+    if "accuracy" in logs:
+        shown.append(f"accuracy {100 * logs['accuracy']:.1f} %")
+    if examples_per_second:
+        shown.append(f"{examples_per_second:.0f} examples/s")
+    return ", ".join(shown)

@@ -1,0 +1,156 @@
+"""TensorBoard: scalars of every step, costly summaries now and then, accuracies at evaluations."""
+
+import io
+import math
+import time
+
+import numpy as np
+import tensorflow as tf
+
+MONTAGE_IMAGES = 16
+
+
+class Summaries:
+    """Writes a run's summaries; step numbers are the steps taken when the values were measured.
+
+    Args:
+      folder: for the event files; None on workers that write none.
+      model: mpl_tf.MetaPseudoLabels, Baseline or FixedTeacher.
+      class_names: of the data.
+      start_step: where this process begins. A killed one may have written beyond: TensorBoard is
+        told to forget that.
+    """
+
+    def __init__(self, folder, model, class_names, start_step=0):
+        self._model, self._class_names, self._writes = model, class_names, folder is not None
+        self._writer = tf.summary.create_noop_writer()
+        if self._writes:
+            self._writer = tf.summary.create_file_writer(folder)
+            restart = tf.compat.v1.Event(
+                step=start_step, wall_time=time.time(), session_log=tf.compat.v1.SessionLog(
+                    status=tf.compat.v1.SessionLog.START))
+            tf.raw_ops.ImportEvent(writer=self._writer._resource,
+                                   event=restart.SerializeToString())
+        self._write = tf.function(self._write_scalars)
+        self._diagnose = tf.function(model.diagnostics) if hasattr(model, "diagnostics") else None
+
+    def _write_scalars(self, names, values, step):
+        with self._writer.as_default(step):
+            for name, value in zip(names, tf.unstack(values)):
+                tf.summary.scalar(name, value)
+
+    def scalars(self, step, values, group="training"):
+        """Writes a dict of floats, in one call of a function that is traced once."""
+        if self._writes:
+            names = tuple(f"{group}/{name}" for name in values)
+            self._write(names, tf.constant(list(values.values()), tf.float32),
+                        tf.constant(step, tf.int64))
+
+    def costly(self, step, batch, examples_per_second=None):
+        """Writes what is measured outside the training step, on the batch that comes next.
+
+        R before the update, the cosine of meta and supervised gradient, the classes of the pseudo
+        labels, both views of some unlabeled images with their pseudo labels; examples per second.
+        """
+        values, pseudo_labels = {}, None
+        if self._diagnose is not None:      # every worker takes part
+            values = {name: value.numpy() for name, value in self._diagnose(batch).items()}
+            pseudo_labels = values.pop("pseudo_labels")
+        if not self._writes:
+            return
+        if examples_per_second is not None:
+            values["examples_per_second"] = examples_per_second
+        if values:
+            self.scalars(step, values, "diagnostics")
+        with self._writer.as_default(step):
+            if pseudo_labels is not None:
+                tf.summary.histogram("pseudo_labels/class", pseudo_labels.argmax(axis=-1),
+                                     buckets=len(self._class_names))
+            strategy = self._model.distribute_strategy
+            views = tf.nest.map_structure(
+                lambda value: strategy.experimental_local_results(value)[0],
+                batch.get("unlabeled", {}))
+            if "image" in views and views["image"].shape.rank == 4:
+                png = montage([views[name].numpy() for name in ("image", "augmented")
+                               if name in views], pseudo_labels, self._class_names)
+                tf.summary.image("views/weak_and_strong",
+                                 tf.io.decode_png(png, channels=3)[tf.newaxis])
+
+    def close(self):
+        """Writes what is still buffered."""
+        self._writer.close()
+
+
+def montage(views, pseudo_labels, class_names):
+    """A PNG, bytes, with the views of each image one above the other, titled by the pseudo label.
+
+    Args:
+      views: arrays [B, H, W, C] in [-1, 1], the weak views first; at most 16 images are shown.
+      pseudo_labels: distributions [B, K], or None for no titles.
+      class_names: K names.
+    """
+    count = min(MONTAGE_IMAGES, len(views[0]))
+    height, width, channels = views[0].shape[1:]
+    title = max(height // 3, 4)     # rows of pixels, above each pair
+    columns = math.ceil(math.sqrt(count * len(views)))
+    rows = math.ceil(count / columns)
+    row_height = title + len(views) * (height + 1)
+    canvas = np.ones((rows * row_height, columns * (width + 2), channels), np.float32)
+    for i in range(count):
+        top, left = i // columns * row_height + title, i % columns * (width + 2) + 1
+        for j, view in enumerate(views):
+            start = top + j * (height + 1)
+            canvas[start:start + height, left:left + width] = view[i]
+    # Text by the figure's renderer, without pyplot and its global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    inches = columns * 1.1
+    figure = Figure((inches, inches * canvas.shape[0] / canvas.shape[1]), dpi=80)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(canvas.squeeze() * 0.5 + 0.5, vmin=0, vmax=1, cmap="gray", aspect="auto",
+                interpolation="nearest")
+    axes.axis("off")
+    for i in range(count if pseudo_labels is not None else 0):
+        best = pseudo_labels[i].argmax()
+        center = (i % columns * (width + 2) + width / 2 + 0.5,
+                  i // columns * row_height + title / 2)
+        axes.text(*center, f"{class_names[best]} {pseudo_labels[i][best]:.2f}", ha="center",
+                  va="center", fontsize=8)
+    png = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(png)
+    return png.getvalue()
+
+
+def curves(path, evaluations):
+    """Writes a PNG of a run: accuracies, and the means of the losses between evaluations.
+
+    Args:
+      path: of the file.
+      evaluations: dicts of an evaluation each, see checkpoints.Journal.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure((10, 4), dpi=100, layout="constrained")
+    accuracy_axes, loss_axes = figure.subplots(1, 2)
+    steps = [evaluation["step"] for evaluation in evaluations]
+    for name in evaluations[-1]:
+        values = [evaluation.get(name) for evaluation in evaluations]
+        if name.endswith("_accuracy"):
+            role, part = name.split("_")[:2]
+            accuracy_axes.plot(steps, [100 * value for value in values], label=f"{role}, {part}",
+                               color={"student": "C0", "teacher": "C1"}[role],
+                               linestyle={"test": "-", "labeled": ":", "holdout": "--"}[part])
+        elif is_loss(name) and name != "teacher_meta_loss":    # R but for a factor
+            loss_axes.plot(steps, values, label=name)
+    accuracy_axes.set(xlabel="step", ylabel="accuracy [%]", title="Accuracy")
+    loss_axes.set(xlabel="step", ylabel="loss [nats]", title="Training, means between evaluations")
+    for axes in (accuracy_axes, loss_axes):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    with open(path, "wb") as file:
+        FigureCanvasAgg(figure).print_png(file)
+
+
+def is_loss(name):
+    """Whether what a training step logs as `name` is a loss."""
+    return name == "R" or name.endswith("loss")

@@ -1,0 +1,43 @@
+"""Trains a student: `python -m mpl_tf.train --flagfile=flags/digits.cfg`; --help shows all flags.
+
+Exit codes: 0 finished, or stopped by SIGTERM or Ctrl-C and saved; 1 a loss was not finite; 2 bad
+input, which is one line on stderr; 130 a second Ctrl-C.
+"""
+
+import os
+import sys
+
+from mpl_tf import config
+
+
+def main(argv):
+    """Runs the command line `argv`; returns the exit code."""
+    settings = config.from_argv(argv)   # bad flags end here, before TensorFlow is imported
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+    from mpl_tf import training
+    # A run repeats bit for bit on its machine: on a CPU it does so anyway and this costs nothing,
+    # on a GPU some operations would add in any order. It asks for a seed, which nothing draws from.
+    tf.config.experimental.enable_op_determinism()
+    tf.keras.utils.set_random_seed(settings.seed)
+    try:
+        training.run(settings)
+    except FloatingPointError as error:
+        return fail(error, 1)
+    except (ValueError, FileNotFoundError) as error:
+        if "\n" in str(error):      # of TensorFlow or Keras, not of bad input: where it came from helps
+            raise
+        return fail(error, 2)
+    except KeyboardInterrupt:
+        return fail("aborted; the last checkpoint stays", 130)
+    return 0
+
+
+def fail(message, code):
+    """Says why in one line on stderr; returns `code`."""
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
