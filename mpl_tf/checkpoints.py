@@ -99,9 +99,10 @@ class Checkpoints:
         if path is None:
             return 0
         restore(self._checkpoint, path)
-        if int(self._stored_seed.numpy()) != self._seed:
-            raise ValueError(f"checkpoint {path} has seed {int(self._stored_seed.numpy())}, this run "
-                             f"{self._seed}: use that seed, or another --model_dir")
+        seed = int(self._stored_seed.numpy())
+        if seed != self._seed:
+            raise ValueError(f"checkpoint {path} has seed {seed}, this run {self._seed}: use that "
+                             "seed, or another --model_dir")
         self._at = int(self._step.numpy())
         return self._at
 

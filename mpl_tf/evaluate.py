@@ -42,7 +42,7 @@ def main(argv):
 
 
 def evaluate(of_run):
-    """(step, {"student_test_accuracy": fraction, ...}) of the last checkpoint in a Config's model_dir.
+    """(step, {"student_test_accuracy": fraction, ...}) of the last checkpoint of a Config's run.
 
     Raises:
       ValueError, FileNotFoundError: in one line, for a missing checkpoint or missing data.

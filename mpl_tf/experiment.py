@@ -64,8 +64,9 @@ def build_model(config, dataset):
         model, metrics = Baseline(student, build_objective(config), seed=config.seed), ["accuracy"]
     else:   # its batches are unlabeled: no training accuracy
         model, metrics = FixedTeacher(
-            student, load_fixed_teacher(config, student), hard=config.method == "hard_pseudo_labels",
-            temperature=config.temperature, seed=config.seed), None
+            student, load_fixed_teacher(config, student),
+            hard=config.method == "hard_pseudo_labels", temperature=config.temperature,
+            seed=config.seed), None
     model.compile(build_optimizer(config, "student"), weight_decay=config.student_weight_decay,
                   metrics=metrics, **options)
     return model

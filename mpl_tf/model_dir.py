@@ -52,8 +52,8 @@ def open_folder(config):
                 _remove(os.path.join(folder, name))
         write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": config.to_dict()})
     except OSError as error:
-        raise ValueError(f"model_dir={folder} cannot be written ({error.strerror or error}): choose "
-                         "another --model_dir, or give this one write permission") from error
+        raise ValueError(f"model_dir={folder} cannot be written ({error.strerror or error}): "
+                         "choose another --model_dir, or give this one write permission") from error
     return lock
 
 
@@ -73,8 +73,8 @@ def _started(folder):
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ValueError(f"model_dir={folder} cannot be read ({error.strerror}): expected a folder; "
-                         "choose another --model_dir") from error
+        raise ValueError(f"model_dir={folder} cannot be read ({error.strerror}): expected a "
+                         "folder; choose another --model_dir") from error
     if not names:
         return None
     noted = read_json(os.path.join(folder, CONFIG))
@@ -145,8 +145,8 @@ def _lock(folder):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stack.close()
-        raise ValueError(f"model_dir={folder} is in use: another process trains in it; wait for it, "
-                         "or choose another --model_dir") from None
+        raise ValueError(f"model_dir={folder} is in use: another process trains in it; wait for "
+                         "it, or choose another --model_dir") from None
     except OSError:         # a file system without locks
         pass
     return stack

@@ -25,7 +25,7 @@ def main(argv):
     except FloatingPointError as error:
         return fail(error, 1)
     except (ValueError, FileNotFoundError) as error:
-        if "\n" in str(error):      # of TensorFlow or Keras, not of bad input: where it came from helps
+        if "\n" in str(error):      # TensorFlow's or Keras's, not bad input: show where it arose
             raise
         return fail(error, 2)
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ log = logging.getLogger("mpl_tf")
 
 
 def run(config):
-    """Trains as `config` says, from the last checkpoint in its model_dir on, and tells what it does.
+    """Trains as `config` says, from the last checkpoint in its model_dir on; tells what it does.
 
     Returns:
       The results, as in results.json; None where SIGTERM or Ctrl-C ended the run early, after a
@@ -104,7 +104,7 @@ def plan(config, strategy, dataset, model, start_step):
 
 
 def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
-    """Takes the steps from `step` on; returns the number taken in all, fewer if `stop` was asked."""
+    """Takes the steps from `step` on; returns how many are taken in all, fewer where `stop` asks."""
     if step == config.train_steps:
         return step
     stride = config.steps_per_execution
@@ -168,7 +168,7 @@ def write_outcome(config, model, results):
 
 
 class SignalWatch:
-    """Looks at what every execution logs: stops at a loss that is not finite, warns of no signal."""
+    """Looks at what each execution logs: stops at a loss that is not finite, warns of no signal."""
 
     def __init__(self, config):
         self._stride = config.steps_per_execution

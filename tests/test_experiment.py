@@ -1,0 +1,91 @@
+"""The wiring from flags to data, networks, model and optimizers."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mpl_tf import experiment, strategy
+from tests.runs import settings
+
+
+def as_arrays(strategy_, batch):
+    """A batch's leaves, the replicas' parts put together."""
+    return [np.concatenate([part.numpy() for part in strategy_.experimental_local_results(leaf)])
+            for leaf in tf.nest.flatten(batch)]
+
+
+@pytest.mark.parametrize("name", ["default", "mirrored"])
+def test_look_ahead_passes_on_the_very_batches(name, tmp_path):
+    """On one device and on two; a traced train function takes them without being traced again."""
+    config = settings(tmp_path)
+    dataset, devices = experiment.load_dataset(config), strategy.get_strategy(name)
+    expected = experiment.train_batches(config, dataset, devices, start_step=3)
+    batches = experiment.train_batches(config, dataset, devices, start_step=3)
+    traces = []
+
+    @tf.function
+    def take(iterator):
+        traces.append(1)
+        return devices.run(lambda batch: batch, args=(next(iterator),))
+
+    def assert_next(iterator):
+        for left, right in zip(as_arrays(devices, take(expected)),
+                               as_arrays(devices, take(iterator))):
+            np.testing.assert_array_equal(left, right)
+
+    assert_next(batches)
+    first, replay = experiment.look_ahead(devices, batches, 2)
+    kept = as_arrays(devices, first)
+    assert sum(len(leaf) for leaf in kept) == 16 * len(kept)
+    assert_next(replay)
+    assert_next(replay)
+    assert_next(batches)        # goes on where the two ended
+    assert len(traces) == 1
+
+
+@pytest.mark.parametrize("name, kind, options", [
+    ("sgd", tf.keras.optimizers.SGD, dict(momentum=0.0, nesterov=False)),
+    ("momentum", tf.keras.optimizers.SGD, dict(momentum=0.8, nesterov=False)),
+    ("nesterov", tf.keras.optimizers.SGD, dict(momentum=0.8, nesterov=True)),
+    ("rmsprop", tf.keras.optimizers.RMSprop, dict(momentum=0.8)),
+    ("adam", tf.keras.optimizers.Adam, dict())])
+def test_optimizers(tmp_path, name, kind, options):
+    config = settings(tmp_path, student_optimizer=name, momentum=0.8, teacher_optimizer="sgd",
+                      student_learning_rate=0.5, schedule="cosine", warmup_steps=2)
+    optimizer = experiment.build_optimizer(config, "student")
+    assert type(optimizer) is kind
+    for option, value in options.items():
+        assert getattr(optimizer, option) == value
+    schedule = optimizer._learning_rate
+    np.testing.assert_allclose([float(schedule(step)) for step in (0, 1, 2, 4, 6)],
+                               [0.25, 0.5, 0.5, 0.25, 0.0], atol=1e-7)
+    assert type(experiment.build_optimizer(config, "teacher")) is tf.keras.optimizers.SGD
+
+
+def test_weights_follow_the_seed_and_differ_between_student_and_teacher(tmp_path):
+    config = settings(tmp_path)
+    dataset = experiment.load_dataset(config)
+    first, again = (experiment.build_networks(config, dataset) for _ in range(2))
+    other = experiment.build_networks(settings(tmp_path, seed=1), dataset)
+    kernel = lambda network: network.trainable_weights[0].numpy()
+    np.testing.assert_array_equal(kernel(first["student"]), kernel(again["student"]))
+    different = [kernel(n) for n in (*first.values(), *other.values())]
+    for i, left in enumerate(different):
+        for right in different[:i]:
+            assert np.abs(left - right).max() > 0.01
+
+
+def test_the_rbf_network_covers_the_data(tmp_path):
+    config = settings(tmp_path, dataset="two_moons", student_network="rbf", labeled_examples=6,
+                      batch_size=6, student_dropout=0.0, teacher_dropout=0.0)
+    dataset = experiment.load_dataset(config)
+    centres = experiment.build_networks(config, dataset)["student"].layers[1].centres
+    assert (centres.min(axis=0) < dataset.unlabeled.min(axis=0)).all()
+    assert (centres.max(axis=0) > dataset.unlabeled.max(axis=0)).all()
+
+
+def test_precision_is_that_of_activations(tmp_path):
+    config = settings(tmp_path, precision="mixed_bfloat16")
+    student = experiment.build_networks(config, experiment.load_dataset(config))["student"]
+    assert student.output.dtype == tf.float32
+    assert any(layer.compute_dtype == "bfloat16" for layer in student.layers)

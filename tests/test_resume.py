@@ -1,0 +1,94 @@
+"""A run killed at any moment, and started again, ends with the very bits of one never killed.
+
+In processes of their own, as users run it: dropout, batch norm and both augmented views are on.
+"""
+
+import os
+import random
+import signal
+import time
+
+import pytest
+
+from tests.runs import TINY, assert_same_state, start
+from mpl_tf import model_dir
+
+# The strong view is Cutout alone: RandAugment would add seconds to the start of each process.
+FLAGS = {**TINY, "student_network": "small_conv", "teacher_network": "mlp-16", "objective": "uda",
+         "randaugment_layers": 0, "cutout": 2, "train_steps": 12, "eval_steps": 1,
+         "checkpoint_steps": 4}
+
+
+def kill_when(process, seen):
+    """Kills a process as soon as seen() is true; its output where it ended by itself before."""
+    while process.poll() is None:
+        if seen():
+            process.send_signal(signal.SIGKILL)
+            break
+    out = process.communicate()[0]
+    assert process.returncode == -signal.SIGKILL, out
+
+
+def kill_after_line(process, text):
+    """Kills a process as soon as it prints a line with `text`."""
+    for line in process.stdout:
+        if text in line:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            return
+    raise AssertionError(f"{text} was not printed")
+
+
+def finish(process):
+    out = process.communicate()[0]
+    assert process.returncode == 0, out
+    return out
+
+
+def being_written(folder):
+    """Whether a checkpoint is being written in a run's folder."""
+    try:
+        return any("temp" in name for name in os.listdir(os.path.join(folder, "checkpoints")))
+    except FileNotFoundError:
+        return False
+
+
+def test_killed_before_the_first_checkpoint_and_during_a_write(tmp_path):
+    straight, killed = str(tmp_path / "straight"), str(tmp_path / "killed")
+    uninterrupted = start("train", **{**FLAGS, "model_dir": straight})
+    kill_after_line(start("train", **{**FLAGS, "model_dir": killed}), "step 3:")
+    assert not os.path.exists(os.path.join(killed, "checkpoints", "checkpoint"))
+    kill_when(start("train", **{**FLAGS, "model_dir": killed}), lambda: being_written(killed))
+    # The write is the first checkpoint's: whether it was done or not, what is whole is taken.
+    assert "steps      " in finish(start("train", **{**FLAGS, "model_dir": killed}))
+    finish(uninterrupted)
+    assert_same_outcome(straight, killed)
+
+
+def assert_same_outcome(left, right):
+    assert_same_state(left, right)
+    evaluations = [model_dir.read_json(os.path.join(folder, "results.json"))["evaluations"]
+                   for folder in (left, right)]
+    assert evaluations[0] == evaluations[1] and len(evaluations[0]) == FLAGS["train_steps"]
+    assert not [name for folder in (right, os.path.join(right, "checkpoints"))
+                for name in os.listdir(folder) if name.startswith(".") or "temp" in name]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(tmp_path):
+    flags = {**FLAGS, "teacher_network": "small_conv", "randaugment_layers": 2,
+             "checkpoint_steps": 1, "summary_steps": 5}
+    straight, killed = str(tmp_path / "straight"), str(tmp_path / "killed")
+    begin = time.monotonic()
+    finish(start("train", **{**flags, "model_dir": straight}))
+    seconds = time.monotonic() - begin
+    generator = random.Random(0)
+    for _ in range(8):
+        process = start("train", **{**flags, "model_dir": killed})
+        until = time.monotonic() + generator.uniform(0.3, 1.0) * seconds
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        process.kill()
+        process.communicate()
+    finish(start("train", **{**flags, "model_dir": killed}))
+    assert_same_outcome(straight, killed)
