@@ -49,6 +49,8 @@ class _OneNetwork(TrainingModel):
         self._compile(tf.keras.optimizers.get(optimizer), metrics, kwargs)
         self.weight_decay = weight_decay
         self._remember(weight_decay=weight_decay, metrics=metrics, **kwargs)
+        with self.distribute_strategy.scope():
+            self._build_optimizers()
 
     def _optimizer_arguments(self):
         return {"optimizer": self.optimizer}

@@ -90,6 +90,8 @@ class MetaPseudoLabels(TrainingModel):
             lambda data: self.distribute_strategy.run(self._diagnose, args=(data,)))
         self._remember(student_weight_decay=student_weight_decay,
                        teacher_weight_decay=teacher_weight_decay, metrics=metrics, **kwargs)
+        with self.distribute_strategy.scope():
+            self._build_optimizers()
 
     @property
     def student_optimizer(self):

@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 
+import tensorflow as tf
+
 from mpl_tf import (checkpoints, evaluation, experiment, export, model_dir, strategy as strategies,
                     summaries)
 from mpl_tf.progress import Progress
@@ -104,12 +106,12 @@ def plan(config, strategy, dataset, model, start_step):
 
 
 def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
-    """Takes the steps from `step` on; returns how many are taken in all, fewer where `stop` asks."""
+    """Takes the steps from `step` on; returns how many are taken in all, fewer if `stop` asks."""
     if step == config.train_steps:
         return step
     stride = config.steps_per_execution
     journal = saved.journal
-    train_function = model.make_train_function()
+    train_function, reset_metrics = model.make_train_function(), tf.function(model.reset_metrics)
     batches = experiment.train_batches(config, dataset, strategy, step)
     eval_datasets = experiment.eval_datasets(config, dataset)
     accuracies = {role: evaluation.accuracy_function(network)
@@ -128,8 +130,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
             board.costly(step, next_batch, clock.examples_per_second(config))
 
         clock.start_step()
-        model.reset_metrics()
         logs = {name: float(value) for name, value in train_function(feed).items()}
+        reset_metrics()     # logs are of one execution, not means since the start
         step += stride
         watch.check(step, logs, saved)
         journal.add(stride, {name: logs[name] for name in logs if summaries.is_loss(name)})

@@ -164,9 +164,27 @@ class TrainingModel(tf.keras.Model):
     def fit(self, x=None, *args, **kwargs):
         """Keras's fit, on a dataset of dicts; under a strategy each is the global batch."""
         if isinstance(x, tf.data.Dataset):      # judged here, an error stays one line
-            self._unpack(x.element_spec)
+            batch = self._unpack(x.element_spec)
+            with self.distribute_strategy.scope():
+                self._build(batch.labeled_image)
             check_divisible(x.element_spec, self.distribute_strategy.num_replicas_in_sync)
         return super().fit(x, *args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """Keras's evaluate, of the student as it would be saved."""
+        self._share_averages()
+        return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """Keras's predict, of the student as it would be saved."""
+        self._share_averages()
+        return super().predict(*args, **kwargs)
+
+    def _share_averages(self):
+        """Gives each replica the mean of all replicas' batch-norm averages, which is what is saved."""
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            for variable in self._network.non_trainable_variables:
+                variable.assign(variable.numpy())
 
     def _unpack(self, data):
         return unpack(data, self.objective, self._needs_unlabeled)
@@ -175,12 +193,16 @@ class TrainingModel(tf.keras.Model):
         """Builds networks and optimizers that are still without variables, before the first step."""
         if not self.built:
             with tf.init_scope():
-                self.build(images.shape)
+                self.build((None, *images.shape[1:]))
         check_networks(**self.networks)
+        with tf.init_scope():
+            self._build_optimizers()
+
+    def _build_optimizers(self):
+        """Makes the slots, where the networks have weights; before Keras does it for all of them."""
         for role, optimizer in self.optimizers.items():
-            if hasattr(optimizer, "build"):     # legacy optimizers build themselves
-                with tf.init_scope():
-                    optimizer.build(self.networks[role].trainable_variables)
+            if self.networks[role].built and hasattr(optimizer, "build"):   # not the legacy ones
+                optimizer.build(self.networks[role].trainable_variables)
 
     def _check_replayable(self):
         for role, network in self.networks.items():
@@ -256,11 +278,8 @@ class TrainingModel(tf.keras.Model):
                 {**self._compile_arguments, **self._optimizer_arguments()}.items()}
 
     def compile_from_config(self, config):
-        """Compiles as get_compile_config says, and builds the optimizers so slots can be loaded."""
+        """Compiles as get_compile_config says."""
         self.compile(**tf.keras.saving.deserialize_keras_object(config))
-        for role, optimizer in self.optimizers.items():
-            if hasattr(optimizer, "build") and self.networks[role].built:
-                optimizer.build(self.networks[role].trainable_variables)
 
     def _optimizer_arguments(self):
         return {f"{role}_optimizer": optimizer for role, optimizer in self.optimizers.items()}

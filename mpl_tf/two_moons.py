@@ -149,10 +149,10 @@ def arguments(argv):
     if chosen.json and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise ValueError(f"--json={chosen.json}: {folder} is not a folder that can be written to; "
                          "create it, or name another")
-    config = config_module.parse([argv[0], f"--flagfile={FLAGFILE}", *flags])
-    fixed = {"dataset": "two_moons", "method": "mpl", "split_seed": 0, "seed": 0}
-    for name, value in fixed.items():
-        if getattr(config, name) != value:
+    own = [argv[0], f"--flagfile={FLAGFILE}"]
+    of_file, config = config_module.parse(own), config_module.parse([*own, *flags])
+    for name in ("dataset", "method", "split_seed", "seed"):
+        if getattr(config, name) != getattr(of_file, name):
             raise ValueError(f"--{name}={getattr(config, name)}: the study trains all its learners "
                              "on two_moons, seeds from --first_seed on; leave it out")
     return range(chosen.first_seed, chosen.first_seed + chosen.seeds), chosen.json, config

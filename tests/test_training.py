@@ -156,6 +156,18 @@ def test_several_steps_per_execution_are_the_same_steps(straight, tmp_path):
     assert_same_state(tmp_path, straight)
 
 
+@pytest.mark.slow
+def test_two_replicas_train_as_one_device(tmp_path):
+    """Costly summaries included; to rounding, and without random layers."""
+    for name in ("default", "mirrored"):
+        run(settings(tmp_path / name, strategy=name, summary_steps=2, student_dropout=0.0,
+                     teacher_dropout=0.0))
+    one, two = state(tmp_path / "default"), state(tmp_path / "mirrored")
+    assert set(one) == set(two)
+    for name, value in one.items():
+        np.testing.assert_allclose(value, two[name], atol=1e-6, err_msg=name)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capsys, monkeypatch):
     config = settings(tmp_path, method="baseline", student_optimizer="sgd", eval_steps=6,
                       student_learning_rate=1e12, checkpoint_steps=1)

@@ -1,0 +1,42 @@
+"""The comparison table: hand-worked numbers, and a real comparison of two short runs."""
+
+import json
+
+import pytest
+
+from mpl_tf import compare
+
+
+def test_table_against_hand_worked_numbers():
+    figures = {("a", 0): 0.80, ("a", 1): 0.90, ("b", 0): 0.83, ("b", 1): 0.91}
+    lines = compare.table(["a", "b"], [0, 1], figures, "a").split("\n")
+    assert lines[2] == "| a | 85.00 ± 7.07 | – | 80.00 | 90.00 |"
+    assert lines[3] == "| b | 87.00 ± 5.66 | +2.00 ± 1.41 | 83.00 | 91.00 |"
+    assert {line.count("|") for line in lines} == {6}
+
+
+@pytest.mark.parametrize("argv, named", [
+    (["--seeds=0,x", "flags/digits.cfg"], "--seeds=0,x"),
+    (["--reference=b", "flags/digits.cfg"], "expected one of digits"),
+    ([], "flagfiles"),
+])
+def test_bad_arguments_are_refused(argv, named, capsys):
+    with pytest.raises(SystemExit) as error:
+        compare.arguments(argv)
+    assert error.value.code == 2 and named in capsys.readouterr().err
+
+
+def test_a_comparison_of_short_runs(tmp_path, capsys):
+    flagfile = tmp_path / "short.cfg"
+    flagfile.write_text("--dataset=digits\n--method=baseline\n--objective=supervised\n"
+                        "--model_dir=unused\n--train_steps=2\n--noplots\n")
+    argv = ["compare", str(flagfile), "--seeds=3,4", f"--output_dir={tmp_path / 'runs'}", "--",
+            "--batch_size=10"]
+    assert compare.main(argv) == 0
+    assert "| short |" in capsys.readouterr().out
+    written = json.loads((tmp_path / "runs" / "student_test_accuracy.json").read_text())
+    run = json.loads((tmp_path / "runs" / "short_seed4" / "results.json").read_text())
+    assert written["figures"]["short"][1] == run["student_test_accuracy"]
+    assert (run["flags"]["seed"], run["flags"]["split_seed"], run["flags"]["batch_size"]) == (4, 4, 10)
+    assert compare.main(argv) == 0      # finished: prints only
+    assert "nothing to do" in capsys.readouterr().out

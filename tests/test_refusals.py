@@ -1,0 +1,142 @@
+"""What MetaPseudoLabels refuses, each in one line that names what is wrong."""
+
+import pytest
+import tensorflow as tf
+
+import mpl_tf
+from tests import tiny
+
+
+def _line(error):
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+def _with(**options):
+    """Networks whose student has a layer with `options`."""
+    student = tf.keras.Sequential([
+        tf.keras.Input((2,)), tf.keras.layers.Dense(3, name="odd", **options)])
+    return student, tiny.network("teacher", 2)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: (tiny.network("student", 1), tiny.network("teacher", 2, classes=5)),
+     "student has 3, teacher has 5"),
+    (lambda: (lambda x: x, tiny.network("teacher", 2)), "student is a function"),
+    (lambda: (tiny.network("student", 1),) * 2, "share weights"),
+    (lambda: _with(kernel_regularizer="l2"), "'odd' has a kernel_regularizer"),
+    (lambda: _with(bias_regularizer="l2"), "'odd' has a bias_regularizer"),
+    (lambda: _with(activity_regularizer="l2"), "'odd' has a activity_regularizer"),
+    (lambda: _with(kernel_constraint="non_neg"), "'odd' has a kernel_constraint"),
+    (lambda: _with(dtype=tf.keras.mixed_precision.Policy("mixed_float16")), "mixed_float16")])
+def test_networks(make, words):
+    with pytest.raises(ValueError) as error:
+        tiny.model(*make())
+    assert words in _line(error)
+
+
+def test_an_unbuilt_network_of_other_classes():
+    student = tf.keras.Sequential([tf.keras.layers.Dense(4)])
+    model = tiny.model(student, tiny.network("teacher", 2))
+    with pytest.raises(ValueError, match="student has 4, teacher has 3"):
+        model.train_step(tf.nest.map_structure(tf.constant, tiny.batches(1)[0]))
+
+
+def _optimizer(name, **options):
+    return lambda: getattr(tf.keras.optimizers, name)(0.1, **options)
+
+
+@pytest.mark.parametrize("make, words", [
+    (_optimizer("Adagrad"), ["Adagrad", "SGD (plain, momentum, Nesterov), RMSprop", "Adam"]),
+    (_optimizer("AdamW"), ["AdamW", "RMSprop"]),
+    (_optimizer("SGD", clipnorm=1.0), ["clipnorm=1.0"]),
+    (_optimizer("SGD", clipvalue=0.5), ["clipvalue=0.5"]),
+    (_optimizer("SGD", global_clipnorm=2.0), ["global_clipnorm=2.0"]),
+    (_optimizer("Adam", weight_decay=0.1), ["weight_decay=0.1", "student_weight_decay"]),
+    (_optimizer("Adam", use_ema=True), ["use_ema"]),
+    (_optimizer("Adam", amsgrad=True), ["amsgrad"]),
+    (_optimizer("RMSprop", centered=True), ["centered"])])
+def test_student_optimizers(make, words):
+    with pytest.raises(ValueError) as error:
+        tiny.model(optimizers=(make(), "sgd"))
+    assert all(word in _line(error) for word in words)
+
+
+@pytest.mark.parametrize("make", [
+    _optimizer("AdamW", clipnorm=1.0), _optimizer("Adagrad"), _optimizer("SGD", use_ema=True),
+    lambda: tf.keras.optimizers.legacy.Adam(0.01)])
+def test_teachers_take_any_optimizer(make):
+    model = tiny.model(optimizers=("sgd", make()), objective=mpl_tf.objectives.Supervised())
+    before = model.teacher.get_weights()
+    logs = model.train_step(tf.nest.map_structure(tf.constant, tiny.batches(1)[0]))
+    assert all(tf.math.is_finite(value) for value in logs.values())
+    assert any((old != new).any() for old, new in zip(before, model.teacher.get_weights()))
+
+
+def test_mixed_float16():
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    with pytest.raises(ValueError, match="mixed_bfloat16") as error:
+        tiny.model()
+    _line(error)
+
+
+def test_keras_dropout_is_refused_where_passes_are_replayed():
+    def networks():
+        return [tf.keras.Sequential([
+            tf.keras.Input((2,)), tf.keras.layers.Dense(4), tf.keras.layers.Dropout(0.5, name="odd"),
+            tf.keras.layers.Dense(3)], name=role) for role in ("student", "teacher")]
+
+    with pytest.raises(ValueError) as error:
+        tiny.model(*networks(), meta_gradient="jvp")
+    assert "student has odd (Dropout)" in _line(error) and "nested_tape" in str(error.value)
+    logs = tiny.model(*networks()).fit(tiny.dataset(tiny.batches(1)), verbose=0).history
+    assert logs["meta_gradient_norm"][0] > 0
+
+
+def test_unknown_way():
+    with pytest.raises(ValueError) as error:
+        tiny.model(meta_gradient="jvp2")
+    assert "'jvp2'" in _line(error) and "nested_tape" in str(error.value)
+
+
+def _without(part, key):
+    batch = tiny.batches(1)[0]
+    del batch[part][key]
+    return batch
+
+
+def _relabeled(labels):
+    batch = tiny.batches(1)[0]
+    batch["labeled"]["label"] = labels(batch["labeled"]["label"])
+    return batch
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda: _without("unlabeled", "augmented"), '["unlabeled"]["augmented"] (UDA needs it)'),
+    (lambda: _without("unlabeled", "image"), '["unlabeled"]["image"]'),
+    (lambda: _without("labeled", "label"), '["labeled"]["label"]'),
+    (lambda: {"labeled": tiny.batches(1)[0]["labeled"]}, '["unlabeled"]["image"]'),
+    (lambda: {"labeled": tiny.test_data(8), "unlabeled": tiny.test_data(8)},
+     '["labeled"] is tuple'),
+    (lambda: tiny.test_data(8), "training data yields tuple"),
+    (lambda: tiny.test_data(8)[0], "training data yields TensorSpec"),
+    (lambda: _relabeled(lambda labels: labels[:, None]), "expected class numbers: int [B_l]"),
+    (lambda: _relabeled(lambda labels: labels.astype("float32")), "is float32")])
+def test_training_data(make, words):
+    """Judged before anything is traced."""
+    with pytest.raises(ValueError) as error:
+        tiny.model().fit(tiny.dataset([make()]))
+    assert words in _line(error)
+
+
+def test_labels_out_of_range_make_losses_not_a_number():
+    logs = tiny.model(objective=mpl_tf.objectives.Supervised()).train_step(
+        tf.nest.map_structure(tf.constant, _relabeled(lambda labels: labels + 2)))
+    assert tf.math.is_nan(logs["R"]) and tf.math.is_nan(logs["teacher_supervised_loss"])
+
+
+def test_jit_compile_on_two_replicas():
+    with tiny.two_replicas().scope(), pytest.raises(ValueError) as error:
+        tiny.model(jit_compile=True)
+    assert "jit_compile=True on 2 replicas" in _line(error)
