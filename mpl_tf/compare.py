@@ -30,7 +30,7 @@ def arguments(argv):
     parser.add_argument("--figure", default="student_test_accuracy",
                         help="of results.json, such as student_holdout_accuracy "
                         "(student_test_accuracy)")
-    chosen = parser.parse_args(own.split("\0"))
+    chosen = parser.parse_args(own.split("\0") if own else [])
     chosen.names = [os.path.splitext(os.path.basename(path))[0] for path in chosen.flagfiles]
     try:
         chosen.seeds = [int(seed) for seed in chosen.seeds.split(",")]
