@@ -24,8 +24,7 @@ def _model(optimizer, way, objective, **options):
 
 @pytest.mark.parametrize("optimizer, way, objective", [
     ("nesterov", "nested_tape", "uda"), ("nesterov", "jvp", "supervised"),
-    ("rmsprop", "nested_tape", "supervised"), ("rmsprop", "jvp", "uda"),
-    ("adam", "nested_tape", "uda"), ("adam", "jvp", "supervised")])
+    ("rmsprop", "nested_tape", "supervised"), ("adam", "jvp", "uda")])
 def test_two_replicas_equal_one_device(optimizer, way, objective):
     """Every weight, slot and logged scalar after three steps; B_u is not B_l."""
     tf.keras.backend.set_floatx("float64")
@@ -41,11 +40,11 @@ def test_two_replicas_equal_one_device(optimizer, way, objective):
         assert logs_of_two[name] == pytest.approx(logs[name], rel=1e-6), name
 
 
-@pytest.mark.parametrize("way", ["nested_tape", "jvp"])
-def test_batch_norm_and_dropout_on_two_replicas(way):
+@pytest.mark.parametrize("way, objective", [("nested_tape", "uda"), ("jvp", "supervised")])
+def test_batch_norm_and_dropout_on_two_replicas(way, objective):
     """The student's averages move once a step, by the mean of the replicas' own statistics."""
     with tiny.two_replicas().scope():
-        model = tiny.model(networks_=tiny.RICH, meta_gradient=way,
+        model = tiny.model(networks_=tiny.RICH, meta_gradient=way, objective=OBJECTIVES[objective],
                            optimizers=(tiny.nesterov(0.0), tiny.nesterov(0.1)))
     batch = tiny.batches(1)[0]
     images, labels = tiny.test_data()
