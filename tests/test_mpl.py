@@ -45,8 +45,8 @@ def test_three_steps_worked_by_hand(way):
     expected = [(0.0, 0.5), (0.462117, 0.803949), (0.696548, 0.988904)]
     for theta, psi in expected:
         step(batch)
-        assert float(model.student.weights[0]) == pytest.approx(theta, abs=2e-6)
-        assert float(model.teacher.weights[0]) == pytest.approx(psi, abs=2e-6)
+        assert model.student.weights[0].numpy().item() == pytest.approx(theta, abs=2e-6)
+        assert model.teacher.weights[0].numpy().item() == pytest.approx(psi, abs=2e-6)
 
 
 def test_logged_scalars_are_those_of_the_step():
