@@ -115,6 +115,9 @@ class Config:
     eval_batch_size: int = _flag(500, "examples at a time in evaluations", at_least=1)
     randaugment_layers: int = _flag(2, "operations per image of the strong view", at_least=0)
     randaugment_magnitude: float = _flag(5.0, "of the operations", at_least=0, at_most=10)
+    randaugment_operations: str = _flag(
+        "published", "RandAugment's own and its ranges, or those of the released code of Meta "
+        "Pseudo Labels", choices=("published", "released"))
     cutout: int = _flag(0, "side of the strong view's cut square in pixels; 0: none", at_least=0)
 
     student_network: str = _flag(

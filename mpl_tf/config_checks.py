@@ -163,9 +163,9 @@ def unused(c):
         note(f"{method} and {objective}", "unlabeled_batch_size")
     if not c.strong_views:
         note(method if c.needs_fixed_teacher else objective, "randaugment_layers",
-             "randaugment_magnitude", "cutout")
+             "randaugment_magnitude", "randaugment_operations", "cutout")
     if c.randaugment_layers == 0:
-        note("--randaugment_layers=0", "randaugment_magnitude")
+        note("--randaugment_layers=0", "randaugment_magnitude", "randaugment_operations")
     rules = {c.student_optimizer} | ({c.teacher_optimizer} if c.method == "mpl" else set())
     if not rules & {"momentum", "nesterov", "rmsprop"}:
         note(f"--student_optimizer={c.student_optimizer}", "momentum")

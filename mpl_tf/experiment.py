@@ -28,14 +28,12 @@ def build_networks(config, dataset):
     """
     tf.keras.mixed_precision.set_global_policy(config.precision)
     shape = dataset.unlabeled.shape[1:]
-    corners = dataset.unlabeled.min(axis=0), dataset.unlabeled.max(axis=0)
 
     def build(role, part, network, dropout):
         return networks.build(
             network, dataset.num_classes, shape, dropout=dropout,
             batch_norm_decay=config.batch_norm_decay, role=role,
-            seed=2 * config.seed + (part == "teacher"),
-            data_range=corners if network == "rbf" else None)
+            seed=2 * config.seed + (part == "teacher"))
 
     part = "teacher" if config.method == "baseline" else "student"
     built = {"student": build("student", part, config.student_network, config.student_dropout)}
@@ -132,7 +130,8 @@ def train_batches(config, dataset, strategy_, start_step=0):
             strong=config.strong_views, labeled_strong=config.objective == "randaugment"
             and config.strong_views, seed=config.seed, start_step=start_step,
             randaugment_layers=config.randaugment_layers,
-            randaugment_magnitude=config.randaugment_magnitude, cutout=config.cutout,
+            randaugment_magnitude=config.randaugment_magnitude,
+            randaugment_operations=config.randaugment_operations, cutout=config.cutout,
             num_replicas=num_replicas, replica_offset=replica_offset,
             local_replicas=local_replicas)
 

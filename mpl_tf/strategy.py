@@ -1,5 +1,6 @@
 """Devices: a tf.distribute strategy from its name, and each replica's share of the batch."""
 
+import functools
 import json
 import os
 
@@ -27,14 +28,20 @@ def get_strategy(name, tpu=""):
         raise ValueError(f"tpu={tpu!r} is given, but the strategy is {name!r}: use strategy 'tpu'")
     if name == "mirrored":
         kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-        return tf.distribute.MirroredStrategy(
-            [device.name for device in tf.config.list_logical_devices(kind)])
+        return _mirrored(tuple(device.name for device in tf.config.list_logical_devices(kind)))
     if name == "multi_worker":
         check_tf_config(os.environ.get("TF_CONFIG"))
         return tf.distribute.MultiWorkerMirroredStrategy()
     if name == "tpu":
         return _tpu_strategy(tpu)
     return tf.distribute.get_strategy()
+
+
+@functools.lru_cache(maxsize=None)
+def _mirrored(devices):
+    # One for the process: every new one numbers its collectives from the same start, and two with
+    # tensors of other shapes under the same numbers would wait for each other, or abort.
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def check_tf_config(text):

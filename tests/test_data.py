@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import mpl_tf
 from mpl_tf import augment, data, datasets
+from tests import tiny
 from tests.conftest import ROOT
 
 
@@ -149,7 +150,7 @@ def test_replicas_see_what_one_device_would(workers, digits):
 
 
 def test_mirrored_strategy_gets_each_slice_once(digits):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = tiny.two_replicas()
     sizes = dict(batch_size=8, unlabeled_batch_size=10, train_steps=2, randaugment_layers=1)
     distributed = strategy.distribute_datasets_from_function(
         lambda context: data.train_dataset(digits, **sizes, num_replicas=2, local_replicas=2))

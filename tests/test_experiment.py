@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mpl_tf import experiment, strategy
+from mpl_tf import data, experiment, strategy
 from tests.runs import settings
 
 
@@ -82,6 +82,18 @@ def test_the_rbf_network_covers_the_data(tmp_path):
     centres = experiment.build_networks(config, dataset)["student"].layers[1].centres
     assert (centres.min(axis=0) < dataset.unlabeled.min(axis=0)).all()
     assert (centres.max(axis=0) > dataset.unlabeled.max(axis=0)).all()
+    assert len(centres) == 570      # as in the setting that the results are for
+
+
+def test_flags_of_the_strong_view_reach_the_pipeline(tmp_path):
+    flags = dict(randaugment_layers=1, randaugment_magnitude=9.0, cutout=4,
+                 randaugment_operations="released")
+    config = settings(tmp_path, objective="uda", seed=3, **flags)
+    dataset = experiment.load_dataset(config)
+    batch = next(experiment.train_batches(config, dataset, tf.distribute.get_strategy()))
+    expected = next(iter(data.train_dataset(dataset, 16, seed=3, **flags)))
+    np.testing.assert_array_equal(batch["unlabeled"]["augmented"],
+                                  expected["unlabeled"]["augmented"])
 
 
 def test_precision_is_that_of_activations(tmp_path):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mpl_tf import layers
+from tests import tiny
 
 SEED = tf.constant([3, 5], tf.int32)
 
@@ -130,7 +131,7 @@ def test_gradient_goes_through_the_same_mask():
 
 
 def test_replicas_draw_masks_of_their_own():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = tiny.two_replicas()
     with strategy.scope():
         layer = layers.Dropout(0.4, name="dropout")
 

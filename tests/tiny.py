@@ -1,12 +1,10 @@
 """Tiny networks, batches and models for tests of everything around the algorithm."""
 
-import functools
-from unittest import mock
-
 import numpy as np
 import tensorflow as tf
 
 import mpl_tf
+from mpl_tf import strategy
 
 CLASSES = 3
 RICH = {"batch_norm": True, "dropout": 0.3}
@@ -64,16 +62,9 @@ def test_data(count=50, shape=(2,), dtype="float32"):
 test_data.__test__ = False
 
 
-@functools.lru_cache(maxsize=None)
 def two_replicas():
-    """The process's one strategy of two logical CPU devices.
-
-    TensorFlow numbers the collectives of every new MirroredStrategy from the same start and keeps
-    the shapes of the first, so the steps of two strategies in one process would collide. The base
-    ("only set this in tests", says TensorFlow) keeps this one apart from those of other tests.
-    """
-    with mock.patch.object(tf.distribute.MirroredStrategy, "_collective_key_base", 1000):
-        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    """The process's one strategy of two logical CPU devices."""
+    return strategy.get_strategy("mirrored")
 
 
 def nesterov(rate=0.3):
