@@ -265,7 +265,7 @@ class MetaPseudoLabels(TrainingModel):
         scalars = {
             "student_loss": student_loss, "R": validation_loss,
             "teacher_meta_loss": tf.cast(self.meta_weight, validation_loss.dtype) * validation_loss,
-            "meta_gradient_norm": tf.norm(target_gradient),
+            "meta_gradient_norm": passes.replica_norm(target_gradient),
             "pseudo_label_entropy": targets.entropy(pseudo_labels),
             "pseudo_label_confidence": tf.reduce_mean(tf.reduce_max(pseudo_labels, axis=-1)),
             "agreement": targets.agreement(pseudo_labels, student_logits)}

@@ -76,6 +76,18 @@ def replica_mean(values):
     return replica.all_reduce(tf.distribute.ReduceOp.MEAN, values)
 
 
+def replica_norm(per_replica):
+    """Norm of the gradient with respect to a batch that is split over replicas.
+
+    Args:
+      per_replica: this replica's share of the batch: the gradient of its own share of the loss.
+        That of the mean over r replicas is 1/r of it.
+    """
+    squares = replica_mean(tf.reduce_sum(tf.square(per_replica)))
+    replica = tf.distribute.get_replica_context()
+    return tf.sqrt(squares / (replica.num_replicas_in_sync if replica else 1))
+
+
 def is_decayed(variable):
     """True for weights that weight decay applies to: all but biases and batch-norm scales."""
     leaf = variable.name.split("/")[-1].split(":")[0]
