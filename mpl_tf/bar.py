@@ -1,0 +1,55 @@
+"""Progress of counted work on stderr: a bar on a terminal, else a line now and then."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+LINE_SECONDS = 10.0
+
+
+class Bar:
+    """Counts what is done, shows the rate and the time left; a context manager.
+
+    Args:
+      total: how many there are in all. unit: what is counted, " images" for one.
+      what: first words of a line. initial: how many were done before.
+      show: False: shows nothing.
+    """
+
+    def __init__(self, total, unit, what, initial=0, show=True):
+        terminal = sys.stderr.isatty()
+        self._total, self._unit, self._what, self._initial = total, unit, what, initial
+        self._done, self._began = initial, time.monotonic()
+        self._line_at = self._began + LINE_SECONDS
+        self._lines = show and not terminal
+        self._bar = tqdm(total=total, initial=initial, unit=unit, desc=what, dynamic_ncols=True,
+                         disable=not (show and terminal))
+
+    def update(self, count):
+        """Notes that `count` more are done."""
+        self._done += count
+        self._bar.update(count)
+        now = time.monotonic()
+        if self._lines and now >= self._line_at:
+            print(self.line(now), file=sys.stderr, flush=True)
+            self._line_at = now + LINE_SECONDS
+
+    def line(self, now):
+        """The state at time.monotonic() `now`, in a line."""
+        rate = (self._done - self._initial) / max(now - self._began, 1e-9)
+        left = "" if not rate else f", {_duration((self._total - self._done) / rate)} left"
+        return (f"{self._what}: {self._done}/{self._total}{self._unit}, {rate:.4g}"
+                f"{self._unit}/s{left}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._bar.close()
+
+
+def _duration(seconds):
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
