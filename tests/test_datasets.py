@@ -8,7 +8,9 @@ import tarfile
 import numpy as np
 import pytest
 
+from mpl_tf import cifar10_files
 from mpl_tf import datasets
+from mpl_tf import tfds_files
 
 
 def same(a, b):
@@ -77,6 +79,7 @@ def test_two_moons():
     (dict(name="digits", holdout=-1), "holdout -1"),
     (dict(name="digits", labeled_examples=1298), "1298 is more than the 1297"),
     (dict(name="two_moons", noise=-1.0), "noise -1.0 is negative"),
+    (dict(name="digits", extra_unlabeled=True), "extra_unlabeled with digits: only svhn"),
 ])
 def test_impossible_splits_are_refused_in_one_line(arguments, words):
     with pytest.raises(ValueError, match=words) as caught:
@@ -96,7 +99,7 @@ def test_labels_are_checked():
 # ------------------------------------------------------------------------------------ CIFAR-10
 
 def test_cifar10_is_the_official_files_in_order(shared_data):
-    folder = shared_data / datasets.CIFAR10_FOLDER
+    folder = shared_data / cifar10_files.FOLDER
     data = datasets.load("cifar10", shared_data, holdout=400)
     with open(folder / "data_batch_1", "rb") as file:
         batch = pickle.load(file, encoding="bytes")
@@ -116,14 +119,14 @@ def test_cifar10_is_the_official_files_in_order(shared_data):
     ("archive", ValueError, "cifar-10-python.tar.gz cannot be read.*truncated or damaged"),
 ])
 def test_damaged_cifar10_is_refused(damage, error, words, shared_data, tmp_path):
-    source = shared_data / datasets.CIFAR10_FOLDER
+    source = shared_data / cifar10_files.FOLDER
     if damage == "archive":
         with tarfile.open(tmp_path / "whole.tar.gz", "w:gz", compresslevel=0) as tar:
             tar.add(source / "test_batch", "cifar-10-batches-py/test_batch")
         whole = (tmp_path / "whole.tar.gz").read_bytes()
         (tmp_path / "cifar-10-python.tar.gz").write_bytes(whole[:len(whole) // 2])
     else:
-        for name in datasets.CIFAR10_MD5:
+        for name in cifar10_files.MD5:
             os.symlink(source / name, tmp_path / name)
         (tmp_path / "data_batch_3").unlink()
         if damage == "truncated":
@@ -135,9 +138,9 @@ def test_damaged_cifar10_is_refused(damage, error, words, shared_data, tmp_path)
 
 def test_archive_and_folder_give_the_same(shared_data, tmp_path):
     with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz", compresslevel=0) as tar:
-        tar.add(shared_data / datasets.CIFAR10_FOLDER, datasets.CIFAR10_FOLDER)
+        tar.add(shared_data / cifar10_files.FOLDER, cifar10_files.FOLDER)
     packed = datasets.load("cifar10", tmp_path)
-    plain = datasets.load("cifar10", shared_data / datasets.CIFAR10_FOLDER)
+    plain = datasets.load("cifar10", shared_data / cifar10_files.FOLDER)
     assert same(packed.labeled, plain.labeled) and same(packed.test, plain.test)
     np.testing.assert_array_equal(packed.unlabeled, plain.unlabeled)
 
@@ -152,24 +155,24 @@ def test_a_pickle_executes_nothing(tmp_path, monkeypatch):
     images = np.arange(2 * 3072).reshape(2, 3072).astype(np.uint8)
     good = {b"data": images, b"labels": [3, 5], b"batch_label": b"one"}
     for protocol in (3, 4):
-        split = datasets.unpickle_batch(pickle.dumps(good, protocol), "a")
+        split = cifar10_files.unpickle_batch(pickle.dumps(good, protocol), "a")
         assert split.labels.tolist() == [3, 5]
         assert split.images[1, 0, 1, 2] == images[1, 2 * 1024 + 1]
     attacks = {**good, b"x": Attack()}, Attack(), {**good, b"x": os.system}
     for bad in (*attacks, {b"data": images}, 5):
         with pytest.raises(ValueError, match="a is not a CIFAR-10 python batch"):
-            datasets.unpickle_batch(pickle.dumps(bad), "a")
+            cifar10_files.unpickle_batch(pickle.dumps(bad), "a")
     assert not (tmp_path / "attacked").exists()
     with pytest.raises(ValueError, match="not a CIFAR-10 python batch"):
-        datasets.unpickle_batch(pickle.dumps(good)[:500], "a")
+        cifar10_files.unpickle_batch(pickle.dumps(good)[:500], "a")
 
 
 def test_official_order():
     ids = [b"train_00002", "train_00000", b"train_00003", b"train_00001"]
-    np.testing.assert_array_equal(datasets.official_order(ids), [1, 3, 0, 2])
+    np.testing.assert_array_equal(tfds_files.official_order(ids), [1, 3, 0, 2])
     for wrong in (ids[:3] + ids[:1], ids[:1], ["a", "train_00000"]):
         with pytest.raises(ValueError, match="not numbered 0-"):
-            datasets.official_order(wrong)
+            tfds_files.official_order(wrong)
 
 
 def prepare_tfds(monkeypatch, folder, source, per_batch):
@@ -177,22 +180,22 @@ def prepare_tfds(monkeypatch, folder, source, per_batch):
     import tensorflow_datasets as tfds
     binary = folder / "cifar-10-batches-bin"
     binary.mkdir(parents=True)
-    for name in datasets.CIFAR10_MD5:
+    for name in cifar10_files.MD5:
         with open(source / name, "rb") as file:
             batch = pickle.load(file, encoding="bytes")
         records = np.concatenate([np.array(batch[b"labels"], np.uint8)[:, None], batch[b"data"]], 1)
         (binary / f"{name}.bin").write_bytes(records[:per_batch].tobytes())
     shutil.copy(source / "batches.meta", binary / "batches.meta.txt")
-    (binary / "batches.meta.txt").write_text("\n".join(datasets.CIFAR10_CLASSES) + "\n")
+    (binary / "batches.meta.txt").write_text("\n".join(cifar10_files.CLASSES) + "\n")
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract",
                         lambda self, url: folder)
-    monkeypatch.setattr(datasets, "_require_network", lambda url: None)
+    monkeypatch.setattr(tfds_files, "require_network", lambda url: None)
 
 
 def test_tfds_gives_the_official_order(shared_data, tmp_path, monkeypatch):
-    source = shared_data / datasets.CIFAR10_FOLDER
+    source = shared_data / cifar10_files.FOLDER
     prepare_tfds(monkeypatch, tmp_path / "raw", source, per_batch=60)
-    splits = datasets.read_tfds("cifar10", tmp_path / "tfds")
+    splits = tfds_files.read("cifar10", tmp_path / "tfds")
     official = datasets.load("cifar10", source)
     first = np.concatenate([np.arange(60) + 10000 * i for i in range(5)])
     np.testing.assert_array_equal(splits["train"].images, official.unlabeled[first])
@@ -202,13 +205,13 @@ def test_tfds_gives_the_official_order(shared_data, tmp_path, monkeypatch):
     import tensorflow_datasets as tfds    # without the ids the order would not be the official one
     stored = tfds.as_numpy(tfds.load("cifar10", split="train", data_dir=str(tmp_path / "tfds")))
     assert [e["label"] for e in stored] != splits["train"].labels.tolist()
-    with pytest.raises(ValueError, match="300 training and 60 test examples instead of 50000"):
+    with pytest.raises(ValueError, match="300 train examples instead of 50000, 60 test examples instead of 10000"):
         datasets.load("cifar10", tmp_path / "tfds")
 
 
 @pytest.mark.slow
 def test_all_of_cifar10_by_tfds_is_the_same_split(shared_data, tmp_path, monkeypatch):
-    source = shared_data / datasets.CIFAR10_FOLDER
+    source = shared_data / cifar10_files.FOLDER
     prepare_tfds(monkeypatch, tmp_path / "raw", source, per_batch=10000)
     ours, theirs = datasets.load("cifar10", source), datasets.load("cifar10", tmp_path / "tfds")
     assert same(ours.labeled, theirs.labeled) and same(ours.test, theirs.test)
@@ -218,7 +221,7 @@ def test_all_of_cifar10_by_tfds_is_the_same_split(shared_data, tmp_path, monkeyp
 def test_without_files_or_network_one_line_says_what_to_do(tmp_path, monkeypatch):
     def unreachable(url):
         raise OSError("no route\nto host")
-    monkeypatch.setattr(datasets, "_require_network", unreachable)
+    monkeypatch.setattr(tfds_files, "require_network", unreachable)
     words = "no route to host.*cifar-10-python.tar.gz"
     with pytest.raises(FileNotFoundError, match=words) as caught:
         datasets.load("cifar10", tmp_path / "empty")

@@ -1,0 +1,57 @@
+"""Parts of a data set, and which examples of it have labels. A split is a function of its arguments."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Examples: images uint8 [N, H, W, C], or float32 points [N, 2]; labels int64 [N]."""
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def class_rounds(labels, seed):
+    """Indices of all examples in a random order, any stretch of which is balanced over classes."""
+    generator = np.random.default_rng(seed)
+    shuffled = generator.permutation(len(labels))
+    rank = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        members = shuffled[labels[shuffled] == label]
+        rank[members] = np.arange(len(members))
+    return shuffled[np.argsort(rank[shuffled], kind="stable")]
+
+
+def select(labels, count, selection, seed, num_classes, holdout):
+    """Indices of the labeled examples, those held out last.
+
+    Args:
+      labels: int64 [N] of all training examples.
+      count: how many have labels, those held out included. holdout: how many are held out.
+      selection: "first" or "random" (by `seed`, balanced over the classes).
+
+    Returns:
+      int64 [count].
+    """
+    if count > len(labels):
+        raise ValueError(f"labeled_examples {count} is more than the {len(labels)} training "
+                         f"examples there are: ask for at most {len(labels)}")
+    if holdout < 0 or count - holdout < num_classes:
+        raise ValueError(
+            f"labeled_examples {count} less holdout {holdout} leaves {max(count - holdout, 0)} "
+            f"labeled examples for {num_classes} classes: leave at least {num_classes}")
+    if selection == "first":
+        return np.arange(count)
+    return class_rounds(labels, seed)[:count]
+
+
+def check_labels(split, num_classes, source):
+    """Raises ValueError unless there is one label in 0..num_classes-1 for each image."""
+    if len(split.images) != len(split.labels):
+        raise ValueError(f"{source}: {len(split.images)} images but {len(split.labels)} labels: "
+                         "the data are damaged, get them again")
+    wrong = np.flatnonzero((split.labels < 0) | (split.labels >= num_classes))
+    if len(wrong):
+        raise ValueError(f"{source}: label {split.labels[wrong[0]]} of example {wrong[0]} is "
+                         f"outside 0-{num_classes - 1}: correct the data")
