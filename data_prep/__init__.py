@@ -1,0 +1,9 @@
+"""Raw files to TFRecord shards: `python -m data_prep.NAME --source_dir=... --output_dir=...`.
+
+imagenet, cifar10, svhn, unlabeled and image_folder write shards in the schema of mpl_tf.records;
+inspect looks at any. Nothing is downloaded.
+
+    imagenet  cifar10  svhn  unlabeled  image_folder       what the examples are, and their order
+    shards                                                 writes them, and continues where it stopped
+    images  sources  command                               image files; lists of files; flags, errors
+"""

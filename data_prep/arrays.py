@@ -1,0 +1,46 @@
+"""Small images that lie in memory, as the items of a plan and as records."""
+
+import hashlib
+
+import numpy as np
+
+from data_prep.images import encode_png
+from data_prep.shards import Plan, SplitPlan
+from data_prep.sources import shards_for
+from mpl_tf.records import Record
+
+
+class ArrayItems:
+    """Examples "train_00000" and on of a mpl_tf Split, as (name, label, image uint8 [H, W, 3])."""
+
+    def __init__(self, name, split):
+        self._name, self._split = name, split
+
+    def __len__(self):
+        return len(self._split.labels)
+
+    def __getitem__(self, chosen):
+        return [(f"{self._name}_{i:05d}", int(self._split.labels[i]), self._split.images[i])
+                for i in range(*chosen.indices(len(self)))]
+
+    def digest(self):
+        """Of all images and labels."""
+        digest = hashlib.sha256(np.ascontiguousarray(self._split.labels, "<i8"))
+        digest.update(np.ascontiguousarray(self._split.images))
+        return digest.hexdigest()
+
+
+def plan(name, splits, class_names, seed, flip):
+    """A Plan of {split: Split}, in the official order, that keeps every pixel."""
+    return Plan(name, name, seed, class_names=list(class_names), flip=flip, splits=tuple(
+        SplitPlan(split, shards_for(len(part.labels), part.images.nbytes),
+                  ArrayItems(split, part), order="the official one")
+        for split, part in splits.items()))
+
+
+def make_record(class_names, item):
+    """(name, label, image) -> Record with a PNG."""
+    name, label, image = item
+    encoded = encode_png(image)
+    return Record(encoded=encoded.encoded, filename=name, label=label, text=class_names[label],
+                  height=encoded.height, width=encoded.width, format=encoded.format)

@@ -1,0 +1,37 @@
+"""CIFAR-10 -> shards of PNG, in the official order, every pixel kept.
+
+    python -m data_prep.cifar10 --source_dir=DIR --output_dir=DIR
+
+DIR holds cifar-10-python.tar.gz or what is in it (get it from
+https://www.cs.toronto.edu/~kriz/cifar.html), or what TensorFlow Datasets has prepared.
+"""
+
+import functools
+import sys
+
+from data_prep import arrays
+from data_prep import command
+from data_prep import shards
+from mpl_tf import cifar10_files
+from mpl_tf import datasets
+from mpl_tf import tfds_files
+
+
+def run(arguments):
+    """Prepares CIFAR-10 as the command line says."""
+    flags = command.parser("cifar10", __doc__, "folder with the raw files").parse_args(arguments)
+    command.require_folder(flags.source_dir)
+    splits = cifar10_files.read(flags.source_dir) or tfds_files.read(
+        "cifar10", flags.source_dir, url=cifar10_files.URL, download=False)
+    if splits is None:
+        raise FileNotFoundError(f"--source_dir={flags.source_dir}: no files of CIFAR-10 are there; "
+                                f"get {cifar10_files.URL} and put it into it")
+    datasets.check_sizes(splits, cifar10_files.SIZES, f"cifar10 in {flags.source_dir}")
+    plan = arrays.plan("cifar10", splits, cifar10_files.CLASSES, flags.seed, flip=True)
+    shards.prepare(plan, functools.partial(arrays.make_record, cifar10_files.CLASSES),
+                   flags.output_dir, command.line("cifar10", arguments), flags.overwrite,
+                   flags.skip_corrupt, flags.workers)
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(run))

@@ -1,0 +1,83 @@
+"""The command line that all programs of data_prep share."""
+
+import argparse
+import os
+import shlex
+import sys
+
+INTERRUPTED = 130       # as a shell says it
+
+
+def parser(module, description, source):
+    """An argparse.ArgumentParser with the common flags.
+
+    Args:
+      module: "imagenet", for `python -m data_prep.imagenet`.
+      description: what the program does, and where the raw files can be got.
+      source: help for --source_dir.
+    """
+    result = argparse.ArgumentParser(
+        prog=f"python -m data_prep.{module}", description=description, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--source_dir", required=True, help=source)
+    result.add_argument("--output_dir", required=True, help="folder for the shards, new or empty; "
+                        "one that an interrupted run left is continued")
+    result.add_argument("--seed", type=whole(0), default=0, help="decides what is random "
+                        "(default: %(default)s)")
+    result.add_argument("--overwrite", action="store_true", help="remove what was prepared in "
+                        "output_dir and start anew; other files are never removed")
+    result.add_argument("--skip_corrupt", action="store_true", help="leave out images that cannot "
+                        "be read, name and count them; without it they are an error")
+    result.add_argument("--workers", type=whole(1), default=cores(), help="processes that convert "
+                        "images (default: all cores, here %(default)s)")
+    return result
+
+
+def whole(least):
+    """For argparse's `type`: whole numbers from `least` on."""
+    def parse(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of {least} or more")
+        return value
+    return parse
+
+
+def cores():
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def line(module, arguments):
+    """The command that `arguments`, a list of str, were given to."""
+    return shlex.join(["python", "-m", f"data_prep.{module}", *arguments])
+
+
+def main(run, arguments=None):
+    """Runs `run(arguments)`, a list of str, and turns errors into one line and an exit code.
+
+    Returns:
+      What `run` returns (None is 0), 2 after an error, or 130 after Ctrl-C.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")      # of this process and its workers
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return run(arguments) or 0
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def require_folder(path, flag="source_dir", expected="the folder of the raw files"):
+    """Raises FileNotFoundError unless `path` is a folder."""
+    if not os.path.isdir(path):
+        found = "a file" if os.path.exists(path) else "nothing"
+        raise FileNotFoundError(f"--{flag}={path}: {found} is there; expected {expected}")

@@ -1,0 +1,134 @@
+"""Your own images -> shards.
+
+    python -m data_prep.image_folder --source_dir=DIR --output_dir=DIR
+
+DIR holds labeled/CLASS/ with images for each class, unlabeled/ with images at any depth (if there
+are any), and test/CLASS/ with images of the same classes; without test/ a part of each class's
+labeled images, --test_fraction, is set aside for testing. JPEG, PNG, GIF, BMP, WebP and TIFF files
+are read, as a person sees them: an EXIF orientation is applied.
+"""
+
+import argparse
+import functools
+import os
+import sys
+
+from data_prep import command
+from data_prep import images
+from data_prep import shards
+from data_prep import sources
+from mpl_tf.records import Record
+
+
+def run(arguments):
+    """Prepares a folder of images as the command line says."""
+    parser = command.parser("image_folder", __doc__, "folder with labeled/, unlabeled/ and test/")
+    parser.add_argument("--test_fraction", type=_fraction, default=0.2, help="without test/: how "
+                        "much of each class's labeled images becomes the test set, at least one "
+                        "each (default: %(default)s)")
+    flags = parser.parse_args(arguments)
+    command.require_folder(flags.source_dir)
+    made = plan(flags.source_dir, flags.seed, flags.test_fraction)
+    shards.prepare(made, functools.partial(make_record, flags.source_dir, made.class_names),
+                   flags.output_dir, command.line("image_folder", arguments), flags.overwrite,
+                   flags.skip_corrupt, flags.workers)
+
+
+def plan(source_dir, seed, test_fraction):
+    """The Plan for a user's folder; ValueError, in one line, for one that cannot be used."""
+    labeled = os.path.join(source_dir, "labeled")
+    command.require_folder(labeled, expected="a folder for each class, with its images")
+    class_names = sources.list_folders(labeled)
+    if len(class_names) < 2:
+        raise ValueError(f"{labeled} has {len(class_names)} folders with classes: expected at least "
+                         "2, each with its images")
+    train, others = class_items(source_dir, "labeled", class_names)
+    test_folder, notes = os.path.join(source_dir, "test"), {}
+    if os.path.isdir(test_folder):
+        unknown = sorted(set(sources.list_folders(test_folder)) - set(class_names))
+        if unknown:
+            raise ValueError(f"{os.path.join(test_folder, unknown[0])}: there is no such class in "
+                             "labeled/: correct its name, or remove it")
+        present = sources.list_folders(test_folder)
+        if not present:
+            raise ValueError(f"{test_folder} has no folders with classes: put images there, or "
+                             "remove it, and a part of labeled/ is set aside")
+        test, more = class_items(source_dir, "test", present, class_names)
+        others += more
+        notes["test"] = "the images of test/"
+    else:
+        train, test = set_aside(train, class_names, test_fraction, seed)
+        notes["test"] = (f"{test_fraction:g} of each class's labeled images, at least one each, "
+                         f"drawn by seed {seed}: there was no test/")
+    splits = [("train", sources.shuffled(train, seed), f"shuffled by seed {seed}", True)]
+    unlabeled_folder = os.path.join(source_dir, "unlabeled")
+    if os.path.isdir(unlabeled_folder):
+        names, more = sources.list_images(unlabeled_folder)
+        others += more
+        if not names:
+            raise ValueError(f"{unlabeled_folder} has no images: put some there, or remove it")
+        unlabeled = sources.shuffled([(f"unlabeled/{name}", None) for name in names], seed)
+        splits.append(("unlabeled", unlabeled, f"shuffled by seed {seed}", False))
+    splits.append(("test", sorted(test), "sorted by name", True))
+    if others:
+        print(f"{others} files that are no images by their name are left out", flush=True)
+    return shards.Plan(
+        "image_folder", "image_folder", seed, class_names=class_names, notes=notes,
+        options={"test_fraction": None if os.path.isdir(test_folder) else test_fraction},
+        splits=tuple(shards.SplitPlan(
+            split, sources.shards_for(len(items), sum(
+                os.path.getsize(os.path.join(source_dir, item[0])) for item in items)),
+            items, order, has_labels) for split, items, order, has_labels in splits))
+
+
+def class_items(source_dir, folder, present, class_names=None):
+    """([(relative path, label)], how many other files) of the class folders `present`."""
+    class_names = present if class_names is None else class_names
+    items, others = [], 0
+    for class_name in present:
+        names, more = sources.list_images(os.path.join(source_dir, folder, class_name))
+        others += more
+        if not names:
+            raise ValueError(f"{os.path.join(source_dir, folder, class_name)} has no images: put "
+                             "some there, or remove it")
+        label = class_names.index(class_name)
+        items += [(f"{folder}/{class_name}/{name}", label) for name in names]
+    return items, others
+
+
+def set_aside(items, class_names, fraction, seed):
+    """(train, test): a part of each class, at least one image, and at least one stays."""
+    train, test = [], []
+    for label, class_name in enumerate(class_names):
+        members = sources.shuffled([item for item in items if item[1] == label], seed, "test")
+        if len(members) < 2:
+            raise ValueError(f"labeled/{class_name} has 1 image: expected at least 2, one to train "
+                             "and one to test; add images, or a test/ folder")
+        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        test += members[:count]
+        train += members[count:]
+    return train, test
+
+
+def make_record(source_dir, class_names, item):
+    """(relative path, label or None) -> Record."""
+    name, label = item
+    with open(os.path.join(source_dir, name), "rb") as file:
+        image = images.convert(file.read(), orient=True)
+    return Record(encoded=image.encoded, filename=name, label=label, height=image.height,
+                  width=image.width, format=image.format,
+                  text="" if label is None else class_names[label])
+
+
+def _fraction(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number between 0 and 1, 0.2 for one")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(run))

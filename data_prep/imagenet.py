@@ -1,0 +1,165 @@
+"""ImageNet (ILSVRC 2012) -> the shards of Szegedy et al., as the paper uses them.
+
+    python -m data_prep.imagenet --source_dir=DIR --output_dir=DIR --validation_labels=FILE
+
+DIR holds train/<synset>/*.JPEG and val/, either flat with --validation_labels or with a folder per
+synset. Get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from https://image-net.org (after
+signing up; unpack the first, and each of the archives in it into a folder of its name). Labels are
+1 + the place of the synset among those of train/, sorted. An image keeps its bytes if it is an RGB
+JPEG; CMYK, greyscale and PNG become RGB JPEG. EXIF orientation is left alone, as all others do.
+"""
+
+import functools
+import os
+import sys
+
+from data_prep import command
+from data_prep import images
+from data_prep import shards
+from data_prep import sources
+from mpl_tf.records import Record
+
+
+def run(arguments):
+    """Prepares ImageNet as the command line says."""
+    parser = command.parser("imagenet", __doc__, "folder with train/ and val/")
+    parser.add_argument("--train_shards", type=command.whole(1), default=1024,
+                        help="files for train/ (default: %(default)s)")
+    parser.add_argument("--validation_shards", type=command.whole(0), default=128,
+                        help="files for val/; 0: val/ is left out (default: %(default)s)")
+    parser.add_argument("--validation_labels", help="text file for a flat val/: a synset per line, "
+                        "in the order of the sorted file names (the well-known "
+                        "imagenet_2012_validation_synset_labels.txt), or 'filename synset' lines")
+    parser.add_argument("--synset_names", help="text file with lines like 'n01440764 tench, Tinca "
+                        "tinca', for image/class/text and class names")
+    parser.add_argument("--bounding_boxes", help="text file with lines 'filename,xmin,ymin,xmax,"
+                        "ymax', fractions of the image (imagenet_2012_bounding_boxes.csv)")
+    flags = parser.parse_args(arguments)
+    command.require_folder(flags.source_dir)
+    synsets, made = plan(flags)
+    shards.prepare(made, functools.partial(
+        make_record, flags.source_dir, synsets, made.class_names if flags.synset_names else None),
+        flags.output_dir, command.line("imagenet", arguments), flags.overwrite,
+        flags.skip_corrupt, flags.workers)
+
+
+def plan(flags):
+    """(synsets, Plan) for the parsed flags; ValueError, in one line, for files that do not fit."""
+    train_folder, val_folder = (os.path.join(flags.source_dir, name) for name in ("train", "val"))
+    command.require_folder(train_folder, expected="a folder per synset, with its images")
+    synsets = sources.list_folders(train_folder)
+    if not synsets:
+        raise ValueError(f"{train_folder} has no folders: expected one per synset, like n01440764")
+    texts = read_synset_names(flags.synset_names, synsets) if flags.synset_names else {}
+    boxes = read_boxes(flags.bounding_boxes) if flags.bounding_boxes else {}
+    train = by_synset(flags.source_dir, "train", synsets, synsets)
+    splits = [shards.SplitPlan("train", flags.train_shards, sources.shuffled(
+        with_names(train, boxes), flags.seed), f"shuffled by seed {flags.seed}")]
+    if flags.validation_shards:
+        command.require_folder(val_folder, expected="the validation images (or leave them out with "
+                               "--validation_shards=0)")
+        folders = sources.list_folders(val_folder)
+        unknown = sorted(set(folders) - set(synsets))
+        if unknown:
+            raise ValueError(f"{os.path.join(val_folder, unknown[0])}: there is no such synset in "
+                             "train/: expected the same synsets, or a flat folder")
+        val = (by_synset(flags.source_dir, "val", folders, synsets) if folders
+               else flat(flags.source_dir, flags.validation_labels, synsets))
+        splits.append(shards.SplitPlan("validation", flags.validation_shards,
+                                       sorted(with_names(val, boxes)), "sorted by name"))
+    return synsets, shards.Plan(
+        "imagenet", "imagenet", flags.seed, splits=tuple(splits), notes={"synsets": synsets},
+        class_names=[texts[synset] for synset in synsets] if texts else synsets)
+
+
+def by_synset(source_dir, folder, present, synsets):
+    """[(relative path, label)] of folders that are named by synsets."""
+    items = []
+    for synset in present:
+        names, _ = sources.list_images(os.path.join(source_dir, folder, synset))
+        if not names:
+            raise ValueError(f"{os.path.join(source_dir, folder, synset)} has no images: unpack its "
+                             "archive there, or remove it")
+        label = synsets.index(synset)
+        items += [(f"{folder}/{synset}/{name}", label) for name in names]
+    return items
+
+
+def flat(source_dir, labels_file, synsets):
+    """[(relative path, label)] of a val/ without folders, by a list of labels."""
+    names, _ = sources.list_images(os.path.join(source_dir, "val"))
+    if not labels_file:
+        raise ValueError(f"{os.path.join(source_dir, 'val')} is flat: give --validation_labels=FILE "
+                         "with a synset per line, or sort the images into a folder per synset")
+    lines = sources.read_text(labels_file, "validation_labels")
+    words = [line.split() for line in lines]
+    if all(len(each) == 2 for each in words):
+        listed = dict(words)
+        missing = sorted(set(names) - set(listed))
+        if missing:
+            raise ValueError(f"--validation_labels={labels_file} has no line for {missing[0]}: "
+                             "expected one for each image of val/")
+        found = [listed[name] for name in names]
+    elif all(len(each) == 1 for each in words) and len(words) == len(names):
+        found = lines
+    else:
+        raise ValueError(f"--validation_labels={labels_file} has {len(lines)} lines for the "
+                         f"{len(names)} images of val/: expected a synset for each, or 'filename "
+                         "synset'")
+    labels = {synset: label for label, synset in enumerate(synsets)}
+    for name, synset in zip(names, found):
+        if synset not in labels:
+            raise ValueError(f"--validation_labels={labels_file} gives {synset!r} for {name}: there "
+                             "is no such synset in train/")
+    return [(f"val/{name}", labels[synset]) for name, synset in zip(names, found)]
+
+
+def with_names(items, boxes):
+    """[(filename, relative path, label, boxes)]: the name without folders, where it is unique."""
+    short = [path.rpartition("/")[2] for path, _ in items]
+    names = short if len(set(short)) == len(short) else [path for path, _ in items]
+    return [(name, path, label, boxes.get(base, []))
+            for name, base, (path, label) in zip(names, short, items)]
+
+
+def read_synset_names(path, synsets):
+    """{synset: words} of a file with lines like "n01440764 tench, Tinca tinca"."""
+    texts = {}
+    for line in sources.read_text(path, "synset_names"):
+        synset, *words = line.split(None, 1)
+        texts[synset] = words[0] if words else ""
+    missing = [synset for synset in synsets if not texts.get(synset)]
+    if missing:
+        raise ValueError(f"--synset_names={path} has no name for {missing[0]}: expected a line like "
+                         f"'{missing[0]} tench, Tinca tinca' for each synset of train/")
+    return texts
+
+
+def read_boxes(path):
+    """{filename: [[xmin, ymin, xmax, ymax]]} of a file with such lines."""
+    boxes = {}
+    for number, line in enumerate(sources.read_text(path, "bounding_boxes"), 1):
+        name, *sides = line.split(",")
+        try:
+            xmin, ymin, xmax, ymax = map(float, sides)
+        except ValueError:
+            xmin, ymin, xmax, ymax = 1, 1, 0, 0
+        if not (0 <= xmin <= xmax <= 1 and 0 <= ymin <= ymax <= 1):
+            raise ValueError(f"--bounding_boxes={path}, line {number}, is {line[:60]!r}: expected "
+                             "filename,xmin,ymin,xmax,ymax with fractions of the image")
+        boxes.setdefault(name, []).append([xmin, ymin, xmax, ymax])
+    return boxes
+
+
+def make_record(source_dir, synsets, texts, item):
+    """(filename, relative path, label, boxes) -> Record."""
+    name, path, label, boxes = item
+    with open(os.path.join(source_dir, path), "rb") as file:
+        image = images.convert(file.read())
+    return Record(encoded=image.encoded, filename=name, label=label, synset=synsets[label],
+                  text=texts[label] if texts else "", height=image.height, width=image.width,
+                  format=image.format, boxes=tuple(map(tuple, boxes)))
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(run))

@@ -1,0 +1,120 @@
+"""Image files of any kind to what a record holds: an RGB JPEG or PNG that TensorFlow decodes too.
+
+The bytes of an RGB JPEG stay as they are, whatever the file is called. All else is decoded and
+written anew, as JPEG of quality 95: CMYK and YCCK, PNG, GIF (its first picture), BMP, WebP, TIFF,
+greyscale (made RGB), palettes, 16 bits (the upper 8 remain), transparency (on white).
+
+EXIF orientation: photographs that people take need it applied, and `orient` does; ImageNet's files
+are used without it by everybody, so imagenet.py leaves it alone, and with it the original bytes.
+"""
+
+import dataclasses
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps
+
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff",
+            ".ppm", ".pgm")
+MAX_PIXELS = 150_000_000        # 450 MB decoded; a larger one is taken for a decompression bomb
+QUALITY = 95
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # no others: EPS runs programs
+_ORIENTATION = 0x0112           # EXIF
+
+
+class BadImage(ValueError):
+    """Bytes that are not a readable image; one line, without the file's name."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """An image file for a record: its bytes, pixels high and wide, and "JPEG" or "PNG"."""
+    encoded: bytes
+    height: int
+    width: int
+    format: str
+
+
+def convert(data, orient=False, size=None):
+    """The bytes of an image file of any kind -> Encoded.
+
+    Args:
+      data: bytes.
+      orient: applies the EXIF orientation.
+      size: cuts out the central square, makes it size x size pixels and writes PNG; None: the
+        image stays as large as it is.
+
+    Raises:
+      BadImage: no image, one that is truncated or damaged, or larger than MAX_PIXELS.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")     # of Pillow, about large images and odd EXIF
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}:"
+                                   " make it smaller")
+                image.load()
+                turned = orient and image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+                if size is None and not turned and image.mode == "RGB" and is_plain_jpeg(data):
+                    return Encoded(data, image.height, image.width, "JPEG")
+                image = ImageOps.exif_transpose(image) if turned else image
+                image = to_rgb(image)
+        if size is not None:
+            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+            return encode_png(np.asarray(image))
+        stream = io.BytesIO()
+        Image.fromarray(np.asarray(image)).save(stream, "JPEG", quality=QUALITY, subsampling=0)
+        return Encoded(stream.getvalue(), image.height, image.width, "JPEG")
+    except BadImage:
+        raise
+    except Exception as error:      # a damaged file can make Pillow raise nearly anything
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        if "cannot identify" in reason:
+            reason = "no image file of a known kind"
+        raise BadImage(f"{reason} ({len(data)} bytes)") from error
+
+
+def encode_png(pixels):
+    """uint8 [H, W, 3] -> Encoded, lossless."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return Encoded(stream.getvalue(), pixels.shape[0], pixels.shape[1], "PNG")
+
+
+def to_rgb(image):
+    """A loaded Pillow image of any mode -> one of mode RGB."""
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        if not np.issubdtype(values.dtype, np.integer):
+            raise BadImage(f"pixels of mode {image.mode}, which have no fixed range: convert it")
+        high = 16 if image.mode.startswith("I;16") or values.max() > 255 else 8
+        values = (np.clip(values, 0, 2 ** high - 1) >> (high - 8)).astype(np.uint8)
+        return Image.fromarray(values).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        if image.mode in ("RGBa", "La"):        # premultiplied
+            image = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode])
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def is_plain_jpeg(data):
+    """Whether bytes are a baseline or progressive JPEG with its end, as every decoder reads it."""
+    if data[:2] != b"\xff\xd8":
+        return False
+    position = 2
+    plain = False
+    while position + 4 <= len(data) and data[position] == 0xff:
+        marker = data[position + 1]
+        if marker == 0xff:                      # padding
+            position += 1
+            continue
+        if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc):     # a frame header
+            plain = marker in (0xc0, 0xc1, 0xc2)    # others: lossless, arithmetic coding, ...
+        if marker == 0xda:                      # the first scan; in it an end is escaped
+            return plain and data.find(b"\xff\xd9", position) >= 0
+        position += 2 + int.from_bytes(data[position + 2:position + 4], "big")
+    return False

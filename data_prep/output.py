@@ -1,0 +1,159 @@
+"""The folder that shards are written to: whose it is, what is finished, and what may be removed."""
+
+import contextlib
+import os
+import shutil
+
+from mpl_tf import model_dir
+from mpl_tf import prepared
+from mpl_tf import record_files
+
+PROGRESS = ".progress"      # folder with the plan and a note for each finished shard
+PLAN = "plan.json"
+
+
+class Output:
+    """An output folder for a plan; a context manager that holds it against other processes.
+
+    Attributes:
+      finished: dataset.json, a dict, where this very plan has been carried out; else None.
+
+    Args:
+      folder: --output_dir. described: Plan.describe(). overwrite: the flag.
+
+    Raises (on entering):
+      ValueError: in one line: the folder holds other files, another plan's shards, or another
+        process writes there.
+    """
+
+    def __init__(self, folder, described, overwrite):
+        self.folder, self._described, self._overwrite = os.fspath(folder), described, overwrite
+        self.finished, self._stack = None, contextlib.ExitStack()
+
+    def __enter__(self):
+        if os.path.exists(self.folder) and not os.path.isdir(self.folder):
+            raise ValueError(f"--output_dir={self.folder} is a file: expected a new or empty folder")
+        os.makedirs(self.folder, exist_ok=True)
+        with contextlib.ExitStack() as held:
+            self._lock(held)
+            self._claim()
+            self._stack = held.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        self._stack.close()
+
+    def path(self, name):
+        """Where the file `name` is."""
+        return os.path.join(self.folder, name)
+
+    def note(self, file):
+        """What was noted about a finished shard, a dict; None where it has to be written."""
+        note = model_dir.read_json(self.path(os.path.join(PROGRESS, f"{file}.json")))
+        path = self.path(file)
+        if note and os.path.isfile(path) and os.path.getsize(path) == note["bytes"]:
+            return note
+        return None
+
+    def add_note(self, file, note):
+        """Notes that a shard is finished."""
+        model_dir.write_json(self.path(os.path.join(PROGRESS, f"{file}.json")), note)
+
+    def finish(self, sidecar):
+        """Writes dataset.json; what helped on the way is removed."""
+        model_dir.write_json(self.path(prepared.SIDECAR), sidecar)
+        shutil.rmtree(self.path(PROGRESS))
+
+    def _claim(self):
+        sidecar = model_dir.read_json(self.path(prepared.SIDECAR))
+        sidecar = sidecar if isinstance(sidecar, dict) and "plan" in sidecar else None
+        plan = sidecar["plan"] if sidecar else model_dir.read_json(
+            self.path(os.path.join(PROGRESS, PLAN)))
+        ours = _files_of(plan) if isinstance(plan, dict) else set()
+        foreign = sorted(name for name in os.listdir(self.folder)
+                         if name not in ours and name != PROGRESS
+                         and not name.startswith(model_dir.PARTIAL))
+        if foreign:
+            raise ValueError(f"--output_dir={self.folder} holds {foreign[0]!r}"
+                             f"{' and others' if foreign[1:] else ''}, which data_prep did not "
+                             "write: choose a new or empty folder")
+        if self._overwrite:
+            self._remove(sorted(ours - {prepared.SIDECAR}))
+            shutil.rmtree(self.path(PROGRESS), ignore_errors=True)
+            self._remove([prepared.SIDECAR])        # last: until then it says whose the others are
+        elif plan is not None:
+            # A new Pillow could write other bytes in the middle; of a finished folder it is no matter.
+            lines = differences(plan, self._described, {"pillow"} if sidecar else ())
+            if lines:
+                raise ValueError(f"--output_dir={self.folder} holds what was prepared in another "
+                                 f"way: {'; '.join(lines)}; give the same flags and files, another "
+                                 "folder, or --overwrite to start anew")
+            if sidecar:
+                self._check(sidecar)
+                shutil.rmtree(self.path(PROGRESS), ignore_errors=True)
+                self.finished = sidecar
+        for name in os.listdir(self.folder):
+            if name.startswith(model_dir.PARTIAL):
+                self._remove([name])
+        if self.finished is None:
+            os.makedirs(self.path(PROGRESS), exist_ok=True)
+            model_dir.write_json(self.path(os.path.join(PROGRESS, PLAN)), self._described)
+
+    def _remove(self, names):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.path(name))
+
+    def _check(self, sidecar):
+        """Raises ValueError unless all shards of a finished folder are as large as they were."""
+        for split in sidecar["splits"].values():
+            for shard in split["shards"]:
+                path = self.path(shard["file"])
+                found = os.path.getsize(path) if os.path.isfile(path) else None
+                if found != shard["bytes"]:
+                    shown = "is missing" if found is None else f"has {found} bytes"
+                    raise ValueError(f"{path} {shown} instead of {shard['bytes']}: the folder was "
+                                     "changed after it was prepared; --overwrite prepares it anew")
+
+    def _lock(self, stack):
+        try:
+            import fcntl
+        except ImportError:     # Windows
+            return
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"--output_dir={self.folder} is in use: another process prepares data "
+                             "there; wait for it, or choose another folder") from None
+        except OSError:         # a file system without locks
+            pass
+
+
+def _files_of(plan):
+    """Names of all files that carrying out a plan, a dict, leaves; none of them is a path."""
+    names = {prepared.SIDECAR}
+    for split, part in plan.get("splits", {}).items():
+        names.add(f"{split}.index.npz")
+        names.update(record_files.shard_name(split, i, part["shards"])
+                     for i in range(part["shards"]))
+    return {name for name in names if os.path.basename(name) == name}
+
+
+def differences(old, new, ignored=(), prefix=""):
+    """Lines "seed is 1 instead of 0" for whatever differs between two dicts of JSON."""
+    lines = []
+    for key in sorted(set(old) | set(new)):
+        before, now = old.get(key), new.get(key)
+        if key in ignored or before == now:
+            continue
+        if isinstance(before, dict) and isinstance(now, dict):
+            lines += differences(before, now, ignored, f"{prefix}{key} ")
+        elif key == "sources":
+            lines.append(f"{prefix}files are others")
+        elif isinstance(before, list) or isinstance(now, list):
+            lines.append(f"{prefix}{key} differ")
+        else:
+            lines.append(f"{prefix}{key} is {now!r} instead of {before!r}")
+    return lines

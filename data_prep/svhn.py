@@ -1,0 +1,44 @@
+"""SVHN's cropped digits -> shards of PNG, in the official order, every pixel kept.
+
+    python -m data_prep.svhn --source_dir=DIR --output_dir=DIR
+
+DIR holds train_32x32.mat and test_32x32.mat, and extra_32x32.mat where the extra images are wanted
+(get them from http://ufldl.stanford.edu/housenumbers/), or what TensorFlow Datasets has prepared.
+The label of the digit 0, 10 in those files, becomes 0 (and 1 in the records, which count from 1).
+With the extra images it takes 4 GB of memory.
+"""
+
+import functools
+import sys
+
+from data_prep import arrays
+from data_prep import command
+from data_prep import shards
+from mpl_tf import datasets
+from mpl_tf import svhn_files
+from mpl_tf import tfds_files
+
+SPLITS = ("train", "test", "extra")
+
+
+def run(arguments):
+    """Prepares SVHN as the command line says."""
+    flags = command.parser("svhn", __doc__, "folder with the raw files").parse_args(arguments)
+    command.require_folder(flags.source_dir)
+    has_extra = svhn_files.find(flags.source_dir, ("extra",)) is not None
+    splits = svhn_files.read(flags.source_dir, SPLITS if has_extra else SPLITS[:2])
+    url = svhn_files.URL + svhn_files.file_name("train")
+    splits = splits or tfds_files.read("svhn_cropped", flags.source_dir, SPLITS, url,
+                                       download=False)
+    if splits is None:
+        raise FileNotFoundError(f"--source_dir={flags.source_dir}: no files of SVHN are there; get "
+                                f"{url} and test_32x32.mat beside it")
+    datasets.check_sizes(splits, svhn_files.SIZES, f"svhn in {flags.source_dir}")
+    plan = arrays.plan("svhn", splits, svhn_files.CLASSES, flags.seed, flip=False)
+    shards.prepare(plan, functools.partial(arrays.make_record, svhn_files.CLASSES),
+                   flags.output_dir, command.line("svhn", arguments), flags.overwrite,
+                   flags.skip_corrupt, flags.workers)
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(run))

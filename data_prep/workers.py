@@ -1,0 +1,103 @@
+"""Shards written by several processes, each whole or not at all."""
+
+import concurrent.futures
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from concurrent.futures.process import BrokenProcessPool
+
+from mpl_tf import model_dir
+from mpl_tf import record_files
+from mpl_tf import records
+
+
+def in_this_process(arguments, workers):
+    """Yields write_shard(*each) for each of `arguments`; `workers` is 1."""
+    del workers
+    for each in arguments:
+        yield write_shard(*each)
+
+
+def in_processes(arguments, workers):
+    """Yields write_shard(*each) for each of `arguments`, in any order, by `workers` processes.
+
+    Arguments are asked for when a worker is nearly free, so that little of them waits in memory.
+    """
+    context = multiprocessing.get_context("spawn")      # a fork of TensorFlow's threads hangs
+    pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),))
+    running = set()
+    try:
+        for each in arguments:
+            running.add(pool.submit(write_shard, *each))
+            if len(running) > workers + 1:
+                done, running = concurrent.futures.wait(
+                    running, return_when=concurrent.futures.FIRST_COMPLETED)
+                yield from (task.result() for task in done)
+        for task in concurrent.futures.as_completed(running):
+            yield task.result()
+    except BrokenProcessPool as error:
+        raise OSError("a worker process was killed, perhaps for want of memory: the same command "
+                      "continues; give fewer --workers") from error
+    except BaseException:       # Ctrl-C: what is being written is written again by the next run
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(parent):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # the parent ends its workers
+
+    def watch():        # a parent that was killed leaves its workers waiting, or writing
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def write_shard(file, items, make, path, skip_corrupt):
+    """Makes records of `items` and writes them to `path`, whole or not at all.
+
+    Returns:
+      (file, note, problems): note is what is to be remembered of the shard, None where an image
+      could not be read and skip_corrupt is False; then the shard is not written.
+    """
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f"{model_dir.PARTIAL}{os.getpid()}-{name}")
+    skipped, lengths, labels = [], [], []
+
+    def serialized():
+        for item in items:
+            try:
+                record = make(item)
+            except (ValueError, OSError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
+                skipped.append(f"{item[0]}: {reason}")
+                continue
+            payload = records.encode(record)
+            lengths.append(len(payload))
+            labels.append(-1 if record.label is None else record.label)
+            yield payload
+
+    try:
+        record_files.write(temporary, serialized())
+        if skipped and not skip_corrupt:
+            return file, None, skipped
+        if not lengths:
+            raise ValueError(f"{file} would be empty, as none of its {len(items)} images can be "
+                             f"read ({skipped[0]}): give fewer shards")
+        digest = hashlib.sha256()
+        with open(temporary, "rb") as written:
+            for block in iter(lambda: written.read(1 << 22), b""):
+                digest.update(block)
+        size = os.path.getsize(temporary)
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+    return file, {"examples": len(lengths), "bytes": size, "sha256": digest.hexdigest(),
+                  "skipped": skipped, "lengths": lengths, "labels": labels}, []
