@@ -50,7 +50,7 @@ class _OneNetwork(TrainingModel):
         self.weight_decay = weight_decay
         self._remember(weight_decay=weight_decay, metrics=metrics, **kwargs)
         with self.distribute_strategy.scope():
-            self._build_optimizers()
+            self._build_state()
 
     def _optimizer_arguments(self):
         return {"optimizer": self.optimizer}

@@ -91,7 +91,7 @@ class MetaPseudoLabels(TrainingModel):
         self._remember(student_weight_decay=student_weight_decay,
                        teacher_weight_decay=teacher_weight_decay, metrics=metrics, **kwargs)
         with self.distribute_strategy.scope():
-            self._build_optimizers()
+            self._build_state()
 
     @property
     def student_optimizer(self):

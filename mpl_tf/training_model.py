@@ -196,13 +196,20 @@ class TrainingModel(tf.keras.Model):
                 self.build((None, *images.shape[1:]))
         check_networks(**self.networks)
         with tf.init_scope():
-            self._build_optimizers()
+            self._build_state()
 
-    def _build_optimizers(self):
-        """Makes the slots, where the networks have weights; before Keras does it for all of them."""
+    def _build_state(self):
+        """Makes slots and metrics where the networks have weights; before Keras does it.
+
+        Variables that appear inside a traced step make TensorFlow trace it twice.
+        """
         for role, optimizer in self.optimizers.items():
             if self.networks[role].built and hasattr(optimizer, "build"):   # not the legacy ones
                 optimizer.build(self.networks[role].trainable_variables)
+        shape = getattr(self._network, "output_shape", None) if self._network.built else None
+        if shape and not self.compiled_metrics.metrics:
+            self.compiled_metrics.build(
+                tf.zeros([1, shape[-1]], self.loss_dtype), tf.zeros([1], tf.int64))
 
     def _check_replayable(self):
         for role, network in self.networks.items():

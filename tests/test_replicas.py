@@ -39,7 +39,8 @@ def test_two_replicas_equal_one_device(optimizer, way, objective):
         assert logs_of_two[name] == pytest.approx(logs[name], rel=1e-6), name
 
 
-@pytest.mark.parametrize("way, objective", [("nested_tape", "uda"), ("jvp", "supervised")])
+@pytest.mark.parametrize("way, objective", [
+    ("jvp", "supervised"), pytest.param("nested_tape", "uda", marks=pytest.mark.slow)])
 def test_batch_norm_and_dropout_on_two_replicas(way, objective):
     """The student's averages move once a step, by the mean of the replicas' own statistics."""
     with tiny.two_replicas().scope():

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from tests.runs import TINY, assert_same_state, start
-from mpl_tf import model_dir
+from mpl_tf import model_dir, training
+from tests.runs import TINY, assert_same_state, settings, start
 
 # The strong view is Cutout alone: RandAugment would add seconds to the start of each process.
 FLAGS = {**TINY, "student_network": "small_conv", "teacher_network": "mlp-16", "objective": "uda",
@@ -55,13 +55,12 @@ def being_written(folder):
 
 def test_killed_before_the_first_checkpoint_and_during_a_write(tmp_path):
     straight, killed = str(tmp_path / "straight"), str(tmp_path / "killed")
-    uninterrupted = start("train", **{**FLAGS, "model_dir": straight})
-    kill_after_line(start("train", **{**FLAGS, "model_dir": killed}), "step 3:")
+    kill_after_line(start("train", **{**FLAGS, "model_dir": killed}), "model_dir")
     assert not os.path.exists(os.path.join(killed, "checkpoints", "checkpoint"))
     kill_when(start("train", **{**FLAGS, "model_dir": killed}), lambda: being_written(killed))
     # The write is the first checkpoint's: whether it was done or not, what is whole is taken.
     assert "steps      " in finish(start("train", **{**FLAGS, "model_dir": killed}))
-    finish(uninterrupted)
+    training.run(settings(straight, **FLAGS))
     assert_same_outcome(straight, killed)
 
 
