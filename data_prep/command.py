@@ -8,26 +8,27 @@ import sys
 INTERRUPTED = 130       # as a shell says it
 
 
-def parser(module, description, source):
+def parser(module, description, source, output=None, skip=None):
     """An argparse.ArgumentParser with the common flags.
 
     Args:
       module: "imagenet", for `python -m data_prep.imagenet`.
       description: what the program does, and where the raw files can be got.
       source: help for --source_dir.
+      output, skip: help for --output_dir, which need not be given then, and for --skip_corrupt.
     """
     result = argparse.ArgumentParser(
         prog=f"python -m data_prep.{module}", description=description, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--source_dir", required=True, help=source)
-    result.add_argument("--output_dir", required=True, help="folder for the shards, new or empty; "
-                        "one that an interrupted run left is continued")
+    result.add_argument("--output_dir", required=output is None, help=output or "folder for the "
+                        "shards, new or empty; one that an interrupted run left is continued")
     result.add_argument("--seed", type=whole(0), default=0, help="decides what is random "
                         "(default: %(default)s)")
     result.add_argument("--overwrite", action="store_true", help="remove what was prepared in "
                         "output_dir and start anew; other files are never removed")
-    result.add_argument("--skip_corrupt", action="store_true", help="leave out images that cannot "
-                        "be read, name and count them; without it they are an error")
+    result.add_argument("--skip_corrupt", action="store_true", help=skip or "leave out images "
+                        "that cannot be read, name and count them; without it they are an error")
     result.add_argument("--workers", type=whole(1), default=cores(), help="processes that convert "
                         "images (default: all cores, here %(default)s)")
     return result

@@ -19,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", "
             ".ppm", ".pgm")
 MAX_PIXELS = 150_000_000        # 450 MB decoded; a larger one is taken for a decompression bomb
 QUALITY = 95
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # no others: EPS runs programs
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # no others: EPS runs programs
 _ORIENTATION = 0x0112           # EXIF
 
 

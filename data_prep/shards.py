@@ -14,8 +14,8 @@ import json
 import numpy as np
 import PIL
 
+from data_prep import workers as work
 from data_prep.output import Output
-from data_prep.workers import in_processes, in_this_process
 from mpl_tf import prepared
 from mpl_tf import record_files
 from mpl_tf import record_index
@@ -151,12 +151,11 @@ def _write_all(tasks, make, output, skip_corrupt, workers):
         print(f"continuing: {len(notes)} of {len(tasks)} shards are there", flush=True)
     total = sum(len(split_items) for split_items in
                 {task.split: task.items for task in tasks}.values())
-    workers = min(workers, len(todo))
-    run = in_processes if workers > 1 else in_this_process
     with Bar(total, " images", "preparing", initial=done) as bar:
         arguments = ((task.file, task.sources(), make, output.path(task.file), skip_corrupt)
                      for task in todo)
-        for file, note, found in run(arguments, workers):
+        for file, note, found in work.results(work.write_shard, arguments,
+                                             min(workers, len(todo))):
             bar.update(note["examples"] + len(note["skipped"]) if note else len(found))
             if note is None:
                 problems += found

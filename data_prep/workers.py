@@ -1,4 +1,4 @@
-"""Shards written by several processes, each whole or not at all."""
+"""Work on shards by several processes; each is written whole or not at all."""
 
 import concurrent.futures
 import hashlib
@@ -14,15 +14,22 @@ from mpl_tf import record_files
 from mpl_tf import records
 
 
-def in_this_process(arguments, workers):
-    """Yields write_shard(*each) for each of `arguments`; `workers` is 1."""
-    del workers
-    for each in arguments:
-        yield write_shard(*each)
+def results(function, arguments, workers):
+    """Yields function(*each) for each of `arguments`, in any order.
+
+    Args:
+      function: one that can be pickled. arguments: an iterable of tuples.
+      workers: processes; 1: this one.
+    """
+    if workers > 1:
+        yield from _in_processes(function, arguments, workers)
+    else:
+        for each in arguments:
+            yield function(*each)
 
 
-def in_processes(arguments, workers):
-    """Yields write_shard(*each) for each of `arguments`, in any order, by `workers` processes.
+def _in_processes(function, arguments, workers):
+    """As `results`.
 
     Arguments are asked for when a worker is nearly free, so that little of them waits in memory.
     """
@@ -31,7 +38,7 @@ def in_processes(arguments, workers):
     running = set()
     try:
         for each in arguments:
-            running.add(pool.submit(write_shard, *each))
+            running.add(pool.submit(function, *each))
             if len(running) > workers + 1:
                 done, running = concurrent.futures.wait(
                     running, return_when=concurrent.futures.FIRST_COMPLETED)

@@ -6,7 +6,6 @@ resumed without being read through.
 
 import concurrent.futures
 import dataclasses
-import hashlib
 import os
 import struct
 import zipfile
@@ -133,10 +132,7 @@ def _check(file, path, offset, length, number, num_classes):
     payload = record_files.read(file, offset, length, number)
     record = records.decode(payload, record_files.position(path, number, offset),
                             num_classes=num_classes)
-    # Files of others may use a name twice; the same name on the same bytes is the same record.
-    key = hashlib.blake2b(struct.pack("<I", record_files.masked_crc(payload))
-                          + record.filename.encode("utf-8", "surrogateescape"), digest_size=8)
-    return record.label, struct.unpack("<q", key.digest())[0]
+    return record.label, struct.unpack("<q", records.identity(payload, record))[0]
 
 
 def _without_doubles(index, key):

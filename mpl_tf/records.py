@@ -10,8 +10,10 @@ imported only where its Example is needed.
 
 import dataclasses
 import functools
+import hashlib
+import struct
 
-from mpl_tf.record_files import CorruptRecord
+from mpl_tf.record_files import CorruptRecord, masked_crc
 
 ENCODED, FORMAT, FILENAME = "image/encoded", "image/format", "image/filename"
 LABEL, SYNSET, TEXT = "image/class/label", "image/class/synset", "image/class/text"
@@ -144,6 +146,16 @@ def decode(serialized, where, labels=True, num_classes=None):
         encoded=encoded, filename=_text(one(FILENAME, "bytes")), label=label, synset=text[SYNSET],
         text=text[TEXT], format=text[FORMAT], height=one(HEIGHT, "int64", default=0),
         width=one(WIDTH, "int64", default=0), boxes=tuple(zip(*(side for _, side in sides))))
+
+
+def identity(payload, record):
+    """8 bytes that differ for different examples, and are equal for a record that is there twice.
+
+    Files of others may use a name for two images; the same name on the same bytes is the same
+    record.
+    """
+    return hashlib.blake2b(struct.pack("<I", masked_crc(payload)) + _bytes(record.filename),
+                           digest_size=8).digest()
 
 
 def _bytes(text):

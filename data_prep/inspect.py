@@ -1,0 +1,249 @@
+"""Looks at shards, ours or anybody's in the schema of Szegedy et al., record by record.
+
+    python -m data_prep.inspect --source_dir=DIR [--output_dir=DIR]
+
+Prints for each split: examples, keys, classes, sizes of the images, and whatever is broken, with
+file and position; every image is decoded. With --output_dir also report.json (the whole table of
+classes) and a montage of each split. The exit code is 1 where something is broken.
+"""
+
+import collections
+import hashlib
+import io
+import os
+import statistics
+import sys
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from data_prep import command
+from data_prep import images
+from data_prep import workers as work
+from mpl_tf import model_dir
+from mpl_tf import prepared
+from mpl_tf import record_files
+from mpl_tf import records
+from mpl_tf.bar import Bar
+from mpl_tf.record_files import CorruptRecord
+
+REPORT = "report.json"
+SHOWN = 20              # broken records that are printed
+TILE, ROWS = 96, 8      # pixels of a montage's tiles, and how many rows and columns of them
+
+
+def run(arguments):
+    """Inspects a folder as the command line says; the exit code."""
+    flags = command.parser(
+        "inspect", __doc__, "folder with shards like train-00000-of-01024",
+        output="folder for report.json and the montages (default: neither is written)",
+        skip="exit with 0 although something is broken").parse_args(arguments)
+    command.require_folder(flags.source_dir, expected="a folder of shards")
+    splits = record_files.find_splits(flags.source_dir)
+    if not splits:
+        raise FileNotFoundError(f"--source_dir={flags.source_dir} has no shards: expected files "
+                                f"like {record_files.shard_name('train', 0, 1024)}")
+    if flags.output_dir is not None:
+        os.makedirs(flags.output_dir, exist_ok=True)
+        if os.path.exists(os.path.join(flags.output_dir, REPORT)) and not flags.overwrite:
+            raise ValueError(f"--output_dir={flags.output_dir} holds a {REPORT} already: choose "
+                             "another folder, or give --overwrite")
+    report = {}
+    for split, files in splits.items():
+        report[split], tiles = inspect_split(flags.source_dir, split, files, flags.seed,
+                                             flags.workers)
+        print("\n".join(lines(split, report[split])), flush=True)
+        if flags.output_dir is not None and tiles:
+            path = os.path.join(flags.output_dir, f"{split}.png")
+            with model_dir.partial(path) as temporary:
+                montage(tiles).save(temporary, "PNG")
+    if flags.output_dir is not None:
+        model_dir.write_json(os.path.join(flags.output_dir, REPORT), report)
+    broken = sum(len(part["broken"]) for part in report.values())
+    return 1 if broken and not flags.skip_corrupt else 0
+
+
+def inspect_split(folder, split, files, seed=0, workers=1):
+    """(report, tiles) of the shards `files` of a split.
+
+    The report is JSON; tiles are (caption, uint8 [TILE, TILE, 3]) of up to ROWS * ROWS examples.
+    """
+    expected, broken = _expected(folder, split)
+    try:
+        record_files.find_shards(folder, split)
+    except ValueError as error:
+        broken.append(str(error))
+    per_file = -(-ROWS * ROWS // len(files))
+    arguments = [(os.path.join(folder, name), expected.get(name), seed, per_file)
+                 for name in files]
+    found = {}
+    with Bar(len(files), " files", f"inspecting {split}") as bar:
+        for part in work.results(inspect_file, arguments, min(workers, len(files))):
+            found[part["path"]] = part
+            bar.update(1)
+    parts = [found[path] for path, *_ in arguments]
+    keys, histogram = collections.defaultdict(collections.Counter), collections.Counter()
+    text, formats, seen = {}, collections.Counter(), {}
+    for part in parts:
+        broken += part["broken"]
+        histogram.update(part["labels"])
+        formats.update(part["formats"])
+        text.update(part["text"])
+        for key, kinds in part["keys"].items():
+            keys[key].update(kinds)
+        for key, place in part["seen"]:
+            if key in seen:
+                broken.append(f"{place}: the same record as {seen[key]}: expected every example "
+                              "once")
+            seen.setdefault(key, place)
+    report = {
+        "files": len(files), "records": sum(part["records"] for part in parts),
+        "bytes": sum(part["bytes"] for part in parts), "formats": dict(formats),
+        "height": _spread([size[0] for part in parts for size in part["sizes"]]),
+        "width": _spread([size[1] for part in parts for size in part["sizes"]]),
+        "keys": {key: dict(kinds) for key, kinds in sorted(keys.items())},
+        "labeled": sum(histogram.values()), "classes": len(histogram),
+        "examples_per_class": _spread(list(histogram.values())),
+        "class_histogram": {str(label): {"examples": histogram[label], "text": text.get(label, "")}
+                            for label in sorted(histogram)},
+        "broken": broken}
+    return report, [tile for part in parts for tile in part["tiles"]][:ROWS * ROWS]
+
+
+def inspect_file(path, expected=None, seed=0, num_tiles=0):
+    """What is in one file, a dict that can be pickled; all that is broken is in its "broken".
+
+    Args:
+      path: of a TFRecord file.
+      expected: its {"examples", "sha256"} as noted when it was prepared, or None.
+      seed, num_tiles: which and how many of its images are shown.
+    """
+    problems = []
+    offsets, lengths = record_files.scan(path, problems)
+    result = {"path": path, "records": len(offsets), "bytes": os.path.getsize(path), "sizes": [],
+              "labels": collections.Counter(), "formats": collections.Counter(), "text": {},
+              "keys": collections.defaultdict(collections.Counter), "seen": [], "tiles": []}
+    random = np.random.default_rng(seed)
+    shown = set(random.permutation(len(offsets))[:num_tiles].tolist())
+    with open(path, "rb", buffering=0) as file:
+        for number, (offset, length) in enumerate(zip(offsets, lengths)):
+            try:
+                payload = record_files.read(file, offset, length, number)
+                _inspect_record(payload, record_files.position(path, number, offset), result,
+                                number in shown)
+            except CorruptRecord as error:
+                problems.append(error)
+    result["broken"] = [str(problem) for problem in problems]
+    if expected and not result["broken"]:
+        with open(path, "rb") as file:
+            changed = hashlib.sha256(file.read()).hexdigest() != expected["sha256"]
+        if changed:
+            result["broken"] = [f"{path}: {len(offsets)} records, not the bytes that were prepared "
+                                f"({expected['examples']} records): get or prepare it again"]
+    result["keys"] = {key: dict(kinds) for key, kinds in result["keys"].items()}
+    return result
+
+
+def _inspect_record(payload, where, result, shown):
+    """Adds one record to the result of its file; CorruptRecord if something is wrong with it."""
+    features = records.features(payload, where)
+    for key, (kind, values) in features.items():
+        result["keys"][key][f"{kind} x {len(values)}" if len(values) < 2 else f"{kind} x many"] += 1
+    record = records.decode(payload, where, labels=records.LABEL in features)
+    try:
+        with Image.open(io.BytesIO(record.encoded), formats=("JPEG", "PNG")) as image:
+            kind, mode = image.format, image.mode
+            if image.width * image.height > images.MAX_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels")
+            image.load()
+            tile = np.asarray(_tile(image)) if shown else None
+    except Exception as error:      # a damaged image can raise nearly anything
+        raise CorruptRecord(f"{where}: an image of {len(record.encoded)} bytes that cannot be "
+                            f"decoded ({' '.join(str(error).split())[:100]}): prepare the file "
+                            "again") from error
+    if record.height and record.width and (record.height, record.width) != image.size[::-1]:
+        raise CorruptRecord(f"{where}: an image of {image.height} x {image.width} pixels that is "
+                            f"said to have {record.height} x {record.width}: prepare the file again")
+    result["sizes"].append(image.size[::-1])
+    result["formats"][f"{kind} {mode}"] += 1
+    if record.label is not None:
+        result["labels"][record.label] += 1
+        result["text"].setdefault(record.label, record.text or record.synset)
+    if shown:
+        caption = record.filename if record.label is None else (
+            f"{record.label} {record.text or record.synset}")
+        result["tiles"].append((caption, tile))
+    result["seen"].append((records.identity(payload, record), where))
+
+
+def lines(split, report):
+    """A split's report in lines of text."""
+    result = [f"{split}: {report['records']} records in {report['files']} files, "
+              f"{report['bytes'] / 1e6:.1f} MB; {_counts(report['formats'])}"]
+    for what in ("height", "width"):
+        result.append(f"  {what}: {_words(report[what])}")
+    if report["labeled"]:
+        result.append(f"  {report['labeled']} labeled, {report['classes']} classes, examples of "
+                      f"each: {_words(report['examples_per_class'])}")
+    else:
+        result.append("  unlabeled")
+    result += [f"  {key}: {_counts(kinds)}" for key, kinds in report["keys"].items()]
+    broken = report["broken"]
+    result.append(f"  broken: {len(broken) or 'nothing'}")
+    result += [f"    {line}" for line in broken[:SHOWN]]
+    if len(broken) > SHOWN:
+        result.append(f"    and {len(broken) - SHOWN} more")
+    return [line.encode("ascii", "backslashreplace").decode() for line in result]
+
+
+def montage(tiles):
+    """A Pillow image of (caption, uint8 [TILE, TILE, 3])."""
+    columns = min(ROWS, len(tiles))
+    rows, height = -(-len(tiles) // columns), TILE + 14
+    sheet = Image.new("RGB", (columns * (TILE + 4), rows * height), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (caption, pixels) in enumerate(tiles):
+        x, y = i % columns * (TILE + 4), i // columns * height
+        sheet.paste(Image.fromarray(pixels), (x, y))
+        pen.text((x, y + TILE), caption.encode("ascii", "replace").decode()[:15], fill="black")
+    return sheet
+
+
+def _tile(image):
+    image = image.convert("RGB")
+    small = image.width < TILE and image.height < TILE
+    scale = TILE / max(image.size)
+    size = [max(1, round(side * scale)) for side in image.size]
+    method = Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR
+    tile = Image.new("RGB", (TILE, TILE), "white")
+    tile.paste(image.resize(size, method))
+    return tile
+
+
+def _expected(folder, split):
+    """({file: what was noted of it}, what is wrong with the note)."""
+    try:
+        sidecar = prepared.read_sidecar(folder)
+        shards = sidecar["splits"].get(split, {"shards": []})["shards"] if sidecar else []
+        return {shard["file"]: shard for shard in shards}, []
+    except (ValueError, KeyError, TypeError) as error:
+        return {}, [str(error) if isinstance(error, ValueError) else
+                    f"{os.path.join(folder, prepared.SIDECAR)} lacks {error}: prepare the folder "
+                    "again"]
+
+
+def _spread(values):
+    return {"least": min(values), "median": statistics.median(values), "most": max(values)
+            } if values else None
+
+
+def _words(spread):
+    return "none" if spread is None else ", ".join(f"{k} {v:g}" for k, v in spread.items())
+
+
+def _counts(counter):
+    return ", ".join(f"{count} {what}" for what, count in sorted(counter.items())) or "none"
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(run))
