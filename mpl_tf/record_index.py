@@ -52,6 +52,20 @@ class Index:
         return record_files.read(self.paths[self.shard[i]], int(self.offset[i]),
                                  int(self.length[i]), self.number[i])
 
+    def record(self, i, num_classes=None):
+        """Example i, a records.Record; its label is None where the index has none.
+
+        Raises:
+          CorruptRecord: it is not what was written, or its label not the one that was indexed.
+        """
+        expected = int(self.label[i])
+        record = records.decode(self.read(i), self.where(i), expected >= 0, num_classes)
+        if expected >= 0 and record.label != expected:
+            raise CorruptRecord(f"{self.where(i)}: {records.LABEL} is {record.label + 1} instead of "
+                                f"{expected + 1}: the file has changed since it was indexed; index "
+                                "it again")
+        return record
+
     def subset(self, chosen):
         """The Index of the examples `chosen`, int [M] or bool [N], of the same shards."""
         return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in _ARRAYS})

@@ -1,5 +1,6 @@
 """The schema and the files: against TensorFlow's own reader and writer, and every kind of damage."""
 
+import dataclasses
 import os
 import struct
 
@@ -223,10 +224,17 @@ def test_index(tmp_path):
     names = [records.decode(index.read(i), index.where(i)).filename for i in range(15)]
     assert names == [f"train_{i:05d}" for i in (*range(4), *range(10, 15), *range(20, 26))]
     assert index.where(5) == f"{paths[1]}, record 1 at byte {index.offset[5]}"
+    assert index.record(5) == numbered(5, 10)[1]
+    other = [dataclasses.replace(record, label=3) for record in numbered(4)]
+    write(paths[0], other)      # as long as before, with other labels
+    assert index.record(3).label == 3
+    with pytest.raises(CorruptRecord, match="record 2 at byte .*label is 4 instead of 3: .*changed"):
+        index.record(2)
+    write(paths[0], numbered(4))
     some = index.subset(index.shard == 1)
     assert some.label.tolist() == [*range(5)] and some.read(2) == index.read(6)
     headers, _ = record_index.build_index(paths, labels=False, workers=1)
-    assert headers.label.tolist() == [-1] * 15
+    assert headers.label.tolist() == [-1] * 15 and headers.record(1).label is None
     np.testing.assert_array_equal(headers.offset, index.offset)
     with pytest.raises(CorruptRecord, match="00002-of-00003, record 5 at byte.*label 6 is outside"):
         record_index.build_index(paths, num_classes=5)
