@@ -13,8 +13,8 @@ from data_prep import arrays
 from data_prep import command
 from data_prep import shards
 from mpl_tf import cifar10_files
-from mpl_tf import datasets
 from mpl_tf import tfds_files
+from mpl_tf.splits import check_sizes
 
 
 def run(arguments):
@@ -26,7 +26,7 @@ def run(arguments):
     if splits is None:
         raise FileNotFoundError(f"--source_dir={flags.source_dir}: no files of CIFAR-10 are there; "
                                 f"get {cifar10_files.URL} and put it into it")
-    datasets.check_sizes(splits, cifar10_files.SIZES, f"cifar10 in {flags.source_dir}")
+    check_sizes(splits, cifar10_files.SIZES, f"cifar10 in {flags.source_dir}")
     plan = arrays.plan("cifar10", splits, cifar10_files.CLASSES, flags.seed, flip=True)
     shards.prepare(plan, functools.partial(arrays.make_record, cifar10_files.CLASSES),
                    flags.output_dir, command.line("cifar10", arguments), flags.overwrite,

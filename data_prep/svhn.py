@@ -14,9 +14,9 @@ import sys
 from data_prep import arrays
 from data_prep import command
 from data_prep import shards
-from mpl_tf import datasets
 from mpl_tf import svhn_files
 from mpl_tf import tfds_files
+from mpl_tf.splits import check_sizes
 
 SPLITS = ("train", "test", "extra")
 
@@ -33,7 +33,7 @@ def run(arguments):
     if splits is None:
         raise FileNotFoundError(f"--source_dir={flags.source_dir}: no files of SVHN are there; get "
                                 f"{url} and test_32x32.mat beside it")
-    datasets.check_sizes(splits, svhn_files.SIZES, f"svhn in {flags.source_dir}")
+    check_sizes(splits, svhn_files.SIZES, f"svhn in {flags.source_dir}")
     plan = arrays.plan("svhn", splits, svhn_files.CLASSES, flags.seed, flip=False)
     shards.prepare(plan, functools.partial(arrays.make_record, svhn_files.CLASSES),
                    flags.output_dir, command.line("svhn", arguments), flags.overwrite,

@@ -88,14 +88,8 @@ def features(serialized, where):
     Raises:
       CorruptRecord: `serialized` is no tf.train.Example; the line begins with `where`.
     """
-    try:
-        found = _protos().Example.FromString(serialized).features.feature
-        kinds = {key: found[key].WhichOneof("kind") for key in sorted(found)}
-        return {key: (_KINDS[kind], getattr(found[key], kind).value if kind else ())
-                for key, kind in kinds.items()}
-    except Exception as error:      # DecodeError, and what a wrong key in the map can raise
-        raise CorruptRecord(f"{where}: no tf.train.Example ({len(serialized)} bytes of something "
-                            "else): expected records of images; prepare the file again") from error
+    found = _parse(serialized, where)
+    return {key: _values(found, key) for key in sorted(found)}
 
 
 def decode(serialized, where, labels=True, num_classes=None):
@@ -110,10 +104,10 @@ def decode(serialized, where, labels=True, num_classes=None):
       CorruptRecord: no Example, a key missing or of another type, the background's label 0, a
         label above num_classes.
     """
-    found = features(serialized, where)
+    found = _parse(serialized, where)
 
     def one(key, kind, default=None):
-        has, values = found.get(key, ("nothing", ()))
+        has, values = _values(found, key)
         if has == "nothing" and default is not None:
             return default
         if has != kind or len(values) != 1:
@@ -136,7 +130,7 @@ def decode(serialized, where, labels=True, num_classes=None):
         if not 0 <= label < most:
             raise CorruptRecord(f"{where}: {LABEL} {label + 1} is outside 1-{most}: correct the "
                                 "number of classes, or the file")
-    sides = [found.get(key, ("float", ())) for key in BOXES]
+    sides = [_values(found, key) for key in BOXES]
     if any(kind not in ("float", "nothing") or len(side) != len(sides[0][1])
            for kind, side in sides):
         raise CorruptRecord(f"{where}: image/object/bbox/* are not equally many float each: "
@@ -146,6 +140,21 @@ def decode(serialized, where, labels=True, num_classes=None):
         encoded=encoded, filename=_text(one(FILENAME, "bytes")), label=label, synset=text[SYNSET],
         text=text[TEXT], format=text[FORMAT], height=one(HEIGHT, "int64", default=0),
         width=one(WIDTH, "int64", default=0), boxes=tuple(zip(*(side for _, side in sides))))
+
+
+def _parse(serialized, where):
+    """The features of an Example: a map of messages, read only where they are asked for."""
+    try:
+        return _protos().Example.FromString(serialized).features.feature
+    except Exception as error:      # DecodeError; its class differs between versions of protobuf
+        raise CorruptRecord(f"{where}: no tf.train.Example ({len(serialized)} bytes of something "
+                            "else): expected records of images; prepare the file again") from error
+
+
+def _values(found, key):
+    """(kind, values) of a feature; ("nothing", ()) where it is not there."""
+    kind = found[key].WhichOneof("kind") if key in found else None     # found[key] would add it
+    return _KINDS[kind], getattr(found[key], kind).value if kind else ()
 
 
 def identity(payload, record):

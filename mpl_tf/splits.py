@@ -55,3 +55,12 @@ def check_labels(split, num_classes, source):
     if len(wrong):
         raise ValueError(f"{source}: label {split.labels[wrong[0]]} of example {wrong[0]} is "
                          f"outside 0-{num_classes - 1}: correct the data")
+
+
+def check_sizes(splits, sizes, source):
+    """The Splits of a dict, a list; ValueError unless each has as many examples as was published."""
+    wrong = [f"{len(part.labels)} {name} examples instead of {sizes[name]}"
+             for name, part in splits.items() if len(part.labels) != sizes[name]]
+    if wrong:
+        raise ValueError(f"{source}: {', '.join(wrong)}: delete what is there and get it again")
+    return list(splits.values())
