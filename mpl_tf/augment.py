@@ -218,6 +218,9 @@ def weak(images, u, padding, flip):
     """
     if not padding and not flip:
         return images
+    if not padding:     # much faster than a gather
+        return tf.where(u[:, 2, tf.newaxis, tf.newaxis, tf.newaxis] < 0.5, images[:, :, ::-1],
+                        images)
     down, right = (_integers(u[:, i], 2 * padding + 1) for i in range(2))
     return image_ops.crop_and_flip(images, down, right, (u[:, 2] < 0.5) & flip, padding)
 
@@ -248,6 +251,32 @@ def strong_view(images, seed, examples, epochs, stream, padding=4, flip=True, la
         row, column = (_integers(u[:, 3 + i], images.shape[1 + i]) for i in range(2))
         images = image_ops.cutout(images, row, column, tf.fill(tf.shape(row), cutout // 2))
     return images
+
+
+def inception_color(images, u):
+    """Brightness, saturation, hue and contrast at random, as Szegedy et al.'s networks had them.
+
+    Brightness moves by at most 32, saturation is multiplied by 0.5-1.5, hue turned by at most 0.2
+    of the circle, contrast (about each channel's mean) multiplied by 0.5-1.5, in this order.
+
+    Args:
+      images: float32 [B, H, W, 3], 0..255.
+      u: float32 [B, 4], uniform, one for each.
+
+    Returns:
+      float32, like the images, 0..255.
+    """
+    if images.shape[-1] != 3:
+        return images
+    brightness, saturation, hue, contrast = (
+        u[:, i, tf.newaxis, tf.newaxis, tf.newaxis] for i in range(4))
+    x = tf.clip_by_value(images / 255.0 + (2.0 * brightness - 1.0) * (32.0 / 255.0), 0.0, 1.0)
+    h, s, v = tf.split(tf.image.rgb_to_hsv(x), 3, axis=-1)
+    h = tf.math.floormod(h + (2.0 * hue - 1.0) * 0.2, 1.0)
+    s = tf.clip_by_value(s * (0.5 + saturation), 0.0, 1.0)
+    x = tf.image.hsv_to_rgb(tf.concat([h, s, v], axis=-1))
+    mean = tf.reduce_mean(x, axis=[1, 2], keepdims=True)
+    return 255.0 * tf.clip_by_value((x - mean) * (0.5 + contrast) + mean, 0.0, 1.0)
 
 
 def normalize(images):

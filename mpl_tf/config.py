@@ -35,10 +35,17 @@ DATASET_DEFAULTS = {
                       student_network="rbf"),
     "cifar10": dict(labeled_examples=4000, labeled_selection="first", objective="uda",
                     student_network="wrn-28-2"),
+    "svhn": dict(labeled_examples=1000, labeled_selection="first", objective="uda",
+                 student_network="wrn-28-2"),
+    "imagenet": dict(labeled_examples=0, labeled_selection="first", objective="uda",
+                     student_network="resnet-50"),
+    "image_folder": dict(labeled_examples=0, labeled_selection="random", objective="uda",
+                         student_network="wrn-28-2"),
 }
+_SIZED = {"imagenet": 224, "image_folder": 64}      # the sides of their images can be chosen
 # Flags that may differ when a run is resumed in its model_dir (train_steps: only upwards).
 RESULT_NEUTRAL = frozenset({
-    "model_dir", "data_dir", "train_steps", "eval_batch_size", "checkpoint_steps",
+    "model_dir", "data_dir", "unlabeled_dir", "train_steps", "eval_batch_size", "checkpoint_steps",
     "keep_checkpoints", "summary_steps", "plots", "tpu"})
 _OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
 
@@ -51,7 +58,7 @@ def _flag(default, text, heading=None, **limits):
 
 
 def _by_dataset(name):
-    return ", ".join(f"{dataset} {own[name]}" for dataset, own in DATASET_DEFAULTS.items())
+    return ", ".join(f"{dataset} {own[name] or 'all'}" for dataset, own in DATASET_DEFAULTS.items())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +105,19 @@ class Config:
     temperature: float = _flag(1.0, "of a fixed teacher's soft targets", above=0)
 
     dataset: str = _flag("digits", "what to learn", "Data", choices=tuple(DATASET_DEFAULTS))
-    data_dir: str = _flag("", "where CIFAR-10's files are, or will be downloaded to",
+    data_dir: str = _flag("", "where the files are, or a folder that data_prep wrote; CIFAR-10 and "
+                          "SVHN are downloaded where they are missing",
                           derived="TensorFlow Datasets' own folder")
+    unlabeled_dir: str = _flag("", "folder of shards whose images are the unlabeled ones, in place "
+                               "of the data set's own")
+    extra_unlabeled: bool = _flag(False, "add svhn's 531,131 extra images to the unlabeled ones")
+    image_size: int = _flag(0, "side in pixels that the networks see, imagenet and image_folder",
+                            at_least=0, derived="imagenet 224, image_folder 64")
+    labeled_shards: int = _flag(0, "of imagenet, the first of them; 102 of 1,024 are 10 %",
+                                at_least=0, derived="all but those held out")
+    holdout_shards: int = _flag(0, "of imagenet, the last of them, held out; 40 in the paper",
+                                at_least=0)
+    skip_corrupt: bool = _flag(False, "leave out, and tell, records that cannot be used")
     labeled_examples: int = _flag(0, "training examples that keep their label, holdout included",
                                   at_least=0, derived=_by_dataset("labeled_examples"))
     labeled_selection: str = _flag("", "the first in the official order, or drawn by split_seed",
@@ -118,6 +136,8 @@ class Config:
     randaugment_operations: str = _flag(
         "published", "RandAugment's own and its ranges, or those of the released code of Meta "
         "Pseudo Labels", choices=("published", "released"))
+    color: str = _flag("none", "distort the colours of weak views as Inception's training did",
+                       choices=("none", "inception"))
     cutout: int = _flag(0, "side of the strong view's cut square in pixels; 0: none", at_least=0)
 
     student_network: str = _flag(
@@ -203,6 +223,7 @@ def _resolve(given):
     values = dict(given)
     for name, default in DATASET_DEFAULTS.get(given["dataset"], {}).items():
         values[name] = given[name] or default
+    values["image_size"] = given["image_size"] or _SIZED.get(given["dataset"], 0)
     values["teacher_network"] = given["teacher_network"] or values["student_network"]
     values["unlabeled_batch_size"] = given["unlabeled_batch_size"] or given["batch_size"]
     execution = given["steps_per_execution"]    # intervals are multiples of it
@@ -265,7 +286,7 @@ def parse(argv, only=None):
         except ValueError:
             raise ValueError(config_checks.bad_value(
                 name, text, field.type, field.default, field.metadata) + place) from None
-        if name in ("model_dir", "data_dir", "fixed_teacher"):
+        if name in ("model_dir", "data_dir", "unlabeled_dir", "fixed_teacher"):
             values[name] = os.path.expanduser(values[name])
         typed.pop(name, None)
         if not place:
@@ -293,10 +314,9 @@ def from_argv(argv, usage=USAGE, only=None):
         sys.exit(0)
     try:
         config = parse(argv, only)
-        path = config.fixed_teacher
-        if path and "://" not in path and not os.path.exists(path):
-            raise ValueError(f"--fixed_teacher={path}: no such folder or file; train the teacher "
-                             "first, or name a finished run's model_dir or a .keras file")
+        missing = next(config_checks.missing_files(config), None)
+        if missing:
+            raise ValueError(missing)
     except ValueError as error:
         print("error: " + " ".join(str(error).split()), file=sys.stderr)
         sys.exit(2)

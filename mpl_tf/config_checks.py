@@ -6,12 +6,14 @@ TensorFlow.
 
 import difflib
 import math
+import os
 import re
 
 NETWORKS = r"wrn-\d+-\d+|resnet-50|small_conv|mlp(-[1-9]\d*)*|rbf"
-NUM_CLASSES = {"digits": 10, "two_moons": 2, "cifar10": 10}
-IMAGE_SIZE = {"digits": 8, "cifar10": 32}
-TRAINING_EXAMPLES = {"two_moons": 2000, "cifar10": 50000}
+NUM_CLASSES = {"digits": 10, "two_moons": 2, "cifar10": 10, "svhn": 10}
+IMAGE_SIZE = {"digits": 8, "cifar10": 32, "svhn": 32}
+TRAINING_EXAMPLES = {"two_moons": 2000, "cifar10": 50000, "svhn": 73257}
+FROM_RECORDS = ("imagenet", "image_folder")     # sizes and classes are those of the folder
 
 
 # Values.
@@ -115,19 +117,47 @@ def _data(c):
     if c.dataset == "two_moons" and c.strong_views:
         yield (f"--objective={c.objective} with --dataset=two_moons: expected supervised, because "
                "points have no strong view; use --objective=supervised")
-    if c.strong_views and c.cutout >= IMAGE_SIZE.get(c.dataset, math.inf):
+    size = c.image_size or IMAGE_SIZE.get(c.dataset, math.inf)
+    if c.strong_views and c.cutout >= size:
         yield (f"--cutout={c.cutout} with --dataset={c.dataset}: expected less than an image's "
-               f"{IMAGE_SIZE[c.dataset]} pixels; use a smaller one")
+               f"{size} pixels; use a smaller one")
+    if c.dataset in FROM_RECORDS and c.image_size < 8:
+        yield f"--image_size={c.image_size}: expected at least 8 pixels; use a larger one"
+    if c.unlabeled_dir and c.dataset in ("digits", "two_moons"):
+        yield (f"--unlabeled_dir={c.unlabeled_dir} with --dataset={c.dataset}: expected a data set "
+               "of photographs; leave it out")
+    if c.extra_unlabeled and c.unlabeled_dir:
+        yield ("--extra_unlabeled and --unlabeled_dir both say what is unlabeled: expected one of "
+               "them; leave the other out")
     if c.labeled_examples > TRAINING_EXAMPLES.get(c.dataset, math.inf):
         yield (f"--labeled_examples={c.labeled_examples} with --dataset={c.dataset}: expected at "
                f"most its {TRAINING_EXAMPLES[c.dataset]} training examples; use fewer")
-    classes, left = NUM_CLASSES[c.dataset], c.labeled_examples - c.holdout
+    if not c.labeled_examples:      # all of a folder: how many is not known yet
+        return
+    classes, left = NUM_CLASSES.get(c.dataset, 2), c.labeled_examples - c.holdout
     if c.holdout >= c.labeled_examples:
         yield (f"--holdout={c.holdout} of --labeled_examples={c.labeled_examples}: expected fewer, "
                "because they are taken from the labeled ones; lower --holdout")
     elif left < classes:
         yield (f"--labeled_examples={c.labeled_examples} with --holdout={c.holdout} leaves {left}: "
                f"expected at least one for each of the {classes} classes of {c.dataset}; use more")
+
+
+def missing_files(c):
+    """Yields a line for each file or folder that is named and not there, or needed and not named."""
+    if c.dataset in FROM_RECORDS and not c.data_dir:
+        yield (f"--dataset={c.dataset} without --data_dir: expected a folder of shards; prepare "
+               f"one, see `python -m data_prep.{c.dataset} --help`, and add --data_dir=DIR")
+    if c.dataset in FROM_RECORDS and c.data_dir and not os.path.isdir(c.data_dir):
+        yield (f"--data_dir={c.data_dir}: no such folder; prepare it, see "
+               f"`python -m data_prep.{c.dataset} --help`")
+    if c.unlabeled_dir and not os.path.isdir(c.unlabeled_dir):
+        yield (f"--unlabeled_dir={c.unlabeled_dir}: no such folder; prepare it, see "
+               "`python -m data_prep.unlabeled --help`")
+    path = c.fixed_teacher
+    if path and "://" not in path and not os.path.exists(path):
+        yield (f"--fixed_teacher={path}: no such folder or file; train the teacher first, or name a "
+               "finished run's model_dir or a .keras file")
 
 
 def _steps(c):
@@ -171,6 +201,17 @@ def unused(c):
         note(f"--student_optimizer={c.student_optimizer}", "momentum")
     if c.schedule == "constant":
         note("--schedule=constant", "warmup_steps")
+    dataset = f"--dataset={c.dataset}"
     if c.dataset != "two_moons":
-        note(f"--dataset={c.dataset}", "noise")
+        note(dataset, "noise")
+    if c.dataset != "svhn":
+        note(dataset, "extra_unlabeled")
+    if c.dataset != "imagenet":
+        note(dataset, "labeled_shards", "holdout_shards")
+    if c.dataset not in FROM_RECORDS:
+        note(dataset, "image_size")
+    if c.dataset not in FROM_RECORDS and not c.unlabeled_dir:
+        note(dataset, "skip_corrupt")
+    if c.dataset in ("digits", "two_moons"):
+        note(dataset, "unlabeled_dir", "color")
     return reasons

@@ -2,16 +2,19 @@
 
 Position p of an endless stream belongs to epoch p // n, and is example shuffle(p % n) of it; the
 batch of step t is positions t*B to (t+1)*B - 1. There is no state to save: to resume at step t is
-to begin the range of steps there, and no epoch is replayed.
+to begin the range of steps there, and no epoch is replayed. Images that stay in their shards are
+read when their batch is made (record_images.py); for the rest they are like arrays.
 """
 
 import tensorflow as tf
 
 from mpl_tf import augment
+from mpl_tf.record_images import RecordImages
 
 # Streams of random numbers, see augment.uniforms.
 _LABELED_ORDER, _UNLABELED_ORDER = 1, 2
 _LABELED_WEAK, _LABELED_STRONG, _UNLABELED_WEAK, _UNLABELED_STRONG = 3, 4, 5, 6
+_CROP, _COLOR = 16, 32      # added to a view's stream, for its Inception crop and colour
 
 
 def examples_at(positions, num_examples, seed, stream):
@@ -40,7 +43,7 @@ def examples_at(positions, num_examples, seed, stream):
 def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=True, strong=True,
                   labeled_strong=False, seed=0, start_step=0, train_steps=None, padding=None,
                   flip=None, randaugment_layers=2, randaugment_magnitude=10.0,
-                  randaugment_operations="published", cutout=None, num_replicas=1,
+                  randaugment_operations="published", cutout=None, color="none", num_replicas=1,
                   replica_offset=0, local_replicas=1):
     """Training batches for `model.fit`, endless or up to `train_steps`.
 
@@ -58,10 +61,13 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
       seed: decides order and views.
       start_step: the first step, to resume there.
       train_steps: the step at which the dataset ends; None: it does not end.
-      padding: pixels that the weak view's crop moves at most; None: an eighth of the side.
+      padding: pixels that the weak view's crop moves at most; None: an eighth of the side, 0
+        where Inception crops are taken.
       flip: mirror images at random; None: dataset.flip.
       randaugment_layers, randaugment_magnitude, randaugment_operations: see augment.rand_augment.
       cutout: side in pixels of the strong view's Cutout, 0 for none; None: half of the side.
+      color: "none", or "inception": the weak views' colours are distorted, see
+        augment.inception_color.
       num_replicas, replica_offset, local_replicas: for tf.distribute. Of num_replicas replicas
         this worker has local_replicas, from replica_offset. Element e is then the batch of its
         replica e % local_replicas at step e // local_replicas: a slice of the same global batch,
@@ -81,7 +87,8 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
     is_image = dataset.unlabeled.ndim == 4
     if is_image:
         side = min(dataset.unlabeled.shape[1:3])
-        padding = side // 8 if padding is None else padding
+        inception = getattr(dataset.labeled.images, "crop", "whole") == "inception"
+        padding = (0 if inception else side // 8) if padding is None else padding
         cutout = side // 2 if cutout is None else cutout
         if not 0 <= padding < side:
             raise ValueError(f"padding {padding} is outside 0-{side - 1} for images of {side} "
@@ -89,44 +96,54 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
         if cutout < 0 or cutout % 2:
             raise ValueError(f"cutout {cutout} must be even and not negative: it is a square's "
                              "side in pixels about its centre")
+        if color not in ("none", "inception"):
+            raise ValueError(f"color {color!r} is unknown: use 'none' or 'inception'")
         augment.check_rand_augment(randaugment_layers, randaugment_magnitude,
                                    randaugment_operations)
     crop = dict(padding=padding, flip=dataset.flip if flip is None else flip)
     policy = dict(layers=randaugment_layers, magnitude=randaugment_magnitude,
                   operations=randaugment_operations, cutout=cutout)
     with tf.device("CPU:0"):    # captured by the map below, so not a constant of its graph
-        labeled_images = tf.constant(dataset.labeled.images)
+        labeled_images = _held(dataset.labeled.images)
         labels = tf.constant(dataset.labeled.labels, tf.int64)
-        unlabeled_images = tf.constant(dataset.unlabeled) if unlabeled else None
+        unlabeled_images = _held(dataset.unlabeled) if unlabeled else None
 
-    def views(images, examples, epochs, weak_stream, strong_stream):
+    def views(images, examples, epochs, streams):
+        """Of `streams`, one for the weak and perhaps one for the strong view; and the examples."""
+        if isinstance(images, RecordImages):
+            raw, used = images.training_views(
+                examples, epochs, seed, [stream + _CROP for stream in streams])
+        else:
+            raw, used = [tf.gather(images, examples)] * len(streams), examples
         if not is_image:
-            return {"image": images}
-        weak = augment.weak_view(images, seed, examples, epochs, weak_stream, **crop)
+            return {"image": raw[0]}, used
+        weak = augment.weak_view(raw[0], seed, examples, epochs, streams[0], **crop)
+        if color == "inception":
+            weak = augment.inception_color(weak, augment.uniforms(
+                seed, examples, epochs, 4, streams[0] + _COLOR))
         result = {"image": augment.normalize(weak)}
-        if strong_stream:
+        if len(streams) > 1:
             result["augmented"] = augment.normalize(augment.strong_view(
-                images, seed, examples, epochs, strong_stream, **crop, **policy))
-        return result
+                raw[1], seed, examples, epochs, streams[1], **crop, **policy))
+        return result, used
 
-    def part(images, step, replica, size, order, weak_stream, strong_stream):
+    def part(images, step, replica, size, order, *streams):
         local = size // num_replicas
         positions = step * size + replica * local + tf.range(local, dtype=tf.int64)
         examples, epochs = examples_at(positions, images.shape[0], seed, order)
-        batch = views(tf.gather(images, examples), examples, epochs, weak_stream, strong_stream)
-        return batch, examples
+        return views(images, examples, epochs, streams)
 
     @tf.autograph.experimental.do_not_convert    # there is nothing to convert, and it takes seconds
     def batch_of(element):
         step = element // local_replicas
         replica = replica_offset + element % local_replicas
         labeled, examples = part(labeled_images, step, replica, batch_size, _LABELED_ORDER,
-                                 _LABELED_WEAK, labeled_strong and _LABELED_STRONG)
+                                 _LABELED_WEAK, *[_LABELED_STRONG] * bool(labeled_strong))
         batch = {"labeled": {**labeled, "label": tf.gather(labels, examples)}}
         if unlabeled:
             batch["unlabeled"], _ = part(
                 unlabeled_images, step, replica, unlabeled_batch_size, _UNLABELED_ORDER,
-                _UNLABELED_WEAK, strong and _UNLABELED_STRONG)
+                _UNLABELED_WEAK, *[_UNLABELED_STRONG] * bool(strong))
         return batch
 
     end = tf.int64.max if train_steps is None else train_steps * local_replicas
@@ -147,17 +164,26 @@ def eval_dataset(split, batch_size=500):
     """
     if batch_size < 1:
         raise ValueError(f"eval batch size {batch_size} is not positive: give 1 or more")
+    count = len(split.labels)
     with tf.device("CPU:0"):
-        images, labels = tf.constant(split.images), tf.constant(split.labels, tf.int64)
+        images, labels = _held(split.images), tf.constant(split.labels, tf.int64)
 
     def batch_of(start):
         end = start + batch_size
+        if isinstance(images, RecordImages):
+            examples = tf.range(start, tf.minimum(end, count))
+            return augment.normalize(images.evaluation_views(examples)), labels[start:end]
         batch = images[start:end]
         return augment.normalize(batch) if images.shape.rank == 4 else batch, labels[start:end]
 
-    result = tf.data.Dataset.range(0, len(split.labels), batch_size)
+    result = tf.data.Dataset.range(0, count, batch_size)
     result = result.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _on_this_worker(result.prefetch(tf.data.AUTOTUNE))
+
+
+def _held(images):
+    """An array as a tensor; RecordImages as they are."""
+    return images if isinstance(images, RecordImages) else tf.constant(images)
 
 
 def _on_this_worker(dataset):

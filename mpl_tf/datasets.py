@@ -1,7 +1,8 @@
-"""The data sets as NumPy arrays: read, checked, and split into labeled, unlabeled and test parts.
+"""The data sets: read, checked, and split into labeled, unlabeled and test parts.
 
 A split is a function of its arguments alone. The unlabeled part holds the labeled images too,
-without their labels. No TensorFlow here; TensorFlow Datasets is imported only to download.
+without their labels. Images are NumPy arrays, or stay in their shards (record_images.RecordImages).
+No TensorFlow here; TensorFlow Datasets is imported only to download.
 """
 
 import dataclasses
@@ -10,13 +11,15 @@ import numpy as np
 
 from mpl_tf import cifar10_files
 from mpl_tf import prepared
+from mpl_tf import record_datasets
 from mpl_tf import svhn_files
 from mpl_tf import tfds_files
-from mpl_tf.splits import Split, check_labels, class_rounds, select
+from mpl_tf.splits import Split, check_labels, check_sizes, class_rounds, select
 
 # name: (labeled examples, how they are selected) where the caller does not say
 DEFAULTS = {"digits": (50, "random"), "two_moons": (6, "random"), "cifar10": (4000, "first"),
-            "svhn": (1000, "first")}
+            "svhn": (1000, "first"), "imagenet": (0, "first"), "image_folder": (0, "random")}
+IMAGE_SIZE = {"digits": 8, "cifar10": 32, "svhn": 32}       # of what is an array
 _DIGITS_TEST, _DIGITS_TEST_SEED = 500, 20200310    # the same images for every split_seed
 _TWO_MOONS_POINTS = 2000
 
@@ -29,7 +32,8 @@ class Dataset:
       name, num_classes: "digits" and 10, for one.
       class_names: tuple of str, one per class.
       labeled, test: Split. holdout: Split, or None where none was asked for.
-      unlabeled: images like labeled.images [N, ...]: all of training but the holdout.
+      unlabeled: images like labeled.images [N, ...]: all of training but the holdout. An array,
+        or RecordImages.
       flip: whether the mirror image of an example still belongs to its class.
     """
     name: str
@@ -43,23 +47,25 @@ class Dataset:
 
 
 def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, split_seed=0,
-         holdout=0, noise=0.05, extra_unlabeled=False):
+         holdout=0, noise=0.05, extra_unlabeled=False, image_size=0, labeled_shards=0,
+         holdout_shards=0, unlabeled_dir=None, skip_corrupt=False):
     """Reads a data set and splits it.
 
     Args:
       name: "digits" (scikit-learn's 1,797 images of 8x8x1, scaled to 0..255; 500 of them, 50 a
         class and always the same, are the test set), "two_moons" (2,000 points, which are the
-        test set too; Section 5.1), "cifar10" or "svhn".
+        test set too; Section 5.1), "cifar10", "svhn", "imagenet" or "image_folder".
       data_dir: for cifar10, the folder that has `cifar-10-batches-py/` or
         `cifar-10-python.tar.gz`, or is the former; for svhn, the one that has `train_32x32.mat`
         and `test_32x32.mat`; for either, one that data_prep wrote; without any of these
-        TensorFlow Datasets reads or downloads there (None: its own default folder).
+        TensorFlow Datasets reads or downloads there (None: its own default folder). For imagenet
+        and image_folder, the folder of shards.
       labeled_examples: how many training examples have labels, those held out included. None: 50,
-        6, 4,000 and 1,000.
+        6, 4,000, 1,000 and, of imagenet and image_folder, all.
       labeled_selection: "first": the first ones in the official order. "random": drawn by
         split_seed, equally many of each class (the remainder falls on classes drawn at random);
-        of one seed, a smaller set is part of a larger. None: "first" for cifar10 and svhn, else
-        "random".
+        of one seed, a smaller set is part of a larger. None: "first" for cifar10, svhn and
+        imagenet, else "random".
       split_seed: decides what is random in the split, and two_moons' points.
       holdout: labeled examples kept away from training, labeled and unlabeled, for choosing
         settings (Section 4.2, C.1): the last ones of the labeled set, so that random ones are
@@ -67,6 +73,11 @@ def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, spl
       noise: standard deviation of two_moons' noise.
       extra_unlabeled: adds svhn's 531,131 `extra` images to the unlabeled ones (Section 4.2); they
         take 1.6 GB, and as much again while they are read.
+      image_size: of imagenet and image_folder, side of what the networks get; 0: 224 and 64.
+      labeled_shards, holdout_shards: of imagenet, see record_datasets.load_imagenet.
+      unlabeled_dir: folder of shards whose images are the unlabeled ones, in place of the data
+        set's own (Section 4.2).
+      skip_corrupt: records that cannot be used are left out, and told, instead of refused.
 
     Returns:
       A Dataset.
@@ -84,6 +95,13 @@ def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, spl
     selection = selection if labeled_selection is None else labeled_selection
     if selection not in ("first", "random"):
         raise ValueError(f"labeled_selection {selection!r} is unknown: use 'first' or 'random'")
+    if name in IMAGE_SIZE:
+        image_size = IMAGE_SIZE[name]
+    if name in ("imagenet", "image_folder"):
+        return _from_records(name, data_dir, unlabeled_dir, skip_corrupt, image_size=image_size, **(
+            dict(labeled_shards=labeled_shards, holdout_shards=holdout_shards)
+            if name == "imagenet" else {}), labeled_examples=count, labeled_selection=selection,
+            split_seed=split_seed, holdout=holdout)
     extra = []
     if name == "digits":
         class_names, (train, test) = tuple("0123456789"), _digits()
@@ -98,12 +116,29 @@ def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, spl
     chosen = select(train.labels, count, selection, split_seed, len(class_names), holdout)
     held, labeled = chosen[len(chosen) - holdout:], chosen[:len(chosen) - holdout]
     unlabeled = np.delete(train.images, held, axis=0) if holdout else train.images
+    if extra:
+        unlabeled = np.concatenate([unlabeled, extra[0].images])
+    if unlabeled_dir:
+        unlabeled = record_datasets.load_unlabeled(unlabeled_dir, image_size, "whole", skip_corrupt)
     return Dataset(
         name=name, num_classes=len(class_names), class_names=class_names, test=test,
-        flip=name == "cifar10",
+        flip=name == "cifar10", unlabeled=unlabeled,
         labeled=Split(train.images[labeled], train.labels[labeled]),
-        unlabeled=np.concatenate([unlabeled, extra[0].images]) if extra else unlabeled,
         holdout=Split(train.images[held], train.labels[held]) if holdout else None)
+
+
+def _from_records(name, data_dir, unlabeled_dir, skip_corrupt, image_size, **options):
+    """The Dataset of images that stay in their shards."""
+    load_parts = {"imagenet": record_datasets.load_imagenet,
+                  "image_folder": record_datasets.load_image_folder}[name]
+    image_size = image_size or {"imagenet": 224, "image_folder": 64}[name]
+    class_names, labeled, unlabeled, test, holdout = load_parts(
+        data_dir, image_size, skip_corrupt=skip_corrupt, **options)
+    if unlabeled_dir:
+        unlabeled = record_datasets.load_unlabeled(
+            unlabeled_dir, image_size, "inception", skip_corrupt)
+    return Dataset(name=name, num_classes=len(class_names), class_names=class_names,
+                   labeled=labeled, unlabeled=unlabeled, test=test, holdout=holdout, flip=True)
 
 
 def _digits():
@@ -140,12 +175,3 @@ def _svhn(data_dir, extra):
              or tfds_files.read("svhn_cropped", data_dir, splits,
                                 svhn_files.URL + svhn_files.file_name("train")))
     return check_sizes(found, svhn_files.SIZES, f"svhn in {data_dir}")
-
-
-def check_sizes(splits, sizes, source):
-    """The Splits of a dict, a list; ValueError unless each has as many examples as was published."""
-    wrong = [f"{len(part.labels)} {name} examples instead of {sizes[name]}"
-             for name, part in splits.items() if len(part.labels) != sizes[name]]
-    if wrong:
-        raise ValueError(f"{source}: {', '.join(wrong)}: delete what is there and get it again")
-    return list(splits.values())

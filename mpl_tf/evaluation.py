@@ -5,25 +5,37 @@ import statistics
 
 import tensorflow as tf
 
+TOP5_CLASSES = 100      # of how many classes top-5 accuracy is told too
+
+
 def accuracy_function(network):
-    """A function of (image, label) batches that returns the fraction `network` gets right.
+    """A function of (image, label) batches that returns the fractions `network` gets right.
 
     Every example counts once, whatever the batches. Under a strategy each worker evaluates all of
     the data on its first device.
+
+    Returns:
+      dataset -> {"accuracy": fraction}, and "top5_accuracy" where there are 100 classes or more.
     """
     images = tf.TensorSpec([None, *network.input_shape[1:]], network.inputs[0].dtype)
+    ranks = {"accuracy": 1}
+    if network.output_shape[-1] >= TOP5_CLASSES:
+        ranks["top5_accuracy"] = 5
 
     @tf.function(input_signature=[images, tf.TensorSpec([None], tf.int64)])
     def count(images, labels):
-        predicted = tf.argmax(network(images, training=False), axis=-1)
-        return tf.reduce_sum(tf.cast(predicted == labels, tf.int64))
+        logits = network(images, training=False)
+        right = [tf.argmax(logits, axis=-1) == labels]
+        if len(ranks) > 1:
+            right.append(tf.math.in_top_k(labels, logits, 5))
+        return [tf.reduce_sum(tf.cast(each, tf.int64)) for each in right]
 
     def accuracy(dataset):
-        right, seen = 0, 0
+        right, seen = [0] * len(ranks), 0
         for images, labels in dataset:
-            right += int(count(images, labels))
+            right = [before + int(more) for before, more in zip(right, count(images, labels))]
             seen += int(labels.shape[0])
-        return right / seen
+        return {name: value / seen for name, value in zip(ranks, right)}
 
     return accuracy
 
@@ -34,8 +46,8 @@ def evaluate(accuracies, datasets):
     Args:
       accuracies: `accuracy_function`s by role. datasets: (image, label) batches by part.
     """
-    return {f"{role}_{part}_accuracy": accuracy(dataset)
-            for role, accuracy in accuracies.items() for part, dataset in datasets.items()}
+    return {f"{role}_{part}_{name}": value for role, accuracy in accuracies.items()
+            for part, dataset in datasets.items() for name, value in accuracy(dataset).items()}
 
 
 def results(config, journal):
@@ -59,7 +71,7 @@ def results(config, journal):
         "teacher_test_accuracy": last.get("teacher_test_accuracy"),
         "median_last_evaluations": statistics.median(recent),
         **{name: value for name, value in last.items()
-           if name.endswith("_accuracy") and "_test_" not in name},
+           if name.endswith("_accuracy") and not name.endswith("_test_accuracy")},
         "train_steps": config.train_steps, "seed": config.seed,
         "wall_seconds": round(journal.wall_seconds, 2),
         "examples_per_second": rate(config, journal.timed_steps, journal.timed_seconds),
@@ -75,15 +87,15 @@ def rate(config, steps, seconds):
 
 def line(figures):
     """An evaluation's accuracies, fractions by name, in one line."""
-    return ", ".join(f"{name.rsplit('_', 1)[0].replace('_', ' ')} {100 * value:.2f} %"
+    return ", ".join(f"{name[:-len('_accuracy')].replace('_', ' ')} {100 * value:.2f} %"
                      for name, value in figures.items())
 
 
 def table(results):
     """Accuracies by network and data in per cent, a row each network: lines for a terminal."""
-    parts = [part for part in ("test", "labeled", "holdout")
+    parts = [part for part in ("test", "test_top5", "labeled", "holdout")
              if f"student_{part}_accuracy" in results]
-    lines = ["".join(["accuracy [%]", *(f"{part:>10}" for part in parts)])]
+    lines = ["".join(["accuracy [%]", *(f"{part.replace('_', ' '):>10}" for part in parts)])]
     for role in ("student", "teacher"):
         if results.get(f"{role}_test_accuracy") is not None:
             cells = [f"{100 * results[f'{role}_{part}_accuracy']:10.2f}" for part in parts]

@@ -8,6 +8,7 @@ import tensorflow as tf
 from mpl_tf import data, datasets, networks, objectives, strategy
 from mpl_tf.baselines import Baseline, FixedTeacher
 from mpl_tf.mpl import MetaPseudoLabels
+from mpl_tf.record_images import RecordImages
 from mpl_tf.schedules import WarmupCosine
 from mpl_tf.training_model import check_networks
 
@@ -17,7 +18,16 @@ def load_dataset(config):
     return datasets.load(
         config.dataset, data_dir=config.data_dir or None, labeled_examples=config.labeled_examples,
         labeled_selection=config.labeled_selection, split_seed=config.split_seed,
-        holdout=config.holdout, noise=config.noise)
+        holdout=config.holdout, noise=config.noise, extra_unlabeled=config.extra_unlabeled,
+        image_size=config.image_size, labeled_shards=config.labeled_shards,
+        holdout_shards=config.holdout_shards, unlabeled_dir=config.unlabeled_dir or None,
+        skip_corrupt=config.skip_corrupt)
+
+
+def record_images(dataset):
+    """The parts of `dataset` whose images stay in their shards, a list of RecordImages."""
+    splits = [split.images for split in (dataset.labeled, dataset.test, dataset.holdout) if split]
+    return [images for images in (*splits, dataset.unlabeled) if isinstance(images, RecordImages)]
 
 
 def build_networks(config, dataset):
@@ -132,6 +142,7 @@ def train_batches(config, dataset, strategy_, start_step=0):
             randaugment_layers=config.randaugment_layers,
             randaugment_magnitude=config.randaugment_magnitude,
             randaugment_operations=config.randaugment_operations, cutout=config.cutout,
+            color=config.color,
             num_replicas=num_replicas, replica_offset=replica_offset,
             local_replicas=local_replicas)
 
@@ -159,8 +170,14 @@ def look_ahead(strategy_, iterator, count):
 
 
 def eval_datasets(config, dataset):
-    """(image, label) batches of "test", "labeled" and, where there is one, "holdout"."""
-    parts = {"test": dataset.test, "labeled": dataset.labeled, "holdout": dataset.holdout}
+    """(image, label) batches of "test", "labeled" and, where there is one, "holdout".
+
+    Of more labeled images than test images as many are evaluated as there are test images.
+    """
+    labeled, most = dataset.labeled, len(dataset.test.labels)
+    if len(labeled.labels) > most and isinstance(labeled.images, RecordImages):
+        labeled = datasets.Split(labeled.images.subset(np.arange(most)), labeled.labels[:most])
+    parts = {"test": dataset.test, "labeled": labeled, "holdout": dataset.holdout}
     return {name: data.eval_dataset(split, config.eval_batch_size)
             for name, split in parts.items() if split is not None}
 

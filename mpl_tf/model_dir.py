@@ -3,7 +3,7 @@
     config.json         the flags that the run was started with
     checkpoints/        what it continues from, see checkpoints.py
     tensorboard/        see summaries.py
-    student.keras, saved_model/, curves.png, results.json       when it is finished
+    student.keras, saved_model/, classes.json, curves.png, results.json     when it is finished
 
 Whatever is being written has a name that begins with PARTIAL; a process that was killed leaves it
 behind, and the next one removes it. No TensorFlow here.
@@ -17,6 +17,7 @@ import shutil
 from mpl_tf import config as config_module
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
+CLASSES = "classes.json"
 PARTIAL = ".partial-"
 
 

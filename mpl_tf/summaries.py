@@ -135,6 +135,8 @@ def curves(path, evaluations):
     steps = [evaluation["step"] for evaluation in evaluations]
     for name in evaluations[-1]:
         values = [evaluation.get(name) for evaluation in evaluations]
+        if name.endswith("top5_accuracy"):
+            continue
         if name.endswith("_accuracy"):
             role, part = name.split("_")[:2]
             accuracy_axes.plot(steps, [100 * value for value in values], label=f"{role}, {part}",

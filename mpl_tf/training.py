@@ -1,5 +1,6 @@
 """A run, from its Config to results.json: what it will do, the loop, what it leaves behind."""
 
+import contextlib
 import json
 import logging
 import math
@@ -65,18 +66,35 @@ def _train(config, writer):
         start_step = saved.restore()
     print(plan(config, strategy, dataset, model, start_step), flush=True)
 
-    with Clock(saved.journal, start) as clock, StopRequest() as stop:
+    with Clock(saved.journal, start) as clock, StopRequest() as stop, \
+            records_in_one_line(dataset):
         step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop)
     if step < config.train_steps:
         print(f"stopped after step {step} of {config.train_steps} and saved: the same command "
               "continues", flush=True)
         return None
     results = evaluation.results(config, saved.journal)
+    skipped = sum(len(images.skipped) for images in experiment.record_images(dataset))
+    if skipped:
+        print(f"{skipped} records could not be used and were skipped: see the log above",
+              flush=True)
     if writer:
-        write_outcome(config, model, results)
+        write_outcome(config, model, dataset.class_names, results)
         print(f"{evaluation.table(results)}\nin {config.model_dir}: {model_dir.RESULTS}, "
               "student.keras, saved_model, tensorboard", flush=True)
     return results
+
+
+@contextlib.contextmanager
+def records_in_one_line(dataset):
+    """Raises a record that cannot be used as what it is, instead of TensorFlow's many lines."""
+    try:
+        yield
+    except tf.errors.OpError:
+        for images in experiment.record_images(dataset):
+            if images.problem is not None:
+                raise images.problem from None
+        raise
 
 
 def plan(config, strategy, dataset, model, start_step):
@@ -156,10 +174,11 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
     return step
 
 
-def write_outcome(config, model, results):
+def write_outcome(config, model, class_names, results):
     """Writes the student, the figures and, when all else is there, results.json."""
     folder = config.model_dir
     export.export(model.networks["student"], folder)
+    model_dir.write_json(os.path.join(folder, model_dir.CLASSES), list(class_names))
     if config.plots:
         with model_dir.partial(os.path.join(folder, "curves.png")) as temporary:
             summaries.curves(temporary, results["evaluations"])

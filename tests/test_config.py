@@ -95,7 +95,7 @@ def test_variants_hold_only_differences(path):
     if settings[0].startswith("--flagfile="):
         base = settings.pop(0).split("=")[1]
         inherited = config.parse(["train", f"--flagfile={ROOT / base}"])
-    assert (inherited is None) == (path.stem in ("digits", "two_moons", "cifar10"))
+    assert (inherited is None) == (path.stem in ("digits", "two_moons", "cifar10", "image_folder"))
     for line in settings:
         name = line[2:].split("=")[0]
         assert name not in own.unused(), line
@@ -105,7 +105,7 @@ def test_variants_hold_only_differences(path):
 def test_rows_of_table_1_have_a_file():
     rows = {(c.dataset, c.method, c.objective, c.label_smoothing > 0) for c in (
         config.parse(["train", f"--flagfile={path}"]) for path in FILES)}
-    for dataset in ("digits", "cifar10"):
+    for dataset in ("digits", "cifar10", "svhn"):
         for objective in ("supervised", "randaugment", "uda"):
             assert (dataset, "mpl", objective, False) in rows
             assert (dataset, "baseline", objective, False) in rows
@@ -120,6 +120,21 @@ def test_cifar10_is_table_3():
     assert (c.teacher_learning_rate, c.unlabeled_batch_size, c.teacher_dropout) == (0.125, 128, 0.5)
     assert (c.uda_weight, c.uda_temperature, c.labeled_examples) == (1, 0.8, 4000)
     assert (c.momentum, c.student_optimizer, c.schedule) == (0.9, "nesterov", "cosine")
+
+
+def test_svhn_and_imagenet_are_table_3():
+    svhn, imagenet = (config.parse(["train", f"--flagfile={ROOT}/flags/{name}.cfg"])
+                      for name in ("svhn", "imagenet"))
+    columns = [(c.student_weight_decay, c.label_smoothing, c.train_steps, c.warmup_steps,
+                c.student_learning_rate, c.batch_size, c.student_dropout, c.teacher_learning_rate,
+                c.unlabeled_batch_size, c.teacher_dropout, c.uda_weight, c.uda_temperature)
+               for c in (svhn, imagenet)]
+    assert columns == [
+        (0.0005, 0, 1000000, 2000, 0.15, 128, 0.45, 0.05, 128, 0.65, 2.5, 1.25),
+        (0.0002, 0.1, 500000, 1000, 0.8, 2048, 0.1, 0.5, 2048, 0.1, 16, 0.75)]
+    assert (svhn.dataset, svhn.labeled_examples, svhn.student_network) == ("svhn", 1000, "wrn-28-2")
+    assert (imagenet.labeled_shards, imagenet.image_size, imagenet.teacher_network) == (
+        102, 224, "resnet-50")
 
 
 @pytest.mark.parametrize("text, expected", [
@@ -181,6 +196,12 @@ def test_bad_flag_files(text, expected, tmp_path):
     ("--method=baseline --teacher_dropout=0.1", "--teacher_dropout=0.1 has no effect with "
      "--method=baseline", "leave one of them out"),
     ("--noise=0.1", "--noise=0.1 has no effect with --dataset=digits", "leave"),
+    ("--labeled_shards=3", "no effect with --dataset=digits", "leave"),
+    ("--dataset=cifar10 --skip_corrupt", "no effect with --dataset=cifar10", "leave"),
+    ("--unlabeled_dir=x", "--unlabeled_dir=x with --dataset=digits", "leave it out"),
+    ("--dataset=svhn --extra_unlabeled --unlabeled_dir=x", "both say", "leave the other"),
+    ("--dataset=imagenet --image_size=4", "--image_size=4", "larger"),
+    ("--dataset=imagenet --cutout=224", "224 pixels", "smaller"),
 ])
 def test_refusals(arguments, received, fix):
     with pytest.raises(ValueError) as refusal:
@@ -253,7 +274,7 @@ def test_help(argument):
     text, imported = shown.stdout[:-1].rsplit("\n", 1)
     assert imported == "False"
     lines = text.splitlines()
-    assert max(map(len, lines)) <= 100 and len(lines) < 100
+    assert max(map(len, lines)) <= 100 and len(lines) < 120
     assert "usage: python -m mpl_tf.train" in "\n".join(lines[:5])
     assert sum(line.startswith("  python -m mpl_tf.train") for line in lines[:10]) == 3
     for field in dataclasses.fields(config.Config):
@@ -266,6 +287,8 @@ def test_help(argument):
     (["--trian_steps=3"], "did you mean --train_steps?"),
     (["--model_dir=x", "--train_steps=0"], "--train_steps=0"),
     (["--model_dir=x", "--holdout=50"], "--holdout=50"),
+    (["--model_dir=x", "--dataset=imagenet"], "without --data_dir"),
+    (["--model_dir=x", "--dataset=image_folder", "--data_dir=absent"], "no such folder"),
     (["--flagfile=flags/digit.cfg"], "did you mean --flagfile=flags/digits.cfg?"),
     (["--model_dir=x", "--method=distillation", "--fixed_teacher=absent"], "no such folder"),
     (["--model_dir=x", "--seed=1\n2"], "--seed=1 2: expected")])

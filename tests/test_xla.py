@@ -4,35 +4,23 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mpl_tf import config as config_module, experiment
-from tests import tiny
+from mpl_tf import config as config_module, datasets, experiment
 from tests.conftest import ROOT
-
-SHAPE = (32, 32, 3)
-
-
-def whole_step(way):
-    """The compiled model of cifar10.cfg, and a batch of 2 + 2 of its images."""
-    config = config_module.parse(["train", f"--flagfile={ROOT / 'flags' / 'cifar10.cfg'}",
-                                  f"--meta_gradient={way}"])
-    data = type("Data", (), {"unlabeled": np.zeros((1, *SHAPE), np.uint8), "num_classes": 10})
-    batch = tiny.batches(1, labeled=2, unlabeled=2, shape=SHAPE)[0]
-    return experiment.build_model(config, data), tf.nest.map_structure(tf.constant, batch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["nested_tape", "jvp"])
-def test_wrn_28_2_compiles_with_static_shapes(way):
-    model, batch = whole_step(way)
-    compiled = tf.function(model.train_step, jit_compile=True)
-    graph = compiled.get_concrete_function(batch).graph
-    graphs = [graph, *(function.graph for function in graph._functions.values())]
-    # What a batch norm keeps for its own gradient (outputs from the third on) is the device's.
-    unknown = [tensor.name for one in graphs for operation in one.get_operations()
-               for tensor in operation.outputs[:3 if "BatchNorm" in operation.type else None]
-               if tensor.dtype not in (tf.resource, tf.variant)
-               and not tensor.shape.is_fully_defined()]
-    assert not unknown, unknown[:10]
-    logs = compiled(batch)
+def test_the_pipeline_is_static_and_the_whole_step_compiles(way):
+    config = config_module.parse([
+        "train", f"--flagfile={ROOT / 'flags' / 'cifar10.cfg'}", f"--meta_gradient={way}",
+        "--batch_size=2", "--unlabeled_batch_size=2"])
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, [20, 32, 32, 3]).astype(np.uint8)
+    split = datasets.Split(images, np.arange(20, dtype=np.int64) % 10)
+    dataset = datasets.Dataset("cifar10", 10, tuple("0123456789"), split, images, split, flip=True)
+    model = experiment.build_model(config, dataset)
+    batches = experiment.train_batches(config, dataset, tf.distribute.get_strategy())
+    assert all(spec.shape.is_fully_defined() for spec in tf.nest.flatten(batches.element_spec))
+    logs = tf.function(model.train_step, jit_compile=True)(next(batches))   # refuses other shapes
     assert logs["meta_gradient_norm"] > 0 and np.isfinite(logs["R"])
     assert int(model.student_optimizer.iterations) == 1

@@ -1,0 +1,131 @@
+"""Classifies images by a trained student: `python -m mpl_tf.predict --model_dir=DIR PATH...`
+
+A PATH is an image file, or a folder of them at any depth. Prints a line for each image: the file,
+then the likeliest classes with their probabilities; --json_lines prints JSON, with all of them. An
+image that cannot be read is named on stderr, and the exit code is 1.
+"""
+
+import argparse
+import json
+import os
+import sys
+
+from mpl_tf import config as config_module, model_dir
+from mpl_tf.train import fail
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+BATCH = 64
+
+
+def arguments(argv):
+    """The command line's arguments; exits with one line for bad ones."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mpl_tf.predict", description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders of them")
+    parser.add_argument("--model_dir", required=True, help="folder of a finished run")
+    parser.add_argument("--top", type=int, default=3, help="classes shown (3)")
+    parser.add_argument("--json_lines", action="store_true", help="print JSON, a line an image")
+    return parser.parse_args(argv)
+
+
+def image_files(paths):
+    """All image files that `paths` name or hold, in order; ValueError where there are none."""
+    files = []
+    for path in paths:
+        if os.path.isdir(path):
+            found = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path)
+                           for name in names if name.lower().endswith(SUFFIXES))
+            if not found:
+                raise ValueError(f"{path} holds no images: expected files like *.jpg or *.png; "
+                                 "correct the path")
+            files += found
+        elif os.path.isfile(path):
+            files.append(path)
+        else:
+            raise ValueError(f"{path}: there is no such file or folder; correct the path")
+    return files
+
+
+def read_image(path, shape, crop):
+    """uint8 [H, W, C] as the evaluation of a run sees it: the central square, resized.
+
+    Args:
+      path: of an image file; its EXIF orientation is applied.
+      shape: (H, W, C) of the network's input, H = W.
+      crop: as of record_images.RecordImages.
+
+    Raises:
+      ValueError: in one line, for a file that is no image.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+    from mpl_tf import record_images
+    size, part = shape[0], record_images.CENTRE if crop == "inception" else 1.0
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image).convert("RGB" if shape[2] == 3 else "L")
+        box = record_images.central_box(image.height, image.width, part)
+        pixels = np.asarray(image.resize((size, size), Image.BILINEAR, box=box))
+    except Exception as error:      # Pillow raises whatever a damaged file leads it to
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path} is no image that can be read ({reason}): remove or mend "
+                         "it") from error
+    return pixels.reshape(shape)
+
+
+def main(argv):
+    """Runs the command line `argv`; returns the exit code."""
+    chosen = arguments(argv)
+    try:
+        run = config_module.Config.from_dict(model_dir.read_flags(chosen.model_dir))
+        saved = os.path.join(chosen.model_dir, "saved_model")
+        if not os.path.isdir(saved):
+            raise ValueError(f"model_dir={chosen.model_dir} has no saved_model: the run is not "
+                             "finished; train it to the end first")
+        files = image_files(chosen.paths)
+        names = model_dir.read_json(os.path.join(chosen.model_dir, model_dir.CLASSES))
+        if run.dataset == "two_moons":
+            raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: use "
+                             "its saved_model from Python")
+    except ValueError as error:
+        return fail(error, 2)
+    crop = "inception" if run.image_size else "whole"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return classify(saved, files, crop, names, chosen)
+
+
+def classify(saved, files, crop, names, chosen):
+    """Prints a line for each file; 1 if one could not be read, else 0."""
+    import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
+    import numpy as np
+    import tensorflow as tf
+    serve = tf.saved_model.load(saved).signatures["serving_uint8"]
+    shape = tuple(serve.structured_input_signature[1]["image"].shape[1:])
+    code = 0
+    for start in range(0, len(files), BATCH):
+        images, readable = [], []
+        for path in files[start:start + BATCH]:
+            try:
+                images.append(read_image(path, shape, crop))
+                readable.append(path)
+            except ValueError as error:
+                code = fail(error, 1)
+        if not images:
+            continue
+        probabilities = serve(image=tf.constant(np.stack(images)))["probabilities"].numpy()
+        for path, row in zip(readable, probabilities):
+            print(line(path, row, names, chosen.top, chosen.json_lines), flush=True)
+    return code
+
+
+def line(path, probabilities, names, top, as_json):
+    """What is printed of one image; `names` may be None, then classes are numbers."""
+    named = [(names[k] if names else str(k), float(p)) for k, p in enumerate(probabilities)]
+    best = sorted(named, key=lambda pair: -pair[1])
+    if as_json:
+        return json.dumps({"path": path, "class": best[0][0], "probabilities": dict(named)})
+    return f"{path}: " + ", ".join(f"{name} {p:.3f}" for name, p in best[:max(top, 1)])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
