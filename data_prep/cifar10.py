@@ -29,7 +29,7 @@ def run(arguments):
     check_sizes(splits, cifar10_files.SIZES, f"cifar10 in {flags.source_dir}")
     plan = arrays.plan("cifar10", splits, cifar10_files.CLASSES, flags.seed, flip=True)
     shards.prepare(plan, functools.partial(arrays.make_record, cifar10_files.CLASSES),
-                   flags.output_dir, command.line("cifar10", arguments), flags.overwrite,
+                   flags.output_dir, command.command_line("cifar10", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
 
 

@@ -54,7 +54,7 @@ def cores():
     return os.cpu_count() or 1
 
 
-def line(module, arguments):
+def command_line(module, arguments):
     """The command that `arguments`, a list of str, were given to."""
     return shlex.join(["python", "-m", f"data_prep.{module}", *arguments])
 
@@ -73,7 +73,8 @@ def main(run, arguments=None):
         print("interrupted: the same command continues", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        line = f"error: {error}".encode("utf-8", "backslashreplace").decode()   # names of files
+        print(line, file=sys.stderr)
         return 2
 
 

@@ -30,7 +30,7 @@ def run(arguments):
     command.require_folder(flags.source_dir)
     made = plan(flags.source_dir, flags.seed, flags.test_fraction)
     shards.prepare(made, functools.partial(make_record, flags.source_dir, made.class_names),
-                   flags.output_dir, command.line("image_folder", arguments), flags.overwrite,
+                   flags.output_dir, command.command_line("image_folder", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
 
 

@@ -39,7 +39,7 @@ def run(arguments):
     synsets, made = plan(flags)
     shards.prepare(made, functools.partial(
         make_record, flags.source_dir, synsets, made.class_names if flags.synset_names else None),
-        flags.output_dir, command.line("imagenet", arguments), flags.overwrite,
+        flags.output_dir, command.command_line("imagenet", arguments), flags.overwrite,
         flags.skip_corrupt, flags.workers)
 
 

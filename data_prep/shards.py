@@ -109,8 +109,9 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
     print(f"{output_dir}: {summary(sidecar)}", flush=True)
     for split, part in sidecar["splits"].items():
         if part["skipped"]:
-            print(f"{split}: {len(part['skipped'])} images skipped, see dataset.json: "
-                  f"{part['skipped'][0]}", flush=True)
+            first = part["skipped"][0].encode("utf-8", "backslashreplace").decode()
+            print(f"{split}: {len(part['skipped'])} images skipped, see dataset.json: {first}",
+                  flush=True)
     return sidecar
 
 

@@ -36,7 +36,7 @@ def run(arguments):
     check_sizes(splits, svhn_files.SIZES, f"svhn in {flags.source_dir}")
     plan = arrays.plan("svhn", splits, svhn_files.CLASSES, flags.seed, flip=False)
     shards.prepare(plan, functools.partial(arrays.make_record, svhn_files.CLASSES),
-                   flags.output_dir, command.line("svhn", arguments), flags.overwrite,
+                   flags.output_dir, command.command_line("svhn", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
 
 

@@ -29,7 +29,7 @@ def run(arguments):
     flags = parser.parse_args(arguments)
     shards.prepare(plan(flags.source_dir, flags.seed, flags.image_size, flags.shards),
                    functools.partial(make_record, flags.source_dir, flags.image_size),
-                   flags.output_dir, command.line("unlabeled", arguments), flags.overwrite,
+                   flags.output_dir, command.command_line("unlabeled", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
 
 

@@ -82,7 +82,7 @@ def write_shard(file, items, make, path, skip_corrupt):
             try:
                 record = make(item)
             except (ValueError, OSError) as error:
-                reason = error.strerror if isinstance(error, OSError) else error
+                reason = getattr(error, "strerror", None) or error
                 skipped.append(f"{item[0]}: {reason}")
                 continue
             payload = records.encode(record)

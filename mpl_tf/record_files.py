@@ -31,7 +31,7 @@ def find_splits(folder):
     splits = {}
     for name in sorted(os.listdir(folder)):
         match = _SHARD.fullmatch(name)
-        if match:
+        if match and not name.startswith("."):      # half written ones are hidden
             splits.setdefault(match.group(1), []).append(name)
     return splits
 
@@ -67,11 +67,16 @@ def find_shards(folder, split):
 
 
 def write(path, serialized):
-    """Writes the records `serialized`, an iterable of bytes, to a TFRecord file."""
+    """Writes the records `serialized`, an iterable of bytes, to a TFRecord file; OSError if not."""
     import tensorflow as tf
-    with tf.io.TFRecordWriter(os.fspath(path)) as writer:
-        for payload in serialized:
-            writer.write(payload)
+    try:
+        with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+            for payload in serialized:
+                writer.write(payload)
+    except tf.errors.OpError as error:      # a full disk, no permission
+        reason = " ".join(error.message.split())[:200]
+        raise OSError(f"{path} cannot be written ({reason}): make room or give permission, and run "
+                      "the same command again") from error
 
 
 def masked_crc(data):

@@ -1,18 +1,14 @@
-"""The driver of data_prep: resuming after SIGKILL, refusals, --overwrite, --skip_corrupt."""
+"""The driver of data_prep: resuming, refusals, --overwrite, --skip_corrupt."""
 
+import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
 
 from data_prep import command
-from data_prep import imagenet
 from data_prep import output
 from data_prep import shards
 from data_prep import sources
@@ -22,8 +18,7 @@ from mpl_tf import prepared
 from mpl_tf import record_files
 from mpl_tf import record_index
 from mpl_tf import records
-from tests.conftest import ROOT
-from tests.prep import contents, jpeg, picture, put, saved, small_imagenet
+from tests.prep import contents, jpeg, put
 
 
 def prepare(source, target, *flags, module=unlabeled):
@@ -55,7 +50,6 @@ def test_what_lies_in_a_finished_folder(folder, tmp_path):
     assert split["examples"] == 20 and not split["labeled"] and split["class_histogram"] is None
     assert [shard["examples"] for shard in split["shards"]] == [6, 7, 7]
     assert sidecar["seed"] == 5 and "--seed=5" in sidecar["command"]
-    import hashlib
     for shard in split["shards"]:
         data = (out / shard["file"]).read_bytes()
         assert (shard["bytes"], shard["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
@@ -79,12 +73,6 @@ def test_the_seed_decides_the_order(folder, tmp_path):
     order = sources.shuffled(items, 3)
     assert order == sources.shuffled(items[::-1], 3) and sorted(order) == sorted(items)
     assert order[:4] == [("1",), ("15",), ("3",), ("44",)]   # printf "3\n\n%s" 1 | b2sum -l 128
-
-
-def test_processes_write_the_same_bytes(folder, tmp_path):
-    assert prepare(folder, tmp_path / "one", "--shards=4") == 0
-    assert prepare(folder, tmp_path / "two", "--shards=4", "--workers=2") == 0
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_interrupted_anywhere_it_continues(folder, tmp_path, monkeypatch):
@@ -182,6 +170,29 @@ def test_overwrite_removes_only_what_was_prepared(folder, tmp_path, capsys):
     assert (folder / "a-00000-of-00001").read_text() == "mine"
 
 
+def test_names_that_are_not_utf8(tmp_path, capsys):
+    for name, data in ((b"\xff.jpg", jpeg(1)), (b"\xfe.jpg", b"no image"), ("ä.jpg".encode(), jpeg(2))):
+        put(os.path.join(os.fsencode(tmp_path), b"in", name), data)
+    assert prepare(tmp_path / "in", tmp_path / "out") == 2
+    assert "1 images cannot be read: \\udcfe.jpg: no image" in error_of(capsys)
+    assert prepare(tmp_path / "in", tmp_path / "out", "--skip_corrupt") == 0
+    index = record_index.load_index(prepared.index_path(tmp_path / "out", "unlabeled"))
+    assert {index.record(i).filename for i in range(2)} == {"\udcff.jpg", "ä.jpg"}
+
+
+def test_a_disk_that_cannot_be_written(folder, tmp_path, monkeypatch, capsys):
+    with pytest.raises(OSError, match="absent/a cannot be written .*run the same command again"):
+        record_files.write(tmp_path / "absent" / "a", [b"x"])
+    def full(path, serialized):
+        list(serialized)
+        raise OSError("no space left")
+    with monkeypatch.context() as patch:
+        patch.setattr(work.record_files, "write", full)
+        assert prepare(folder, tmp_path / "out", "--skip_corrupt") == 2     # no image is to blame
+    assert "error: no space left\n" == error_of(capsys)
+    assert prepare(folder, tmp_path / "out") == 0
+
+
 def test_two_processes_in_a_folder(folder, tmp_path, capsys):
     pytest.importorskip("fcntl")
     plan = unlabeled.plan(str(folder), 0).describe()
@@ -235,53 +246,3 @@ def test_wrong_flags(flags, words, capsys):
     with pytest.raises(SystemExit) as caught:
         command.main(unlabeled.run, flags)
     assert caught.value.code == 2 and words in capsys.readouterr().err
-
-
-def test_sigkill_at_several_moments(tmp_path):
-    """A real process with two workers, killed: no orphan writes on, and the next run continues."""
-    for i in range(300):
-        put(str(tmp_path / "in" / f"{i:03}.png"), saved(picture(i, 120, 160), "PNG"))
-    flags = [f"--source_dir={tmp_path / 'in'}", "--shards=30"]
-    assert command.main(unlabeled.run, [*flags, f"--output_dir={tmp_path / 'whole'}",
-                                        "--workers=1"]) == 0
-    line = [sys.executable, "-m", "data_prep.unlabeled", *flags,
-            f"--output_dir={tmp_path / 'out'}", "--workers=2"]
-    out = tmp_path / "out"
-
-    def count():
-        progress = out / ".progress"
-        return len(os.listdir(progress)) if progress.is_dir() else 0
-
-    for notes in (0, 3, 15):
-        process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while count() <= notes and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert process.poll() is None, "it ended before it could be killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert not (out / "dataset.json").exists()
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=True)
-    assert "continuing: " in done.stdout
-    assert contents(out) == contents(tmp_path / "whole")
-
-
-def test_ctrl_c_ends_cleanly(tmp_path):
-    source = small_imagenet(tmp_path / "in", images=30)
-    line = [sys.executable, "-m", "data_prep.imagenet", f"--source_dir={source}",
-            f"--output_dir={tmp_path / 'out'}", "--train_shards=45", "--validation_shards=1",
-            "--workers=2"]
-    process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               text=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "out" / ".progress" / "plan.json").exists():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
-    time.sleep(1.0)     # into the start of the workers
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == command.INTERRUPTED
-    assert err == "interrupted: the same command continues\n"
-    assert prepare(source, tmp_path / "out", "--train_shards=45", "--validation_shards=1",
-                   module=imagenet) == 0

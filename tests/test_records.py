@@ -285,6 +285,7 @@ def test_shards_are_found_complete_or_refused(tmp_path):
     for i in range(3):
         (tmp_path / record_files.shard_name("validation", i, 3)).write_bytes(b"")
     (tmp_path / "train.index.npz").write_bytes(b"")
+    (tmp_path / ".partial-7-train-00000-of-00003").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match="no shards of 'train'.*found shards of 'validation'"):
         record_files.find_shards(tmp_path, "train")
     assert len(record_files.find_shards(tmp_path, "validation")) == 3
