@@ -1,8 +1,9 @@
-"""What a training step costs, as ratios taken in one run.
+"""What a training step, and what its input costs, as ratios taken in one run.
 
     python -m mpl_tf.benchmark --what=step
+    python -m mpl_tf.benchmark --what=input [--data_dir=SHARDS]
 
-Each row is a real `train_step`. Its ratio is to its unavoidable passes, measured beside it: plain
+input: see input_benchmark.py. step: each row is a real `train_step`. Its ratio is to its unavoidable passes, measured beside it: plain
 forward and backward passes of the teacher on x_l and x_u and of the student on x_u and x_l (of the
 one network where there is one), and for UDA the forward pass on the weak view. Rounds alternate
 between rows and their passes, and the median of the rounds' ratios is printed, so that a machine
@@ -22,13 +23,15 @@ def arguments(argv=None):
     """The command line's arguments; exits with one line for a bad one."""
     parser = argparse.ArgumentParser(
         prog="python -m mpl_tf.benchmark", description=__doc__.split("\n")[0])
-    parser.add_argument("--what", choices=["step"], default="step", help="what to measure")
+    parser.add_argument("--what", choices=["step", "input"], default="step", help="what to measure")
     parser.add_argument("--network", default="wrn-28-2", help="teacher and student (wrn-28-2)")
     parser.add_argument("--image_size", type=int, default=32, help="pixels (32)")
     parser.add_argument("--batch_size", type=int, default=64, help="labeled and unlabeled (64)")
     parser.add_argument("--rounds", type=int, default=5, help="counted, after a warm-up (5)")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16", "both"],
                         default="both", help="of activations (both)")
+    parser.add_argument("--data_dir", help="input: folder of shards of large images, such as "
+                        "ImageNet's (some are drawn and written to a temporary folder)")
     chosen = parser.parse_args(argv)
     for name in ("image_size", "batch_size", "rounds"):
         if getattr(chosen, name) < 1:
@@ -172,7 +175,12 @@ def measure_steps(chosen):
 
 def main():
     """Measures what the command line asks for."""
-    measure_steps(arguments())
+    chosen = arguments()
+    if chosen.what == "step":
+        measure_steps(chosen)
+    else:
+        from mpl_tf import input_benchmark
+        input_benchmark.measure_input(chosen.rounds, chosen.data_dir)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,7 @@ import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_digits, load_sample_images
 
-from mpl_tf import image_ops
-from tests import tfa_oracle
+from mpl_tf import image_ops, tfa_reference
 
 FACTORS = np.array([0.1, 0.46, 0.8, 1.0, 1.3, 1.9], np.float32)
 
@@ -123,13 +122,13 @@ def test_geometry_equals_pillow(name, images):
     assert (expected != images).any(axis=-1).mean() > 0.2
 
 
-@pytest.mark.skipif(not tfa_oracle.available, reason="TensorFlow Addons is not for this TensorFlow")
-@pytest.mark.parametrize("name", tfa_oracle.OPERATIONS)
+@pytest.mark.skipif(not tfa_reference.available, reason="TensorFlow Addons is not for this TensorFlow")
+@pytest.mark.parametrize("name", tfa_reference.OPERATIONS)
 def test_operations_equal_tensorflow_addons(name):
     images = photographs()
     values = {"sharpness": factors(24), "transform": np.linspace(-0.2, 0.2, 24)}.get(
         name, GEOMETRY.get(name, [np.full(24, 5)])[0]).astype(np.float32)
-    expected = tfa_oracle.OPERATIONS[name](images, values).numpy().astype(np.float32)
+    expected = tfa_reference.OPERATIONS[name](images, values).numpy().astype(np.float32)
     ours = getattr(image_ops, name, None)
     if name == "equalize":
         ours = lambda x, _: image_ops.equalize(x)
