@@ -16,7 +16,6 @@ import threading
 import numpy as np
 from PIL import Image
 
-from mpl_tf import augment
 from mpl_tf import record_files
 from mpl_tf import record_index
 from mpl_tf import records
@@ -147,6 +146,7 @@ class RecordImages:
           than asked for where a record was skipped).
         """
         import tensorflow as tf
+        from mpl_tf import augment
         count = 4 * ATTEMPTS if self.crop == "inception" else 0
         uniforms = tf.stack([
             augment.uniforms(seed, examples, epochs, count, stream) if count
@@ -213,7 +213,12 @@ class RecordImages:
         place, index = self.index.where(example), self.index
         payload = record_files.read(self._file(index.shard[example]), int(index.offset[example]),
                                     int(index.length[example]), index.number[example])
-        record = records.decode(payload, place, labels=False)
+        label = int(index.label[example])
+        record = records.decode(payload, place, labels=label >= 0)
+        if label >= 0 and record.label != label:
+            raise CorruptRecord(f"{place}: {records.LABEL} is {record.label + 1} instead of "
+                                f"{label + 1}: the file has changed since it was indexed; index it "
+                                "again")
         try:
             return decode(record.encoded, boxes_of, self.size)
         except Exception as error:      # a damaged image raises whatever its decoder does

@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["nested_tape", "jvp"])
 def test_the_pipeline_is_static_and_the_whole_step_compiles(way):
+    """XLA takes minutes of a CPU to compile it."""
     config = config_module.parse([
         "train", f"--flagfile={ROOT / 'flags' / 'cifar10.cfg'}", f"--meta_gradient={way}",
         "--batch_size=2", "--unlabeled_batch_size=2"])
