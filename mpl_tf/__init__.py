@@ -18,6 +18,7 @@ _EXPORTS = {
     "MetaPseudoLabels": "mpl_tf.mpl",
     "Baseline": "mpl_tf.baselines",
     "FixedTeacher": "mpl_tf.baselines",
+    "StoredTargets": "mpl_tf.baselines",
     "WarmupCosine": "mpl_tf.schedules",
 }
 _MODULES = ("objectives", "targets", "networks", "layers", "update_rules", "meta_gradient",

@@ -97,8 +97,36 @@ class Baseline(_OneNetwork):
         return self._log({"loss": loss, **terms, "learning_rate": rate}, batch.labels, logits)
 
 
+class _Imitator(_OneNetwork):
+    """Shared by the models below: a student of target distributions that it does not change."""
+
+    def __init__(self, student, seed, name, **kwargs):
+        super().__init__(student, objective=None, seed=seed, name=name, **kwargs)
+        self.student = student
+        self._add_means("loss", "pseudo_label_entropy", "pseudo_label_confidence", "agreement",
+                        "learning_rate")
+
+    def train_step(self, data):
+        """One step on the unlabeled part of a batch; returns the means since the last reset."""
+        batch = self._unpack(data)
+        self._build(batch.student_view)
+        rate = learning_rate(self.optimizer)
+        step = tf.identity(self.optimizer.iterations)
+        pseudo_labels = self._pseudo_labels(batch)
+        seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.student.trainable_variables)
+            student_logits = passes.forward(self.student, batch.student_view, seed)
+            loss = targets.cross_entropy(pseudo_labels, student_logits)
+        self._minimise(tape, loss)
+        return self._log({
+            "loss": loss, "pseudo_label_entropy": targets.entropy(pseudo_labels),
+            "pseudo_label_confidence": tf.reduce_mean(tf.reduce_max(pseudo_labels, axis=-1)),
+            "agreement": targets.agreement(pseudo_labels, student_logits), "learning_rate": rate})
+
+
 @register
-class FixedTeacher(_OneNetwork):
+class FixedTeacher(_Imitator):
     """A student that learns from a teacher that does not: pseudo labels and distillation (Section 2).
 
     Args:
@@ -115,34 +143,43 @@ class FixedTeacher(_OneNetwork):
         if temperature <= 0:
             raise ValueError(f"temperature={temperature} must be above 0: 1 leaves the teacher's "
                              "distribution as it is")
-        super().__init__(student, objective=None, seed=seed, name=name, **kwargs)
-        self.student, self.teacher = student, teacher
+        super().__init__(student, seed, name, **kwargs)
+        self.teacher = teacher
         teacher.trainable = False
         self.hard, self.temperature = hard, temperature
-        self._add_means("loss", "pseudo_label_entropy", "pseudo_label_confidence", "agreement",
-                        "learning_rate")
 
-    def train_step(self, data):
-        """One step on the unlabeled part of a batch; returns the means since the last reset."""
-        batch = self._unpack(data)
-        self._build(batch.student_view)
-        rate = learning_rate(self.optimizer)
-        step = tf.identity(self.optimizer.iterations)
+    def _pseudo_labels(self, batch):
         logits = targets.full_precision(self.teacher(batch.student_view, training=False))
-        pseudo_labels = (targets.hard(logits) if self.hard
-                         else targets.soft(logits, self.temperature))
-        seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self.student.trainable_variables)
-            student_logits = passes.forward(self.student, batch.student_view, seed)
-            loss = targets.cross_entropy(pseudo_labels, student_logits)
-        self._minimise(tape, loss)
-        return self._log({
-            "loss": loss, "pseudo_label_entropy": targets.entropy(pseudo_labels),
-            "pseudo_label_confidence": tf.reduce_mean(tf.reduce_max(pseudo_labels, axis=-1)),
-            "agreement": targets.agreement(pseudo_labels, student_logits), "learning_rate": rate})
+        return targets.hard(logits) if self.hard else targets.soft(logits, self.temperature)
 
     def get_config(self):
         """The constructor's arguments, serialised."""
         return {**super().get_config(), "hard": self.hard, "temperature": self.temperature,
                 "teacher": tf.keras.saving.serialize_keras_object(self.teacher)}
+
+
+@register
+class StoredTargets(_Imitator):
+    """NoisyStudent (Xie et al., 2019b), as Section 4.2 compares it: targets stored beforehand.
+
+    The student learns CE(teacher_probs, student(x_u)) on the noised view ("augmented" where there
+    is one) with whatever dropout and stochastic depth it has. Section 4.2: "the only difference
+    between NoisyStudent and ReducedMPL is that ReducedMPL has a teacher that adapts". So it sees
+    the unlabeled batches that ReducedMPL's student sees, and no labels: the labels are in q_large,
+    and the unlabeled images may hold the labeled ones.
+
+    Args:
+      student: the trained network, images -> logits [B, K].
+      seed: of the dropout masks.
+
+    `fit` takes the dataset of MetaPseudoLabels with "teacher_probs" [B_u, K] in "unlabeled".
+    """
+
+    _needs_probs = ("unlabeled",)
+
+    def __init__(self, student, seed=0, name="stored_targets", **kwargs):
+        check_networks(student=student)
+        super().__init__(student, seed, name, **kwargs)
+
+    def _pseudo_labels(self, batch):
+        return tf.cast(batch.unlabeled_probs, self.loss_dtype)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mpl_tf import meta_gradient, passes, targets
 from mpl_tf.baselines import objective_passes
-from mpl_tf.training_model import TrainingModel, check_networks
+from mpl_tf.training_model import TrainingModel, check_networks, check_teacher_input
 from mpl_tf.update_rules import Rule, check_optimizer, learning_rate
 
 
@@ -28,24 +28,30 @@ class MetaPseudoLabels(TrainingModel):
       meta_gradient: "nested_tape" (least computation) or "jvp" (the same gradient by one
         forward-mode pass; never keeps the activations of more than one backward pass, and
         replays passes, so both networks' random layers must be mpl_tf.layers').
+      teacher_input: "image", or "teacher_probs" (ReducedMPL, Section 3.2): the teacher is a small
+        network of distributions [B, K] -> logits [B, K], such as networks.calibration. In every
+        pass it sees the batch's "teacher_probs", stored predictions of a large pre-trained
+        network, in place of the images. Its objective is then objectives.Supervised.
       seed: of the dropout masks.
 
     `fit` takes a dataset of {"labeled": {"image" [B_l, ...], "label" int [B_l]}, "unlabeled":
     {"image" [B_u, ...], "augmented" [B_u, ...]}}. Student and teacher meet on "augmented" where
     there is one, else on "image". The labeled batch is the teacher's supervision and R's data.
+    With teacher_input="teacher_probs" both parts have "teacher_probs" float [B, K] too.
 
     Raises:
       ValueError: in one line, for networks, objective, optimizers or data that do not fit.
     """
 
     def __init__(self, student, teacher, objective, meta_weight=1.0, meta_gradient="nested_tape",
-                 seed=0, name="meta_pseudo_labels", **kwargs):
+                 seed=0, teacher_input="image", name="meta_pseudo_labels", **kwargs):
         if meta_gradient not in ("nested_tape", "jvp"):
             raise ValueError(f'meta_gradient={meta_gradient!r}: give "nested_tape" or "jvp"')
         check_networks(student=student, teacher=teacher)
+        check_teacher_input(teacher_input, teacher, objective)
         super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
         self.student, self.teacher = student, teacher
-        self.meta_gradient = meta_gradient
+        self.meta_gradient, self.teacher_input = meta_gradient, teacher_input
         # A variable, or graph optimizers would fold "0 * signal" and skip the control's passes.
         self.meta_weight = self.add_weight(
             "meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
@@ -59,6 +65,15 @@ class MetaPseudoLabels(TrainingModel):
     def networks(self):
         """The networks by role."""
         return {"student": self.student, "teacher": self.teacher}
+
+    @property
+    def classifiers(self):
+        """The networks by role that take images."""
+        return {"student": self.student} if self._needs_probs else self.networks
+
+    @property
+    def _needs_probs(self):
+        return ("labeled", "unlabeled") if self.teacher_input == "teacher_probs" else ()
 
     @property
     def optimizers(self):
@@ -101,6 +116,7 @@ class MetaPseudoLabels(TrainingModel):
     def get_config(self):
         """The constructor's arguments, serialised."""
         return {**super().get_config(), "meta_gradient": self.meta_gradient,
+                "teacher_input": self.teacher_input,
                 "meta_weight": float(tf.keras.backend.get_value(self.meta_weight))}
 
     def train_step(self, data):
@@ -171,6 +187,9 @@ class MetaPseudoLabels(TrainingModel):
         Batch-norm averages move in the passes that the objective makes. A pass made only to label
         x_u leaves them alone, so that the control follows the baseline.
         """
+        if self._needs_probs:
+            batch = batch._replace(labeled_view=batch.labeled_probs,
+                                   student_view=batch.unlabeled_probs)
         loss, terms, _, logits = objective_passes(
             self.teacher, self.objective, batch, self.seed, step)
         if logits is None:
@@ -178,6 +197,14 @@ class MetaPseudoLabels(TrainingModel):
             with passes.averages_restored(self.teacher):
                 logits = passes.forward(self.teacher, batch.student_view, seed)
         return loss, terms, logits
+
+    def build(self, input_shape):
+        """Builds the networks; the teacher on as many numbers as the student has classes."""
+        if self._needs_probs and not self.teacher.built:
+            if not self.student.built:
+                self.student.build(input_shape)
+            self.teacher.build(self.student.compute_output_shape(input_shape))
+        super().build(input_shape)
 
     def _student_pass(self, batch, step):
         """The student's logits [B_u, K] on x_u in training mode; its averages move."""

@@ -1,56 +1,8 @@
 """What the models of this package share: batches, logs, evaluation, saving. No algorithm in here."""
 
-from typing import NamedTuple
-
 import tensorflow as tf
 
-from mpl_tf import layers, passes, targets
-
-
-class Batch(NamedTuple):
-    """A training batch by the part each piece plays; views float [B, ...], labels int [B_l]."""
-
-    labels: tf.Tensor
-    labeled_image: tf.Tensor    # the weak view: R's data
-    labeled_view: tf.Tensor     # the view that the objective asks for
-    weak_view: tf.Tensor        # x_u as "image"
-    student_view: tf.Tensor     # x_u as the student learns on it and the teacher labels it
-
-
-_LAYOUT = ('{"labeled": {"image", "label"}, "unlabeled": {"image", "augmented"}}, '
-           '"augmented" where views differ')
-
-
-def unpack(data, objective=None, need_unlabeled=True):
-    """Takes a dataset's element apart; ValueError, in one line, where something is missing."""
-    if isinstance(data, (tuple, list)) and len(data) == 1:
-        data = data[0]
-    if not isinstance(data, dict):
-        raise ValueError(f"training data yields {type(data).__name__}, expected dicts {_LAYOUT}")
-    for part, views in data.items():
-        if not isinstance(views, dict):
-            raise ValueError(f'training data\'s ["{part}"] is {type(views).__name__}, expected dicts '
-                             f"{_LAYOUT}")
-    labeled, unlabeled = data.get("labeled", {}), data.get("unlabeled", {})
-    needed = [("labeled", labeled, "image"), ("labeled", labeled, "label")]
-    if objective is not None and objective.labeled_view != "image":
-        needed.append(("labeled", labeled, objective.labeled_view))
-    if need_unlabeled or objective.unlabeled:
-        needed.append(("unlabeled", unlabeled, "image"))
-    if objective is not None and objective.unlabeled:
-        needed.append(("unlabeled", unlabeled, "augmented"))
-    for part, views, key in needed:
-        if key not in views:
-            reason = f" ({type(objective).__name__} needs it)" if key == "augmented" else ""
-            raise ValueError(f'training data has no ["{part}"]["{key}"]{reason}: got '
-                             f"{ {p: sorted(v) for p, v in data.items()} }, expected {_LAYOUT}")
-    if labeled["label"].shape.rank != 1 or not labeled["label"].dtype.is_integer:
-        raise ValueError(
-            f'["labeled"]["label"] is {labeled["label"].dtype.name} {labeled["label"].shape}, '
-            "expected class numbers: int [B_l]")
-    view = objective.labeled_view if objective is not None else "image"
-    return Batch(labeled["label"], labeled["image"], labeled[view], unlabeled.get("image"),
-                 unlabeled.get("augmented", unlabeled.get("image")))
+from mpl_tf import batches, layers, passes, targets
 
 
 def check_networks(**networks):
@@ -92,19 +44,23 @@ def _check_layer(role, layer):
                          "mixed_bfloat16")
 
 
-def check_divisible(element_spec, replicas):
-    """ValueError if global batches cannot be split into equal shares for replicas.
-
-    Means over replicas are means over the batch only where every replica has as many examples.
-    Sizes that are not known before the data come cannot be judged: batch with drop_remainder.
-    """
-    for spec in tf.nest.flatten(element_spec):
-        size = spec.shape[0] if spec.shape.rank else None
-        if replicas > 1 and (size is None or size % replicas):
+def check_teacher_input(teacher_input, teacher, objective):
+    """ValueError, in one line, where teacher or objective do not take `teacher_input`."""
+    if teacher_input not in ("image", "teacher_probs"):
+        raise ValueError(f'teacher_input={teacher_input!r}: give "image" or "teacher_probs"')
+    if teacher_input == "image":
+        return
+    if objective.unlabeled or objective.labeled_view != "image":
+        raise ValueError(
+            f'teacher_input="teacher_probs" with the objective {type(objective).__name__}, which '
+            "needs strong views of the teacher's images: its input is a stored distribution, so "
+            "use objectives.Supervised")
+    if teacher.built and getattr(teacher, "output_shape", None):
+        if teacher.input_shape[1:] != teacher.output_shape[1:]:
             raise ValueError(
-                f"training data has batches of {'unknown size' if size is None else size} for "
-                f"{replicas} replicas, which need equal shares: batch it by a multiple of "
-                f"{replicas} with drop_remainder=True")
+                f'teacher_input="teacher_probs" with a teacher from {teacher.input_shape[1:]} to '
+                f"{teacher.output_shape[1:]}: expected distributions over the same classes; build "
+                "it with networks.calibration(num_classes)")
 
 
 class TrainingModel(tf.keras.Model):
@@ -115,6 +71,7 @@ class TrainingModel(tf.keras.Model):
     """
 
     _needs_unlabeled = True
+    _needs_probs = ()       # parts of the batch whose stored distributions are used
 
     def __init__(self, network, objective, seed, name, **kwargs):
         super().__init__(name=name, autocast=False, **kwargs)
@@ -167,7 +124,7 @@ class TrainingModel(tf.keras.Model):
             batch = self._unpack(x.element_spec)
             with self.distribute_strategy.scope():
                 self._build(batch.labeled_image)
-            check_divisible(x.element_spec, self.distribute_strategy.num_replicas_in_sync)
+            batches.check_divisible(x.element_spec, self.distribute_strategy.num_replicas_in_sync)
         return super().fit(x, *args, **kwargs)
 
     def evaluate(self, *args, **kwargs):
@@ -180,6 +137,11 @@ class TrainingModel(tf.keras.Model):
         self._share_averages()
         return super().predict(*args, **kwargs)
 
+    @property
+    def classifiers(self):
+        """The networks by role that take images, as evaluation gives them."""
+        return self.networks
+
     def _share_averages(self):
         """Gives each replica the mean of all replicas' batch-norm averages, which is what is saved."""
         if self.distribute_strategy.num_replicas_in_sync > 1:
@@ -187,7 +149,10 @@ class TrainingModel(tf.keras.Model):
                 variable.assign(variable.numpy())
 
     def _unpack(self, data):
-        return unpack(data, self.objective, self._needs_unlabeled)
+        network = self._network
+        known = self._needs_probs and network.built and getattr(network, "output_shape", None)
+        return batches.unpack(data, self.objective, self._needs_unlabeled, self._needs_probs,
+                              known[-1] if known else None)
 
     def _build(self, images):
         """Builds networks and optimizers that are still without variables, before the first step."""

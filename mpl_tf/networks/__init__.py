@@ -7,15 +7,16 @@ To add a network: write its function in a module here, and name it in `build`.
 
 import re
 
+from mpl_tf.networks.calibration import calibration
 from mpl_tf.networks.mlp import mlp
 from mpl_tf.networks.rbf import rbf_linear
 from mpl_tf.networks.resnet import resnet50
 from mpl_tf.networks.small_conv import small_conv
 from mpl_tf.networks.wide_resnet import wide_resnet
 
-__all__ = ["build", "mlp", "rbf_linear", "resnet50", "small_conv", "wide_resnet"]
+__all__ = ["build", "calibration", "mlp", "rbf_linear", "resnet50", "small_conv", "wide_resnet"]
 AVAILABLE = ("wrn-DEPTH-WIDTH (such as wrn-28-2), resnet-50, small_conv, "
-             "mlp or mlp-SIZE-SIZE... (such as mlp-32-32), rbf")
+             "mlp or mlp-SIZE-SIZE... (such as mlp-32-32), rbf, calibration-SIZE (such as calibration-128)")
 
 
 def build(name, num_classes, input_shape, dropout=0.0, batch_norm_decay=0.99, role="student",
@@ -24,7 +25,8 @@ def build(name, num_classes, input_shape, dropout=0.0, batch_norm_decay=0.99, ro
 
     Args:
       name: "wrn-28-2" or any other "wrn-DEPTH-WIDTH", "resnet-50", "small_conv", "mlp" or
-        "mlp-SIZE-SIZE..." (hidden sizes, 32-32 where none are given), "rbf".
+        "mlp-SIZE-SIZE..." (hidden sizes, 32-32 where none are given), "rbf", "calibration-SIZE" (four
+        hidden layers of SIZE; of distributions [K], without dropout).
       num_classes: K.
       input_shape: of one image or point, without the batch.
       dropout: rate at the prediction.
@@ -50,4 +52,6 @@ def build(name, num_classes, input_shape, dropout=0.0, batch_norm_decay=0.99, ro
         return mlp(num_classes, input_shape, hidden, dropout, name=role, seed=seed)
     if name == "rbf":
         return rbf_linear(num_classes, input_shape, data_range, dropout=dropout, name=role)
+    if re.fullmatch(r"calibration-[1-9]\d*", name):
+        return calibration(num_classes, 4 * (int(name.split("-")[1]),), name=role, seed=seed)
     raise ValueError(f"unknown network {name!r}: available are {AVAILABLE}")

@@ -1,0 +1,94 @@
+"""Training batches: what a data set's element must hold, and the part each piece plays."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Batch(NamedTuple):
+    """A training batch by the part each piece plays; views float [B, ...], labels int [B_l]."""
+
+    labels: tf.Tensor
+    labeled_image: tf.Tensor    # the weak view: R's data
+    labeled_view: tf.Tensor     # the view that the objective asks for
+    weak_view: tf.Tensor        # x_u as "image"
+    student_view: tf.Tensor     # x_u as the student learns on it and the teacher labels it
+    labeled_probs: tf.Tensor = None     # q_large's stored distributions [B_l, K] and [B_u, K],
+    unlabeled_probs: tf.Tensor = None   # where the model asks for them
+
+
+_LAYOUT = ('{"labeled": {"image", "label"}, "unlabeled": {"image", "augmented"}}, '
+           '"augmented" where views differ')
+_LAYOUT_PROBS = _LAYOUT + ', and "teacher_probs" [B, K] beside each "image"'
+
+
+def unpack(data, objective=None, need_unlabeled=True, need_probs=(), num_classes=None):
+    """Takes a dataset's element apart; ValueError, in one line, where something is missing.
+
+    Args:
+      data: the element, or its specification.
+      objective: whose views are needed; None for a model without.
+      need_unlabeled: whether the model needs x_u, objective or not.
+      need_probs: the parts, "labeled" and "unlabeled", whose "teacher_probs" are needed.
+      num_classes: K of these, None where it is not known yet.
+    """
+    layout = _LAYOUT_PROBS if need_probs else _LAYOUT
+    if isinstance(data, (tuple, list)) and len(data) == 1:
+        data = data[0]
+    if not isinstance(data, dict):
+        raise ValueError(f"training data yields {type(data).__name__}, expected dicts {layout}")
+    for part, views in data.items():
+        if not isinstance(views, dict):
+            raise ValueError(f'training data\'s ["{part}"] is {type(views).__name__}, expected dicts '
+                             f"{layout}")
+    labeled, unlabeled = data.get("labeled", {}), data.get("unlabeled", {})
+    needed = [("labeled", labeled, "image"), ("labeled", labeled, "label")]
+    if objective is not None and objective.labeled_view != "image":
+        needed.append(("labeled", labeled, objective.labeled_view))
+    if need_unlabeled or objective.unlabeled:
+        needed.append(("unlabeled", unlabeled, "image"))
+    if objective is not None and objective.unlabeled:
+        needed.append(("unlabeled", unlabeled, "augmented"))
+    needed += [(part, data.get(part, {}), "teacher_probs") for part in need_probs]
+    for part, views, key in needed:
+        if key not in views:
+            reason = f" ({type(objective).__name__} needs it)" if key == "augmented" else ""
+            raise ValueError(f'training data has no ["{part}"]["{key}"]{reason}: got '
+                             f"{ {p: sorted(v) for p, v in data.items()} }, expected {layout}")
+    if labeled["label"].shape.rank != 1 or not labeled["label"].dtype.is_integer:
+        raise ValueError(
+            f'["labeled"]["label"] is {labeled["label"].dtype.name} {labeled["label"].shape}, '
+            "expected class numbers: int [B_l]")
+    for part in need_probs:
+        _check_probs(part, data[part], num_classes)
+    view = objective.labeled_view if objective is not None else "image"
+    probs = {f"{part}_probs": data[part]["teacher_probs"] for part in need_probs}
+    return Batch(labeled["label"], labeled["image"], labeled[view], unlabeled.get("image"),
+                 unlabeled.get("augmented", unlabeled.get("image")), **probs)
+
+
+def _check_probs(part, views, num_classes):
+    probs, images = views["teacher_probs"], views["image"]
+    fits = (probs.shape.rank == 2 and probs.dtype.is_floating
+            and (num_classes is None or probs.shape[1] in (None, num_classes))
+            and probs.shape[:1].is_compatible_with(images.shape[:1]))
+    if not fits:
+        raise ValueError(
+            f'["{part}"]["teacher_probs"] is {probs.dtype.name} {probs.shape} beside '
+            f'{images.shape[0]} images, expected a distribution over {num_classes or "K"} classes '
+            "for each: float [B, K]; predict with a model of these classes")
+
+
+def check_divisible(element_spec, replicas):
+    """ValueError if global batches cannot be split into equal shares for replicas.
+
+    Means over replicas are means over the batch only where every replica has as many examples.
+    Sizes that are not known before the data come cannot be judged: batch with drop_remainder.
+    """
+    for spec in tf.nest.flatten(element_spec):
+        size = spec.shape[0] if spec.shape.rank else None
+        if replicas > 1 and (size is None or size % replicas):
+            raise ValueError(
+                f"training data has batches of {'unknown size' if size is None else size} for "
+                f"{replicas} replicas, which need equal shares: batch it by a multiple of "
+                f"{replicas} with drop_remainder=True")
