@@ -6,6 +6,7 @@ to begin the range of steps there, and no epoch is replayed. Images that stay in
 read when their batch is made (record_images.py); for the rest they are like arrays.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from mpl_tf import augment
@@ -76,7 +77,8 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
     Returns:
       tf.data.Dataset of {"labeled": {"image", "label"[, "augmented"]}, "unlabeled": {"image"[,
       "augmented"]}}: images float32 [B, H, W, C] in [-1, 1] or points [B, 2] as they are, labels
-      int64 [B]; B is per replica and static.
+      int64 [B]; B is per replica and static. Where the data set has stored distributions,
+      "teacher_probs" float32 [B, K] of the same examples, each divided by its sum.
 
     Raises:
       ValueError: sizes that do not fit each other or the data.
@@ -107,6 +109,8 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
         labeled_images = _held(dataset.labeled.images)
         labels = tf.constant(dataset.labeled.labels, tf.int64)
         unlabeled_images = _held(dataset.unlabeled) if unlabeled else None
+        labeled_probs = _distributions(dataset.labeled_probs)
+        unlabeled_probs = _distributions(dataset.unlabeled_probs if unlabeled else None)
 
     def views(images, examples, epochs, streams):
         """Of `streams`, one for the weak and perhaps one for the strong view; and the examples."""
@@ -133,17 +137,22 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
         examples, epochs = examples_at(positions, images.shape[0], seed, order)
         return views(images, examples, epochs, streams)
 
+    def with_probs(result, probs, examples):
+        return result if probs is None else {**result, "teacher_probs": probs(examples)}
+
     @tf.autograph.experimental.do_not_convert    # there is nothing to convert, and it takes seconds
     def batch_of(element):
         step = element // local_replicas
         replica = replica_offset + element % local_replicas
         labeled, examples = part(labeled_images, step, replica, batch_size, _LABELED_ORDER,
                                  _LABELED_WEAK, *[_LABELED_STRONG] * bool(labeled_strong))
-        batch = {"labeled": {**labeled, "label": tf.gather(labels, examples)}}
+        batch = {"labeled": {**with_probs(labeled, labeled_probs, examples),
+                             "label": tf.gather(labels, examples)}}
         if unlabeled:
-            batch["unlabeled"], _ = part(
+            result, examples = part(
                 unlabeled_images, step, replica, unlabeled_batch_size, _UNLABELED_ORDER,
                 _UNLABELED_WEAK, *[_UNLABELED_STRONG] * bool(strong))
+            batch["unlabeled"] = with_probs(result, unlabeled_probs, examples)
         return batch
 
     end = tf.int64.max if train_steps is None else train_steps * local_replicas
@@ -186,6 +195,25 @@ def _held(images):
     return images if isinstance(images, RecordImages) else tf.constant(images)
 
 
+def _distributions(probs):
+    """A function of examples int64 [B] -> float32 [B, K], each row divided by its sum; or None."""
+    if probs is None:
+        return None
+    if isinstance(probs, np.memmap):    # may be larger than memory: rows are read when needed
+        rows = lambda examples: tf.ensure_shape(
+            tf.numpy_function(lambda chosen: np.asarray(probs[chosen]), [examples], probs.dtype),
+            [*examples.shape, probs.shape[1]])
+    else:
+        held = tf.constant(probs)
+        rows = lambda examples: tf.gather(held, examples)
+
+    def distributions(examples):
+        values = tf.cast(rows(examples), tf.float32)
+        return values / tf.reduce_sum(values, axis=1, keepdims=True)
+
+    return distributions
+
+
 def _on_this_worker(dataset):
     # Each replica is given its slice above; tf.distribute must not cut the data once more.
     options = tf.data.Options()
@@ -210,6 +238,13 @@ def _check(dataset, batch_size, unlabeled_batch_size, strong, labeled_strong, st
     if not (local_replicas >= 1 and 0 <= replica_offset <= num_replicas - local_replicas):
         raise ValueError(f"replicas {replica_offset} to {replica_offset + local_replicas - 1} are "
                          f"not among {num_replicas}: correct replica_offset or local_replicas")
+    for part, probs, count in (
+            ("labeled", dataset.labeled_probs, len(dataset.labeled.labels)),
+            ("unlabeled", dataset.unlabeled_probs, len(dataset.unlabeled))):
+        if probs is not None and probs.shape != (count, dataset.num_classes):
+            raise ValueError(
+                f"{part}_probs of {dataset.name} has shape {tuple(probs.shape)}, expected a "
+                f"distribution for each example: {(count, dataset.num_classes)}; predict again")
     if start_step < 0 or (train_steps is not None and train_steps < start_step):
         raise ValueError(f"start_step {start_step} and train_steps {train_steps}: start_step lies "
                          "between 0 and train_steps")

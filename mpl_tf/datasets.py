@@ -35,6 +35,9 @@ class Dataset:
       unlabeled: images like labeled.images [N, ...]: all of training but the holdout. An array,
         or RecordImages.
       flip: whether the mirror image of an example still belongs to its class.
+      labeled_probs, unlabeled_probs: None, or stored distributions over the classes, float16 or
+        float32 [N, K], one for each of labeled.images and unlabeled (Section 3.2's q_large). A
+        np.memmap stays on disk.
     """
     name: str
     num_classes: int
@@ -44,6 +47,8 @@ class Dataset:
     test: Split
     holdout: Split = None
     flip: bool = False
+    labeled_probs: np.ndarray = None
+    unlabeled_probs: np.ndarray = None
 
 
 def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, split_seed=0,

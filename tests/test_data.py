@@ -236,3 +236,32 @@ def test_points_have_no_strong_view():
         data.train_dataset(datasets.load("two_moons"), 6)
     with pytest.raises(ValueError, match="not positive"):
         data.eval_dataset(datasets.load("two_moons").test, 0)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_stored_distributions_go_with_their_examples(on_disk, tmp_path):
+    """Of two moons: a function of the point, so a batch shows whose distribution it holds."""
+    of = lambda points: np.exp(points) / np.exp(points).sum(1, keepdims=True)
+    plain = datasets.load("two_moons")
+    stored = {"labeled_probs": 0.998 * of(plain.labeled.images).astype("float16"),
+              "unlabeled_probs": of(plain.unlabeled).astype("float16")}
+    if on_disk:
+        for name, values in stored.items():
+            np.save(tmp_path / name, values)
+        stored = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in stored}
+    dataset = dataclasses.replace(plain, **stored)
+    arguments = dict(batch_size=8, strong=False, train_steps=3)
+    with_probs = take(data.train_dataset(dataset, **arguments), 3)
+    without = take(data.train_dataset(plain, **arguments), 3)
+    for batch, same in zip(with_probs, without):
+        for part in ("labeled", "unlabeled"):
+            probs = batch.pop(f"{part}/teacher_probs")
+            assert probs.dtype == np.float32 and probs.shape == (8, 2)
+            np.testing.assert_allclose(probs, of(batch[f"{part}/image"]), atol=1e-3)
+            np.testing.assert_allclose(probs.sum(1), 1.0, atol=1e-6)
+        assert_same([batch], [same])
+    spec = data.train_dataset(dataset, **arguments).element_spec
+    assert spec["unlabeled"]["teacher_probs"].shape == (8, 2)
+    wrong = dataclasses.replace(plain, unlabeled_probs=np.ones([7, 2], "float32"))
+    with pytest.raises(ValueError, match=r"unlabeled_probs of two_moons has shape \(7, 2\)"):
+        data.train_dataset(wrong, **arguments)
