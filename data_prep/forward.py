@@ -1,0 +1,239 @@
+"""Forward passes over the files of a folder of shards, at the network's speed.
+
+Reading and decoding run ahead in threads, over the ends of files; a batch is of one file, so that
+what is predicted of a file depends on that file, the network and the batch size alone.
+"""
+
+import concurrent.futures
+import dataclasses
+import os
+import queue
+import threading
+import time
+
+import numpy as np
+
+from data_prep import command
+from mpl_tf import model_dir
+from mpl_tf import prediction_files as predictions
+from mpl_tf import record_files
+from mpl_tf import record_images
+from mpl_tf import records
+from mpl_tf.bar import Bar
+
+AHEAD, BARE_SECONDS = 3, 1.0        # batches read ahead; how long bare forward passes are timed
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A file to predict: its shard's `name` and path; None for scikit-learn's digits."""
+    name: str
+    path: str
+
+
+def digits():
+    """uint8 [1297, 8, 8, 1]: the training images in the order that "train_00042" counts in."""
+    from mpl_tf import datasets
+    return datasets.load("digits").unlabeled
+
+
+class Network:
+    """The exported student of a finished run: uint8 images [B, H, W, C] -> float32 [B, K].
+
+    Raises:
+      ValueError: it was exported with another number of classes or another input than the plan's.
+    """
+
+    def __init__(self, folder, plan):
+        import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
+        import tensorflow as tf
+        self._tf = tf
+        self._loaded = tf.saved_model.load(os.path.join(folder, "saved_model"))
+        self._serve = self._loaded.signatures["serving_uint8"]
+        self.shape = tuple(self._serve.structured_input_signature[1]["image"].shape[1:])
+        classes = self._serve.structured_outputs["probabilities"].shape[-1]
+        if classes != plan["num_classes"] or self.shape[0] != plan["view"]["size"]:
+            raise ValueError(
+                f"model_dir={folder}: saved_model takes images of {self.shape[0]} pixels and gives "
+                f"{classes} classes, but its flags and {model_dir.CLASSES} say "
+                f"{plan['view']['size']} and {plan['num_classes']}: train it again")
+
+    def __call__(self, images):
+        """Starts a forward pass; the result is waited for where it becomes NumPy."""
+        return self._serve(image=self._tf.constant(images))["probabilities"]
+
+
+def predict_all(folder, tasks, plan, network, batch_size=256, skip_corrupt=False):
+    """Writes the files of all `tasks`, and tells how fast; returns (images/s, fraction of bare)."""
+    bare = [forward_rate(network, batch_size)]
+    count, began, skipped = 0, time.perf_counter(), 0
+    with Bar(len(tasks), " files", "predicting") as bar:
+        for task, shard in predict_shards(tasks, plan, network, batch_size, skip_corrupt):
+            predictions.write_shard(predictions.shard_path(folder, task.name), shard)
+            count += len(shard.key)
+            skipped += len(shard.skipped)
+            bar.update(1)
+    rate = count / (time.perf_counter() - began)
+    bare.append(forward_rate(network, batch_size))
+    fraction = rate / (sum(bare) / 2)
+    print(f"{count} images, {rate:.0f} images/s: {fraction:.2f} of the bare forward pass's "
+          f"{sum(bare) / 2:.0f} images/s", flush=True)
+    if skipped:
+        print(f"{skipped} images could not be read and were skipped", flush=True)
+    return rate, fraction
+
+
+def forward_rate(network, batch_size):
+    """Images a second of forward passes alone, on one batch in memory."""
+    images = np.random.default_rng(0).integers(
+        0, 256, [batch_size, *network.shape]).astype(np.uint8)
+    network(images).numpy()     # traces, and allocates
+    began, passes = time.perf_counter(), 0
+    while not passes or time.perf_counter() - began < BARE_SECONDS:
+        network(images).numpy()
+        passes += 1
+    return passes * batch_size / (time.perf_counter() - began)
+
+
+def predict_shards(tasks, plan, network, batch_size=256, skip_corrupt=False):
+    """Yields (Task, predictions.Shard) of each task; reading is ahead of the network.
+
+    Args:
+      tasks: list of Task. plan: predictions.json's content. network: a Network, or any function of
+        uint8 [B, H, W, C] that returns what becomes float32 [B, K].
+      batch_size: a batch is of one file, so what is predicted depends on nothing else.
+
+    Raises:
+      CorruptRecord: a record cannot be used, without skip_corrupt.
+      ValueError: the network's distributions are none.
+    """
+    batches = ahead(_batches(tasks, plan["view"], batch_size, skip_corrupt), AHEAD)
+    begun, parts = None, []     # a pass is begun before the one before it is waited for
+    for batch in batches:
+        probs = network(batch.images) if len(batch.images) else np.zeros([0, plan["num_classes"]])
+        if begun:
+            yield from _taken(*begun, parts, plan)
+        begun = batch, probs
+    if begun:
+        yield from _taken(*begun, parts, plan)
+
+
+def _taken(batch, probs, parts, plan):
+    """Adds a batch to `parts`; yields (Task, Shard) of them at the end of a file."""
+    probs = np.asarray(probs, np.float32)
+    predictions.check(f"{batch.task.path or batch.task.name}, from record "
+                      f"{batch.first}", probs)
+    top = probs.argmax(axis=1)
+    others = probs.copy()
+    others[np.arange(len(top)), top] = 0
+    parts.append((np.array(batch.keys, "S") if batch.keys else np.zeros(0, "S1"),
+                  np.array(batch.numbers, np.int32), probs.astype(np.float16),
+                  top.astype(np.int32), others.sum(axis=1), np.array(batch.skipped, np.int32)))
+    if batch.last:
+        columns = [np.concatenate(column) for column in zip(*parts)]
+        parts.clear()
+        yield batch.task, predictions.Shard(
+            *columns, model=plan["model"], bytes=plan["shards"][batch.task.name])
+
+
+@dataclasses.dataclass(frozen=True)
+class _Batch:
+    """Some records of a task: those that were read, their keys and numbers, and those skipped."""
+    task: Task
+    first: int
+    keys: list
+    numbers: list
+    images: np.ndarray
+    skipped: list
+    last: bool
+
+
+def _batches(tasks, view, batch_size, skip_corrupt):
+    """Yields the _Batches of all tasks in order, decoded by threads."""
+    with concurrent.futures.ThreadPoolExecutor(command.cores()) as threads:
+        for task in tasks:
+            if task.path is None:
+                images = digits()
+                yield from _of_file(
+                    task, len(images), lambda i: (b"train_%05d" % i, images[i], None), threads,
+                    batch_size, skip_corrupt)
+                continue
+            offsets, lengths = record_files.scan(task.path)
+            with open(task.path, "rb", buffering=0) as file:
+                yield from _of_file(
+                    task, len(offsets), lambda i: _read(file, offsets[i], lengths[i], i, view),
+                    threads, batch_size, skip_corrupt)
+
+
+def _of_file(task, count, read, threads, batch_size, skip_corrupt):
+    for first in range(0, count, batch_size):
+        numbers = range(first, min(first + batch_size, count))
+        found = list(threads.map(read, numbers))
+        problems = [problem for *_, problem in found if problem]
+        if problems and not skip_corrupt:
+            raise problems[0]
+        used = [i for i, (*_, problem) in zip(numbers, found) if not problem]
+        yield _Batch(task, first, [found[i - first][0] for i in used], used,
+                     np.stack([found[i - first][1] for i in used]) if used else np.zeros([0]),
+                     [i for i in numbers if found[i - first][2]], last=numbers[-1] == count - 1)
+
+
+def _read(file, offset, length, number, view):
+    """(key, uint8 [size, size, 3], None) of a record; (None, None, CorruptRecord) if unusable."""
+    place = record_files.position(file.name, number, offset)
+    try:
+        record = records.decode(record_files.read(file, offset, length, number), place,
+                                labels=False)
+        try:
+            pixels = decoded(record.encoded, view)
+        except Exception as error:      # a damaged image raises whatever its decoder does
+            reason = " ".join(str(error).split())[:120]
+            raise record_files.CorruptRecord(
+                f"{place}: image {record.filename} cannot be decoded ({reason}): remove or mend "
+                "it, or use --skip_corrupt") from error
+    except record_files.CorruptRecord as problem:
+        return None, None, problem
+    return record.filename.encode("utf-8", "surrogateescape"), pixels, None
+
+
+def decoded(encoded, view):
+    """The bytes of an image file -> uint8 [size, size, 3], as an evaluation of `view` sees it."""
+    part = record_images.CENTRE if view["crop"] == "inception" else 1.0
+    return record_images.decode(
+        encoded, lambda *size: [record_images.central_box(*size, part)], view["size"])[0]
+
+
+def ahead(items, count):
+    """Yields `items`, which a thread makes up to `count` ahead; its exceptions come through."""
+    waiting, ended = queue.Queue(count), threading.Event()
+
+    def put(item):
+        while not ended.is_set():
+            try:
+                return waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work():
+        try:
+            for item in items:
+                put((item, None))
+                if ended.is_set():
+                    return
+            put((None, StopIteration()))
+        except BaseException as error:      # raised again where the items are taken
+            put((None, error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        ended.set()
+        thread.join()
