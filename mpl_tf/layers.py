@@ -51,16 +51,19 @@ class Dropout(tf.keras.layers.Layer):
 
     Args:
       rate: fraction of the inputs set to zero in training, in [0, 1).
+      noise_shape: None, or the mask's shape as Keras's Dropout takes it: None where it is the
+        input's. (None, 1, 1, 1) keeps or drops examples whole: stochastic depth.
       name: unique within its model, and the same in every process: the masks depend on it.
     """
 
     replayable = True
 
-    def __init__(self, rate, name=None, **kwargs):
+    def __init__(self, rate, noise_shape=None, name=None, **kwargs):
         super().__init__(name=name, **kwargs)
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"Dropout rate {rate} is outside [0, 1): give the fraction to drop")
         self.rate = rate
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
 
     def call(self, inputs, training=None):
         if training is None:
@@ -75,14 +78,18 @@ class Dropout(tf.keras.layers.Layer):
         # Philox by name: the default algorithm is another one under XLA. And integers, uniform on
         # [-2^31, 2^31): TensorFlow and XLA make different floats of the same bits. So the masks
         # are the same whether compiled or not, and in every precision.
-        bits = tf.random.stateless_uniform(tf.shape(inputs), layer_seed(self.name), minval=None,
+        shape = tf.shape(inputs)
+        if self.noise_shape is not None:
+            shape = [shape[axis] if size is None else size
+                     for axis, size in enumerate(self.noise_shape)]
+        bits = tf.random.stateless_uniform(shape, layer_seed(self.name), minval=None,
                                            maxval=None, dtype=tf.int32, alg="philox")
         kept = tf.cast(bits, tf.float32) >= 2.0 ** 32 * (self.rate - 0.5)
         scaled = inputs / tf.cast(1.0 - self.rate, inputs.dtype)
         return tf.where(kept, scaled, tf.zeros_like(inputs))
 
     def get_config(self):
-        return {**super().get_config(), "rate": self.rate}
+        return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape}
 
 
 def not_replayable(model):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import mpl_tf
 from mpl_tf import layers, passes
+from tests import tiny
 
 OPTIMIZERS = {
     "sgd": lambda: tf.keras.optimizers.SGD(0.3),
@@ -51,8 +52,20 @@ def wrn_network(seed):
         depth=10, width=1, num_classes=3, input_shape=(8, 8, 2), dropout=0.3, seed=seed)
 
 
+def small_efficientnet(seed):
+    """Images [B, 8, 8, 2] -> 3 logits: two stages of two blocks of EfficientNet, all its randomness
+    on; with seed 2, the teacher's, a small convolutional network."""
+    if seed == 2:
+        return tiny.network("teacher", seed, shape=(8, 8, 2), dropout=0.3)
+    from efficientnet.model import BlockArgs
+    blocks = [BlockArgs(3, 2, 32, 8, 1, True, [1, 1], 0.25),
+              BlockArgs(5, 2, 8, 16, 2, True, [2, 2], 0.25)]
+    return mpl_tf.networks.efficientnet(
+        0, 3, (8, 8, 2), dropout=0.3, drop_connect=0.6, name="student", seed=seed, blocks=blocks)
+
+
 NETWORKS = {"dense": (dense_network, (2,)), "conv": (conv_network, (6, 6, 2)),
-            "wrn": (wrn_network, (8, 8, 2))}
+            "wrn": (wrn_network, (8, 8, 2)), "efficientnet": (small_efficientnet, (8, 8, 2))}
 
 
 def make_batch(shape, seed=0, augmented=True):

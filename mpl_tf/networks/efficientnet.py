@@ -1,0 +1,142 @@
+"""EfficientNet-B0 to B7 (Tan & Le, 2019), the students of Section 4.2, by the efficientnet package.
+
+The package (1.1.1, `efficientnet.model`) lays the blocks out. It takes the layers it builds from as
+an argument, and is given ours: dropout whose masks can be drawn again, initial weights from (seed,
+layer name), a stem and strides that suit small images. Its weight files fit; nothing is downloaded.
+"""
+
+import math
+import os
+
+import tensorflow as tf
+
+from mpl_tf import layers
+from mpl_tf.networks import parts
+
+# size: (width, depth, resolution in Tan & Le's training, dropout at the prediction)
+SIZES = {0: (1.0, 1.0, 224, 0.2), 1: (1.0, 1.1, 240, 0.2), 2: (1.1, 1.2, 260, 0.3),
+         3: (1.2, 1.4, 300, 0.3), 4: (1.4, 1.8, 380, 0.4), 5: (1.6, 2.2, 456, 0.4),
+         6: (1.8, 2.6, 528, 0.5), 7: (2.0, 3.1, 600, 0.5)}
+DROP_CONNECT = 0.2      # of all sizes
+SMALLEST_MAP = 4        # pixels of the last feature map's side, where the image allows
+
+
+def efficientnet(size, num_classes, input_shape=(224, 224, 3), dropout=None,
+                 drop_connect=DROP_CONNECT, batch_norm_decay=0.99, name=None, seed=None,
+                 weights=None, blocks=None):
+    """EfficientNet-B`size`: images [B, H, W, C] -> logits [B, K].
+
+    Five convolutions have stride 2: the stem's and the first of blocks 2, 3, 4 and 6. Images below
+    128 pixels would be left with a map of one to three pixels; of these the earliest strides are
+    made 1, the stem's first, so that the last map keeps a side of 4: 64 pixels keep four strides
+    (stem 1), 32 pixels three (stem and block 2), 8 pixels one (block 6). The weights have the same
+    shapes for every resolution. Convolutions start as in Tan & Le's code, N(0, 2 / (k k C_out)).
+
+    Args:
+      size: 0 to 7. B0 has 4,049,564 weights before the prediction, B7 64,097,680.
+      dropout: at the prediction; None: Tan & Le's 0.2 (B0, B1), 0.3, 0.3, 0.4, 0.4, 0.5, 0.5 (B7).
+      drop_connect: highest rate of stochastic depth (Huang et al., 2016): block b of n is left out
+        of an example's pass with probability drop_connect b / n, wherever it has a shortcut. (The
+        package divides by B0's n for every size, so that B7's last block would come to 0.68.)
+      weights: None, or a local file of the package's weights without top
+        (`efficientnet-b0_..._notop.h5`), for images of 3 channels.
+      blocks: the package's BlockArgs of all blocks; None: Tan & Le's. For tests.
+      Others, errors: as `wide_resnet`.
+    """
+    parts.check(num_classes, input_shape, batch_norm_decay, rank=3)
+    if size not in SIZES:
+        raise ValueError(f"EfficientNet of size {size}: expected 0 to 7, as in efficientnet-b0")
+    if not 0.0 <= drop_connect < 1.0:
+        raise ValueError(f"drop_connect={drop_connect} is outside [0, 1): it is the rate at which "
+                         "the last block is left out, 0.2 in the paper")
+    if weights and not os.path.isfile(weights):
+        raise ValueError(f"weights={weights}: no such file; expected the efficientnet package's "
+                         "weights without top (efficientnet-b0_..._notop.h5), fetched beforehand")
+    from efficientnet import model as package
+    width, depth, resolution, own_dropout = SIZES[size]
+    blocks = package.DEFAULT_BLOCKS_ARGS if blocks is None else blocks
+    dropped = strides_dropped(min(input_shape[:2]), 1 + sum(b.strides[0] == 2 for b in blocks))
+    unscaled = sum(block.num_repeat for block in blocks)
+    total = sum(package.round_repeats(block.num_repeat, depth) for block in blocks)
+    image = parts.image_input(input_shape)
+    base = package.EfficientNet(
+        width, depth, resolution, drop_connect_rate=drop_connect * unscaled / total, include_top=False, weights=None,
+        blocks_args=_without_strides(blocks, dropped - 1), model_name=f"efficientnet-b{size}",
+        layers=_Layers(image, seed, batch_norm_decay, stem_stride=1 if dropped else 2),
+        backend=tf.keras.backend, models=tf.keras.models, utils=tf.keras.utils)
+    if weights:
+        _load(base, weights)
+    x = tf.keras.layers.GlobalAveragePooling2D(name="pool")(base.output)
+    dropout = own_dropout if dropout is None else dropout
+    return tf.keras.Model(image, parts.prediction(x, num_classes, dropout, seed), name=name)
+
+
+def strides_dropped(side, strides=5):
+    """How many of `strides` halvings are left out for images of `side` pixels, the earliest ones."""
+    return strides - min(strides, int(math.log2(max(side // SMALLEST_MAP, 1))))
+
+
+def _without_strides(blocks, count):
+    """`blocks` with the first `count` strides of 2 made 1."""
+    result = []
+    for block in blocks:
+        if block.strides[0] == 2 and count > 0:
+            block, count = block._replace(strides=[1, 1]), count - 1
+        result.append(block)
+    return result
+
+
+def _load(base, path):
+    try:
+        base.load_weights(path)
+    except Exception as error:      # h5py's errors and Keras's, of many types
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(f"weights={path} does not fit {base.name} ({type(error).__name__}: "
+                         f"{reason}): expected its file without top, for 3 channels") from error
+
+
+class _Layers:
+    """Stands where the package expects `keras.layers`; what is not defined here is Keras's own."""
+
+    def __init__(self, image, seed, batch_norm_decay, stem_stride):
+        self._image, self._seed = image, seed
+        self._decay, self._stem_stride = batch_norm_decay, stem_stride
+
+    def __getattr__(self, name):
+        return getattr(tf.keras.layers, name)
+
+    def Input(self, shape):
+        return self._image
+
+    def Conv2D(self, filters, size, name, kernel_initializer, activation=None, strides=(1, 1),
+               **kwargs):
+        if name == "stem_conv":
+            strides = self._stem_stride
+        return tf.keras.layers.Conv2D(
+            filters, size, strides=strides, activation=_known(activation), name=name,
+            kernel_initializer=self._initializer(name), **kwargs)
+
+    def DepthwiseConv2D(self, size, name, depthwise_initializer, **kwargs):
+        return tf.keras.layers.DepthwiseConv2D(
+            size, name=name, depthwise_initializer=self._initializer(name), **kwargs)
+
+    def BatchNormalization(self, axis, name):
+        return tf.keras.layers.BatchNormalization(
+            axis=axis, momentum=self._decay, epsilon=parts.BATCH_NORM_EPSILON, name=name)
+
+    def Activation(self, activation, name):
+        return tf.keras.layers.Activation(_known(activation), name=name)
+
+    def _initializer(self, name):
+        return parts.kernel_initializer(self._seed, name, 2.0, "fan_out", "untruncated_normal")
+
+    class Dropout:
+        """The package derives a class from this one; calling that makes a layer of ours."""
+
+        def __new__(cls, rate, noise_shape, name):
+            return layers.Dropout(rate, noise_shape=noise_shape, name=name)
+
+
+def _known(activation):
+    """The package's own swish function by Keras's name for the same, which can be saved."""
+    return "swish" if callable(activation) else activation
