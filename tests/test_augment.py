@@ -141,3 +141,20 @@ def test_views_of_this_version_are_those_of_every_supported_version():
 def test_bad_policies_are_refused(arguments):
     with pytest.raises(ValueError, match="RandAugment"):
         augment.rand_augment(tf.zeros([1, 8, 8, 1]), tf.zeros([1, 9]), **arguments)
+
+
+def test_inception_colour_is_tensorflows_in_that_order():
+    from sklearn.datasets import load_sample_images
+    images = np.stack([image[:60, :80] for image in load_sample_images().images]).astype(np.float32)
+    u = np.array([[0.1, 0.9, 0.3, 0.8], [0.7, 0.2, 0.95, 0.1]], np.float32)
+    ours = tf.function(augment.inception_color)(tf.constant(images), tf.constant(u)).numpy()
+    for image, (brightness, saturation, hue, contrast), result in zip(images, u, ours):
+        x = tf.clip_by_value(
+            tf.image.adjust_brightness(image / 255, (2 * brightness - 1) * 32 / 255), 0, 1)
+        x = tf.image.adjust_saturation(x, 0.5 + saturation)
+        x = tf.image.adjust_hue(x, (2 * hue - 1) * 0.2)
+        x = tf.clip_by_value(tf.image.adjust_contrast(x, 0.5 + contrast), 0, 1)
+        np.testing.assert_allclose(result, 255 * x, atol=0.05)
+        assert np.abs(result - image).mean() > 10
+    grey = tf.constant(images[..., :1])
+    assert augment.inception_color(grey, tf.constant(u)) is grey
