@@ -10,8 +10,11 @@ import dataclasses
 import numpy as np
 
 from mpl_tf import cifar10_files
+from mpl_tf import prediction_files
+from mpl_tf import predictions
 from mpl_tf import prepared
 from mpl_tf import record_datasets
+from mpl_tf import selection as selections
 from mpl_tf import svhn_files
 from mpl_tf import tfds_files
 from mpl_tf.splits import Split, check_labels, check_sizes, class_rounds, select
@@ -53,7 +56,8 @@ class Dataset:
 
 def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, split_seed=0,
          holdout=0, noise=0.05, extra_unlabeled=False, image_size=0, labeled_shards=0,
-         holdout_shards=0, unlabeled_dir=None, skip_corrupt=False):
+         holdout_shards=0, unlabeled_dir=None, skip_corrupt=False, predictions_dir=None,
+         selection=None):
     """Reads a data set and splits it.
 
     Args:
@@ -83,6 +87,10 @@ def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, spl
       unlabeled_dir: folder of shards whose images are the unlabeled ones, in place of the data
         set's own (Section 4.2).
       skip_corrupt: records that cannot be used are left out, and told, instead of refused.
+      predictions_dir: folder that data_prep.predict wrote, of the labeled and the unlabeled images;
+        gives the Dataset labeled_probs and unlabeled_probs.
+      selection: folder that data_prep.select wrote: the unlabeled images are its examples, of
+        unlabeled_dir or of the data set's own, those that are held out left out.
 
     Returns:
       A Dataset.
@@ -95,18 +103,19 @@ def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, spl
         raise ValueError(f"data set {name!r} is unknown: use one of {', '.join(DEFAULTS)}")
     if extra_unlabeled and name != "svhn":
         raise ValueError(f"extra_unlabeled with {name}: only svhn has extra images; leave it out")
-    count, selection = DEFAULTS[name]
-    count = count if labeled_examples is None else labeled_examples
-    selection = selection if labeled_selection is None else labeled_selection
-    if selection not in ("first", "random"):
-        raise ValueError(f"labeled_selection {selection!r} is unknown: use 'first' or 'random'")
-    if name in IMAGE_SIZE:
-        image_size = IMAGE_SIZE[name]
+    count, chosen = DEFAULTS[name]
+    options = dict(
+        labeled_examples=count if labeled_examples is None else labeled_examples,
+        labeled_selection=labeled_selection or chosen, split_seed=split_seed, holdout=holdout)
+    if options["labeled_selection"] not in ("first", "random"):
+        raise ValueError(f"labeled_selection {labeled_selection!r} is unknown: use 'first' or "
+                         "'random'")
+    others = dict(unlabeled_dir=unlabeled_dir, skip_corrupt=skip_corrupt,
+                  predictions_dir=predictions_dir, selection=selection)
+    if name == "imagenet":
+        options.update(labeled_shards=labeled_shards, holdout_shards=holdout_shards)
     if name in ("imagenet", "image_folder"):
-        return _from_records(name, data_dir, unlabeled_dir, skip_corrupt, image_size=image_size, **(
-            dict(labeled_shards=labeled_shards, holdout_shards=holdout_shards)
-            if name == "imagenet" else {}), labeled_examples=count, labeled_selection=selection,
-            split_seed=split_seed, holdout=holdout)
+        return _from_records(name, data_dir, image_size, options, **others)
     extra = []
     if name == "digits":
         class_names, (train, test) = tuple("0123456789"), _digits()
@@ -118,22 +127,58 @@ def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, spl
         class_names, (train, test, *extra) = svhn_files.CLASSES, _svhn(data_dir, extra_unlabeled)
     for part in (train, test, *extra):
         check_labels(part, len(class_names), name)
-    chosen = select(train.labels, count, selection, split_seed, len(class_names), holdout)
+    return _from_arrays(name, class_names, train, test, extra, **options, **others)
+
+
+def _from_arrays(name, class_names, train, test, extra, labeled_examples, labeled_selection,
+                 split_seed, holdout, unlabeled_dir, skip_corrupt, predictions_dir, selection):
+    """The Dataset of Splits in memory; `extra` is a list of one or none."""
+    chosen = select(train.labels, labeled_examples, labeled_selection, split_seed,
+                    len(class_names), holdout)
     held, labeled = chosen[len(chosen) - holdout:], chosen[:len(chosen) - holdout]
-    unlabeled = np.delete(train.images, held, axis=0) if holdout else train.images
-    if extra:
-        unlabeled = np.concatenate([unlabeled, extra[0].images])
+    counts = {"train": len(train.labels), **{"extra": len(part.labels) for part in extra}}
+    own = {split: predictions.load_for_arrays(
+        predictions_dir, split, count, len(class_names), class_names)
+        for split, count in counts.items() if split == "train" or not unlabeled_dir
+    } if predictions_dir else {}
     if unlabeled_dir:
-        unlabeled = record_datasets.load_unlabeled(unlabeled_dir, image_size, "whole", skip_corrupt)
+        unlabeled, unlabeled_probs = _chosen(record_datasets.load_unlabeled(
+            unlabeled_dir, IMAGE_SIZE.get(name, 0), "whole", skip_corrupt), class_names, predictions_dir,
+            selection)
+    else:
+        unlabeled = np.concatenate([train.images, extra[0].images]) if extra else train.images
+        unlabeled_probs = np.concatenate(list(own.values())) if own else None
+        keep = np.ones(len(unlabeled), bool)
+        keep[held] = False
+        if selection or holdout:
+            rows = selections.positions_in_arrays(
+                selection, counts, keep, _plan(predictions_dir)) if selection else keep
+            unlabeled, unlabeled_probs = unlabeled[rows], unlabeled_probs[rows] if own else None
     return Dataset(
         name=name, num_classes=len(class_names), class_names=class_names, test=test,
-        flip=name == "cifar10", unlabeled=unlabeled,
+        flip=name == "cifar10", unlabeled=unlabeled, unlabeled_probs=unlabeled_probs,
         labeled=Split(train.images[labeled], train.labels[labeled]),
+        labeled_probs=own["train"][labeled] if own else None,
         holdout=Split(train.images[held], train.labels[held]) if holdout else None)
 
 
-def _from_records(name, data_dir, unlabeled_dir, skip_corrupt, image_size, **options):
-    """The Dataset of images that stay in their shards."""
+def _chosen(unlabeled, class_names, predictions_dir, selection):
+    """(RecordImages, their distributions or None): all of `unlabeled`, or those selected."""
+    if selection:
+        unlabeled = unlabeled.subset(selections.positions(
+            selection, unlabeled.index, _plan(predictions_dir)))
+    probs = predictions.load(predictions_dir, unlabeled.index, len(class_names),
+                             class_names) if predictions_dir else None
+    return unlabeled, probs
+
+
+def _plan(predictions_dir):
+    return prediction_files.read_plan(predictions_dir) if predictions_dir else None
+
+
+def _from_records(name, data_dir, image_size, options, unlabeled_dir, skip_corrupt,
+                  predictions_dir, selection):
+    """The Dataset of images that stay in their shards; `options` are record_datasets'."""
     load_parts = {"imagenet": record_datasets.load_imagenet,
                   "image_folder": record_datasets.load_image_folder}[name]
     image_size = image_size or {"imagenet": 224, "image_folder": 64}[name]
@@ -142,8 +187,12 @@ def _from_records(name, data_dir, unlabeled_dir, skip_corrupt, image_size, **opt
     if unlabeled_dir:
         unlabeled = record_datasets.load_unlabeled(
             unlabeled_dir, image_size, "inception", skip_corrupt)
+    unlabeled, unlabeled_probs = _chosen(unlabeled, class_names, predictions_dir, selection)
+    labeled_probs = predictions.load(predictions_dir, labeled.images.index, len(class_names),
+                                     class_names) if predictions_dir else None
     return Dataset(name=name, num_classes=len(class_names), class_names=class_names,
-                   labeled=labeled, unlabeled=unlabeled, test=test, holdout=holdout, flip=True)
+                   labeled=labeled, labeled_probs=labeled_probs, unlabeled=unlabeled,
+                   unlabeled_probs=unlabeled_probs, test=test, holdout=holdout, flip=True)
 
 
 def _digits():

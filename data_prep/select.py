@@ -1,0 +1,206 @@
+"""Keeps, of all predicted examples, the K most confident of each class (Section 4.2).
+
+    python -m data_prep.select --predictions_dir=DIR --output_dir=DIR --per_class=50000
+
+An example counts for the class that the network finds likeliest, or with --rank_all for every class
+(by the stored float16 probability, so that an example may be kept for several). Equal ones are
+taken in the order of their keys. Classes with fewer than K are filled up by repeating theirs in
+order, or with --short=leave left as they are. At most 2 * K examples of a class are in memory.
+"""
+
+import argparse
+import os
+import sys
+
+import numpy as np
+
+from data_prep import command
+from data_prep import select_report
+from mpl_tf import model_dir
+from mpl_tf import prediction_files
+from mpl_tf import selection
+from mpl_tf.bar import Bar
+
+COLUMNS = ("rest", "key", "shard", "number")    # of a candidate; the first two decide its rank
+
+
+def run(arguments):
+    """Selects as the command line says."""
+    flags = parse(arguments)
+    plan = prediction_files.read_plan(flags.predictions_dir)
+    names = names_of(plan, flags.splits.split(",") if flags.splits else None, flags)
+    os.makedirs(flags.output_dir, exist_ok=True)
+    foreign = sorted(set(os.listdir(flags.output_dir)) - {
+        selection.ARRAYS, selection.REPORT, selection.MONTAGE})
+    if foreign:
+        raise ValueError(f"--output_dir={flags.output_dir} holds {foreign[0]!r}, which is no part "
+                         "of a selection: choose a new or empty folder")
+    kept, count, histogram = best_of(flags.predictions_dir, plan, names, flags.per_class,
+                                     flags.rank_all)
+    write(flags.output_dir, flags.predictions_dir, plan, names, kept, count, histogram,
+          flags.per_class, flags.rank_all, flags.short)
+
+
+def parse(arguments):
+    """The command line's flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.select", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--predictions_dir", required=True, help="folder that data_prep.predict "
+                        "wrote")
+    parser.add_argument("--output_dir", required=True, help="folder for the selection; a selection "
+                        "that is there is replaced")
+    parser.add_argument("--per_class", required=True, type=command.whole(1), metavar="K",
+                        help="examples of each class")
+    parser.add_argument("--splits", help="comma-separated, of those predicted (default: all)")
+    parser.add_argument("--rank_all", action="store_true", help="every example counts for every "
+                        "class")
+    parser.add_argument("--short", choices=("repeat", "leave"), default="repeat", help="what "
+                        "becomes of a class with fewer than K (default: %(default)s)")
+    return parser.parse_args(arguments)
+
+
+def names_of(plan, splits, flags):
+    """Names of the shards to select from; ValueError for a split that was not predicted."""
+    found = prediction_files.splits_of(plan)
+    for split in splits or ():
+        if split not in found:
+            raise ValueError(f"--splits={flags.splits}: {flags.predictions_dir} has no predictions "
+                             f"of {split!r}, only of {', '.join(found)}")
+    return [name for split in splits or found for name in found[split]]
+
+
+def best_of(folder, plan, names, per_class, rank_all=False):
+    """The best candidates of every class.
+
+    Args:
+      folder, plan: of predictions. names: of its shards, those to select from.
+      per_class: K.
+
+    Returns:
+      (kept, count, histogram): kept is a list of {column: array [<= K]} of each class, in rank
+      order; count is how many examples there are, histogram int64 [classes] how many of them have
+      each class as the likeliest.
+    """
+    classes = plan["num_classes"]
+    best = [Best(per_class) for _ in range(classes)]
+    count, histogram = 0, np.zeros(classes, np.int64)
+    with Bar(len(names), " files", "selecting") as bar:
+        for i, name in enumerate(names):
+            shard = prediction_files.read_shard(folder, name, plan)
+            count += len(shard.key)
+            histogram += np.bincount(shard.top, minlength=classes)
+            for label, found in candidates(shard, i, rank_all, per_class,
+                                           [one.worst for one in best]):
+                best[label].add(found)
+            bar.update(1)
+    if per_class > count:
+        raise ValueError(f"--per_class={per_class}: {folder} has {count} examples in all; ask for "
+                         "fewer, or predict more")
+    return [one.take() for one in best], count, histogram
+
+
+def candidates(shard, i, rank_all, per_class, worst=None):
+    """Yields (class, {column: array}) of a predictions Shard, the i-th.
+
+    Args:
+      worst: float [classes], the largest `rest` that can still be taken; None: any.
+    """
+    classes = shard.probs.shape[1]
+    if rank_all:
+        for label in range(classes):
+            yield label, best_rows(_columns(shard, i, np.arange(len(shard.key)),
+                                            1 - shard.probs[:, label].astype(np.float32)),
+                                   per_class, None if worst is None else worst[label])
+        return
+    order = np.argsort(shard.top, kind="stable")
+    ends = np.searchsorted(shard.top[order], np.arange(classes + 1))
+    for label in np.unique(shard.top):
+        rows = order[ends[label]:ends[label + 1]]
+        yield int(label), best_rows(_columns(shard, i, rows, shard.rest[rows]), per_class,
+                                    None if worst is None else worst[label])
+
+
+def _columns(shard, i, rows, rest):
+    return {"rest": rest, "key": shard.key[rows], "shard": np.full(len(rows), i, np.int32),
+            "number": shard.number[rows]}
+
+
+def best_rows(found, per_class, worst=None):
+    """The K candidates of smallest rest, ties by key, in that order; none worse than `worst`."""
+    if worst is not None:
+        found = {name: column[found["rest"] <= worst] for name, column in found.items()}
+    order = np.lexsort((found["key"], found["rest"]))[:per_class]
+    return {name: column[order] for name, column in found.items()}
+
+
+class Best:
+    """The best K candidates of one class among all that are added; holds at most about 2 * K.
+
+    Attributes:
+      worst: candidates with a larger `rest` cannot be among them any more.
+    """
+
+    def __init__(self, per_class):
+        self._per_class, self._parts, self._held, self.worst = per_class, [], 0, np.inf
+
+    def add(self, found):
+        """Takes {column: array}."""
+        self._parts.append(found)
+        self._held += len(found["rest"])
+        if self._held >= 2 * self._per_class:
+            self.take()
+
+    def take(self):
+        """The best so far, {column: array}, in rank order."""
+        if not self._parts:
+            return {"rest": np.zeros(0, np.float32), "key": np.zeros(0, "S1"),
+                    "shard": np.zeros(0, np.int32), "number": np.zeros(0, np.int32)}
+        joined = {name: np.concatenate([part[name] for part in self._parts]) for name in COLUMNS}
+        best = best_rows(joined, self._per_class)
+        self._parts, self._held = [best], len(best["rest"])
+        if self._held == self._per_class:
+            self.worst = best["rest"][-1]
+        return best
+
+
+def write(folder, predictions_dir, plan, names, kept, count, histogram, per_class, rank_all, short):
+    """Writes selection.npz, selection.json and the montage from what `best_of` returns."""
+    for best in kept:
+        keys, times = np.unique(best["key"], return_counts=True)
+        if np.any(times > 1):
+            key = keys[times > 1][0]
+            where = [names[i] for i in best["shard"][best["key"] == key][:2]]
+            raise ValueError(f"{predictions_dir}: the key {prediction_files.shown(key)} is in "
+                             f"{' and in '.join(where)}: expected every example once; give the "
+                             "images names of their own, and prepare and predict them again")
+    rows = [np.resize(np.arange(len(best["rest"])), per_class)
+            if short == "repeat" and len(best["rest"]) else np.arange(len(best["rest"]))
+            for best in kept]
+    columns = {name: np.concatenate([best[name][row] for best, row in zip(kept, rows)])
+               for name in COLUMNS}
+    chosen = selection.Selection(
+        shards=tuple(names), sizes=np.array([plan["shards"][name] for name in names], np.int64),
+        shard=columns["shard"], number=columns["number"], key=columns["key"],
+        label=np.repeat(np.arange(len(kept), dtype=np.int32), [len(row) for row in rows]),
+        confidence=(1 - columns["rest"].astype(np.float64)).astype(np.float32))
+    report = select_report.report(plan, kept, rows, count, histogram, per_class)
+    report.update(model=plan["model"], num_classes=plan["num_classes"], per_class=per_class,
+                  rank_all=rank_all, short=short, shards=len(names),
+                  predictions=prediction_files.fingerprint(predictions_dir))
+    montage = os.path.join(folder, selection.MONTAGE)
+    if os.path.exists(montage):
+        os.remove(montage)      # it would be another selection's
+    selection.save(folder, chosen, report)
+    print("\n".join(select_report.lines(report)), flush=True)
+    sheet = select_report.montage(plan, names, kept)
+    if sheet is None:
+        print(f"no montage: {', '.join(plan['sources'])} is not here", flush=True)
+    else:
+        with model_dir.partial(montage) as temporary:
+            sheet.save(temporary, "PNG")
+    print(f"{folder}: {len(chosen.key)} examples", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(run))

@@ -1,0 +1,102 @@
+"""What a selection looks like: counts, confidence, classes that are short, and some images."""
+
+import os
+
+import numpy as np
+
+from data_prep import forward
+from data_prep import inspect
+from mpl_tf import record_files
+from mpl_tf import records
+
+BINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
+SHOWN_CLASSES, SHOWN_EXAMPLES = 16, 8       # rows and columns of the montage
+
+
+def report(plan, kept, rows, count, histogram, per_class):
+    """selection.json's figures, JSON.
+
+    Args:
+      plan: of the predictions. kept: list of {column: array} of each class, in rank order.
+      rows: list of arrays, which of these are taken, repeats included.
+      count: examples there are. histogram: of their likeliest classes. per_class: K.
+    """
+    names = plan["class_names"] or [str(k) for k in range(len(kept))]
+    confidence = [1 - best["rest"].astype(np.float64) for best in kept]
+    bins = np.histogram(np.concatenate(confidence), BINS)[0]
+    return {
+        "examples": count, "selected": sum(len(row) for row in rows),
+        "different": sum(len(each) for each in confidence),
+        "histogram_of_confidence": {f"{low:g}-{high:g}": int(number) for low, high, number in
+                                    zip(BINS, BINS[1:], bins)},
+        "classes": [{
+            "class": name, "likeliest_of": int(likeliest), "selected": len(row),
+            "different": len(each), "short": bool(len(each) < per_class),
+            "highest": _rounded(each.max() if len(each) else None),
+            "median": _rounded(np.median(each) if len(each) else None),
+            "lowest": _rounded(each.min() if len(each) else None)}
+            for name, likeliest, row, each in zip(names, histogram, rows, confidence)]}
+
+
+def lines(report):
+    """The report in lines of text."""
+    short = [each for each in report["classes"] if each["different"] < report["per_class"]]
+    result = [f"{report['examples']} examples, {report['selected']} selected, of them "
+              f"{report['different']} different; {report['per_class']} of each of "
+              f"{len(report['classes'])} classes asked for",
+              "confidence: " + ", ".join(f"{name} {number}" for name, number in
+                                         report["histogram_of_confidence"].items() if number)]
+    lowest = [each["lowest"] for each in report["classes"] if each["lowest"] is not None]
+    if lowest:
+        result.append(f"the lowest of a class: {min(lowest)} to {max(lowest)}")
+    if short:
+        done = {"repeat": "repeated", "leave": "left as they are"}[report["short"]]
+        result.append(f"{len(short)} classes have fewer and are {done}: " + ", ".join(
+            f"{each['class']} {each['different']}" for each in short[:10])
+            + (", ..." if len(short) > 10 else ""))
+    return [line.encode("ascii", "backslashreplace").decode() for line in result]
+
+
+def montage(plan, names, kept):
+    """A Pillow image: classes in rows, from the most to the least confident example selected.
+
+    Returns None where no folder that was predicted is here any more.
+    """
+    folders = {name: folder for folder in plan["sources"] for name in names
+               if folder == "digits" or os.path.isfile(os.path.join(folder, name))}
+    filled = [label for label, best in enumerate(kept) if len(best["rest"])]
+    step = -(-len(filled) // SHOWN_CLASSES)
+    tiles = []
+    for label in filled[::step]:
+        best = kept[label]
+        for row in np.linspace(0, len(best["rest"]) - 1, SHOWN_EXAMPLES).round().astype(int):
+            name = names[best["shard"][row]]
+            if name not in folders:
+                continue
+            pixels = _image(folders[name], name, int(best["number"][row]), plan["view"])
+            if pixels is None:
+                continue
+            class_name = plan["class_names"][label] if plan["class_names"] else label
+            tiles.append((f"{1 - best['rest'][row]:.3f} {class_name}", pixels))
+    return inspect.montage(tiles) if tiles else None
+
+
+def _image(folder, name, number, view):
+    """uint8 [TILE, TILE, 3] of a record, or None where its file has changed."""
+    from PIL import Image
+    if folder == "digits":
+        image = Image.fromarray(forward.digits()[number, ..., 0])
+    else:
+        path = os.path.join(folder, name)
+        offsets, lengths = record_files.scan(path)
+        if number >= len(offsets):
+            return None
+        payload = record_files.read(path, offsets[number], lengths[number], number)
+        encoded = records.decode(payload, path, labels=False).encoded
+        image = Image.fromarray(forward.decoded(encoded, view))
+    return np.asarray(image.convert("RGB").resize((inspect.TILE, inspect.TILE),
+                                                  Image.Resampling.NEAREST))
+
+
+def _rounded(value):
+    return None if value is None else round(float(value), 6)
