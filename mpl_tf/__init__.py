@@ -20,6 +20,7 @@ _EXPORTS = {
     "FixedTeacher": "mpl_tf.baselines",
     "StoredTargets": "mpl_tf.baselines",
     "WarmupCosine": "mpl_tf.schedules",
+    "WarmupExponential": "mpl_tf.schedules",
 }
 _MODULES = ("objectives", "targets", "networks", "layers", "update_rules", "meta_gradient",
             "augment", "datasets", "data", "schedules", "strategy")

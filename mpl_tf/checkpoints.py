@@ -16,6 +16,9 @@ import shutil
 import tensorflow as tf
 
 
+AVERAGE = "student_average"     # the student's averaged weights, where they are kept
+
+
 class Journal(tf.train.experimental.PythonState):
     """What the host keeps of a run, stored as JSON within its checkpoints.
 
@@ -73,9 +76,10 @@ class Checkpoints:
         self._stored_seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed")
         for role, optimizer in model.optimizers.items():
             optimizer.build(model.networks[role].trainable_variables)
-        self._networks = model.networks
+        self._networks = {**model.networks, **({} if model.average is None
+                                               else {AVERAGE: model.average})}
         self._checkpoint = tf.train.Checkpoint(
-            **model.networks, step=self._step, seed=self._stored_seed, journal=self.journal,
+            **self._networks, step=self._step, seed=self._stored_seed, journal=self.journal,
             **{f"{role}_optimizer": optimizer for role, optimizer in model.optimizers.items()})
         self._folder, self._writer, self._at = folder, writer, None
         if writer:
@@ -140,8 +144,11 @@ def latest(folder):
     return complete[-1] if complete else None
 
 
-def restore_networks(folder, networks):
+def restore_networks(folder, networks, averaged=False):
     """Gives `networks` (by role) the weights of the latest checkpoint in `folder`.
+
+    Args:
+      averaged: whether the student gets the averages of its weights that the run kept.
 
     Returns:
       The number of steps it was trained for.
@@ -154,7 +161,9 @@ def restore_networks(folder, networks):
         raise ValueError(f"{folder} has no checkpoint: expected a run that has saved one; run "
                          "`python -m mpl_tf.train` with this model_dir first")
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
-    restore(tf.train.Checkpoint(**networks, step=step), path, whole=False)
+    named = {AVERAGE if averaged and role == "student" else role: network
+             for role, network in networks.items()}
+    restore(tf.train.Checkpoint(**named, step=step), path, whole=False)
     return int(step.numpy())
 
 

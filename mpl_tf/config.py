@@ -42,11 +42,14 @@ DATASET_DEFAULTS = {
     "image_folder": dict(labeled_examples=0, labeled_selection="random", objective="uda",
                          student_network="wrn-28-2"),
 }
+_FIXED_TEACHER = ("hard_pseudo_labels", "soft_pseudo_labels", "distillation")
 _SIZED = {"imagenet": 224, "image_folder": 64}      # the sides of their images can be chosen
 # Flags that may differ when a run is resumed in its model_dir (train_steps: only upwards).
 RESULT_NEUTRAL = frozenset({
     "model_dir", "data_dir", "unlabeled_dir", "train_steps", "eval_batch_size", "checkpoint_steps",
     "keep_checkpoints", "summary_steps", "plots", "tpu"})
+_PATHS = ("model_dir", "data_dir", "unlabeled_dir", "fixed_teacher", "predictions_dir", "selection",
+          "student_weights")
 _OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
 
 
@@ -88,12 +91,15 @@ class Config:
     plots: bool = _flag(True, "write figures (PNG) to model_dir where the dataset has them")
 
     method: str = _flag("mpl", "teacher and student (mpl), one network on --objective (baseline), "
-                        "or a student of --fixed_teacher", "Method", choices=(
-                            "mpl", "baseline", "hard_pseudo_labels", "soft_pseudo_labels",
-                            "distillation"))
+                        "a student of --fixed_teacher, or one of the stored predictions in "
+                        "--predictions_dir, calibrated by a small teacher (reduced_mpl) or as they "
+                        "are (noisy_student)", "Method",
+                        choices=("mpl", "baseline", *_FIXED_TEACHER, "reduced_mpl",
+                                 "noisy_student"))
     objective: str = _flag("", "what the teacher, or a baseline, minimises",
                            choices=("supervised", "randaugment", "uda"),
-                           derived=_by_dataset("objective"))
+                           derived="supervised of reduced_mpl, else "
+                           + _by_dataset("objective"))
     supervised_weight: float = _flag(1.0, "of the objective's labeled term", at_least=0)
     label_smoothing: float = _flag(0.0, "of the objective's labels; 0: none", at_least=0, below=1)
     uda_weight: float = _flag(1.0, "UDA factor, of the consistency term", at_least=0)
@@ -110,6 +116,10 @@ class Config:
                           derived="TensorFlow Datasets' own folder")
     unlabeled_dir: str = _flag("", "folder of shards whose images are the unlabeled ones, in place "
                                "of the data set's own")
+    predictions_dir: str = _flag("", "folder that data_prep.predict wrote, of the labeled and the "
+                                 "unlabeled images")
+    selection: str = _flag("", "folder that data_prep.select wrote: only its images are unlabeled "
+                           "ones")
     extra_unlabeled: bool = _flag(False, "add svhn's 531,131 extra images to the unlabeled ones")
     image_size: int = _flag(0, "side in pixels that the networks see, imagenet and image_folder",
                             at_least=0, derived="imagenet 224, image_folder 64")
@@ -141,22 +151,40 @@ class Config:
     cutout: int = _flag(0, "side of the strong view's cut square in pixels; 0: none", at_least=0)
 
     student_network: str = _flag(
-        "", "wrn-DEPTH-WIDTH, resnet-50, small_conv, mlp-SIZE-SIZE... or rbf; a baseline's too, "
-        "and so all student_ flags", "Networks and optimizers",
+        "", "wrn-DEPTH-WIDTH, resnet-50, efficientnet-b0 to -b7, small_conv, mlp-SIZE-SIZE... or "
+        "rbf; a baseline's too, and so all student_ flags", "Networks and optimizers",
         derived=_by_dataset("student_network"))
-    student_dropout: float = _flag(0.0, "rate at the prediction", at_least=0, below=1)
+    student_weights: str = _flag("", "file of the efficientnet package's weights without top to "
+                                 "start from (..._notop.h5)")
+    student_dropout: float = _flag(0.0, "rate at the prediction; Tan & Le: 0.2 for B0 and B1, 0.1 "
+                                   "more every second size, 0.5 for B7", at_least=0, below=1)
+    drop_connect: float = _flag(0.2, "highest rate of EfficientNets' stochastic depth", at_least=0,
+                                below=1)
     student_optimizer: str = _flag("nesterov", "update rule", choices=_OPTIMIZERS)
     student_learning_rate: float = _flag(0.1, "highest of the schedule", above=0)
     student_weight_decay: float = _flag(0.0, "L in (L/2)|weights|^2", at_least=0)
-    teacher_network: str = _flag("", "as for the student", derived="student_network")
+    teacher_network: str = _flag("", "as for the student; of reduced_mpl calibration-SIZE or mlp-"
+                                 "SIZE-SIZE...", derived="student_network, or calibration-128")
     teacher_dropout: float = _flag(0.0, "rate at the prediction", at_least=0, below=1)
     teacher_optimizer: str = _flag("nesterov", "update rule", choices=_OPTIMIZERS)
     teacher_learning_rate: float = _flag(0.1, "highest of the schedule", above=0)
     teacher_weight_decay: float = _flag(0.0, "L in (L/2)|weights|^2", at_least=0)
     momentum: float = _flag(0.9, "of momentum, nesterov and rmsprop", at_least=0, below=1)
-    schedule: str = _flag("cosine", "of both learning rates; cosine decays to 0 at train_steps",
-                          choices=("cosine", "constant"))
-    warmup_steps: int = _flag(0, "of linear warm-up before the cosine", at_least=0)
+    rmsprop_epsilon: float = _flag(1e-7, "of rmsprop; Tan & Le: 0.001", above=0)
+    schedule: str = _flag("cosine", "of the learning rates; cosine decays to 0 at train_steps, "
+                          "exponential by decay_rate every decay_steps",
+                          choices=("cosine", "exponential", "constant"))
+    teacher_schedule: str = _flag("", "of the teacher's", choices=("cosine", "exponential",
+                                                                  "constant"),
+                                  derived="schedule, or constant with reduced_mpl")
+    warmup_steps: int = _flag(0, "of linear warm-up, cosine and exponential", at_least=0)
+    decay_steps: int = _flag(0, "exponential: steps from one decay to the next", at_least=0,
+                             derived="train_steps * 2.4 / 350, Tan & Le's epochs")
+    decay_rate: float = _flag(0.97, "exponential: what one decay multiplies by", above=0,
+                              at_most=1)
+    ema_decay: float = _flag(0.0, "evaluate and export averages of the student's weights that keep "
+                             "this much of themselves a step; Tan & Le: 0.9999; 0: none",
+                             at_least=0, below=1)
     batch_norm_decay: float = _flag(0.99, "of batch norm's averages", at_least=0, below=1)
 
     strategy: str = _flag("default", "tf.distribute: one device, all GPUs, machines, or a TPU",
@@ -181,6 +209,8 @@ class Config:
     @property
     def strong_views(self):
         """Whether the student, or a baseline, learns on strong views."""
+        if self.needs_probs:    # the noise of NoisyStudent
+            return self.randaugment_layers > 0 or self.cutout > 0
         return self.method in ("mpl", "baseline") and self.objective in ("randaugment", "uda")
 
     @property
@@ -191,7 +221,17 @@ class Config:
     @property
     def needs_fixed_teacher(self):
         """Whether the student learns from a trained network that stays as it is."""
-        return self.method not in ("mpl", "baseline")
+        return self.method in _FIXED_TEACHER
+
+    @property
+    def needs_probs(self):
+        """Whether training takes stored predictions."""
+        return self.method in ("reduced_mpl", "noisy_student")
+
+    @property
+    def has_teacher(self):
+        """Whether a teacher is trained beside the student."""
+        return self.method in ("mpl", "reduced_mpl")
 
     def unused(self):
         """{flag: the setting that makes it so} for all flags without effect on this run."""
@@ -223,8 +263,16 @@ def _resolve(given):
     values = dict(given)
     for name, default in DATASET_DEFAULTS.get(given["dataset"], {}).items():
         values[name] = given[name] or default
+    reduced = given["method"] == "reduced_mpl"
+    if reduced:
+        values["objective"] = given["objective"] or "supervised"
+    values["teacher_schedule"] = given["teacher_schedule"] or (
+        "constant" if reduced else given["schedule"])
+    values["decay_steps"] = given["decay_steps"] or max(
+        round(given["train_steps"] * 2.4 / 350), 1)
     values["image_size"] = given["image_size"] or _SIZED.get(given["dataset"], 0)
-    values["teacher_network"] = given["teacher_network"] or values["student_network"]
+    values["teacher_network"] = given["teacher_network"] or (
+        "calibration-128" if reduced else values["student_network"])
     values["unlabeled_batch_size"] = given["unlabeled_batch_size"] or given["batch_size"]
     execution = given["steps_per_execution"]    # intervals are multiples of it
     for name, most in (("eval_steps", None), ("checkpoint_steps", 1000), ("summary_steps", 1000)):
@@ -286,7 +334,7 @@ def parse(argv, only=None):
         except ValueError:
             raise ValueError(config_checks.bad_value(
                 name, text, field.type, field.default, field.metadata) + place) from None
-        if name in ("model_dir", "data_dir", "unlabeled_dir", "fixed_teacher"):
+        if name in _PATHS:
             values[name] = os.path.expanduser(values[name])
         typed.pop(name, None)
         if not place:

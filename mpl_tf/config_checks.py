@@ -9,7 +9,8 @@ import math
 import os
 import re
 
-NETWORKS = r"wrn-\d+-\d+|resnet-50|small_conv|mlp(-[1-9]\d*)*|rbf"
+NETWORKS = (r"wrn-\d+-\d+|resnet-50|efficientnet-b[0-7]|small_conv|mlp(-[1-9]\d*)*|rbf"
+            r"|calibration-[1-9]\d*")
 NUM_CLASSES = {"digits": 10, "two_moons": 2, "cifar10": 10, "svhn": 10}
 IMAGE_SIZE = {"digits": 8, "cifar10": 32, "svhn": 32}
 TRAINING_EXAMPLES = {"two_moons": 2000, "cifar10": 50000, "svhn": 73257}
@@ -59,8 +60,9 @@ def bad_value(name, value, kind, default, limits):
 def _check_network(name, value):
     if not re.fullmatch(NETWORKS, value):
         raise ValueError(f"--{name}={value}: expected wrn-DEPTH-WIDTH (such as wrn-28-2), "
-                         "resnet-50, small_conv, mlp-SIZE-SIZE... (such as mlp-32-32) or rbf; use "
-                         "one of these")
+                         "resnet-50, efficientnet-b0 to -b7, small_conv, mlp-SIZE-SIZE... (such as "
+                         "mlp-32-32), rbf or, of a reduced teacher, calibration-SIZE (such as "
+                         "calibration-128); use one of these")
     if value.startswith("wrn"):
         depth, width = (int(number) for number in value.split("-")[1:])
         if depth < 10 or depth % 6 != 4 or width < 1:
@@ -91,6 +93,7 @@ def _method(c):
         yield (f"--fixed_teacher={c.fixed_teacher} with --method={c.method}: expected only with "
                "hard_pseudo_labels, soft_pseudo_labels or distillation; choose one of these "
                "methods, or leave it empty")
+    yield from _stored_predictions(c)
     if c.strong_views and c.randaugment_layers == 0 and c.cutout == 0:
         yield (f"--objective={c.objective} with --randaugment_layers=0 and --cutout=0: expected a "
                "strong view; set one of them above 0, or --objective=supervised")
@@ -98,9 +101,37 @@ def _method(c):
     if c.method == "baseline" and not learns_labels:
         yield ("--supervised_weight=0 leaves a baseline nothing to learn: expected a weight above "
                "0; raise it")
-    if c.method == "mpl" and not learns_labels and c.meta_weight == 0:
+    if c.has_teacher and not learns_labels and c.meta_weight == 0:
         yield ("--supervised_weight=0 and --meta_weight=0 leave the teacher nothing to learn: "
                "expected one of them above 0; raise it")
+
+
+def _stored_predictions(c):
+    method = f"--method={c.method}"
+    if c.needs_probs and not c.predictions_dir:
+        yield (f"{method} without --predictions_dir: expected a large network's predictions; write "
+               "them with `python -m data_prep.predict`, and add --predictions_dir=DIR")
+    if c.needs_probs and c.dataset == "two_moons":
+        yield (f"{method} with --dataset=two_moons: expected images, which the student sees noised; "
+               "use --dataset=digits")
+    for name in ("predictions_dir", "selection"):
+        if getattr(c, name) and not c.needs_probs:
+            yield (f"--{name}={getattr(c, name)} with {method}: expected only with reduced_mpl or "
+                   "noisy_student; choose one of these methods, or leave it empty")
+    if c.method == "reduced_mpl" and c.objective != "supervised":
+        yield (f"--objective={c.objective} with {method}: expected supervised, because its teacher "
+               "sees stored predictions and no views; use --objective=supervised")
+    if c.method == "reduced_mpl" and not c.teacher_network.startswith(("calibration", "mlp")):
+        yield (f"--teacher_network={c.teacher_network} with {method}: expected a network of "
+               "distributions; use calibration-128 or mlp-128-128-128-128")
+    for name, small in (("student", True), ("teacher", c.method == "mpl")):
+        network = getattr(c, f"{name}_network")
+        if small and network.startswith("calibration"):
+            yield (f"--{name}_network={network} with {method}: expected a network of images; it is "
+                   "the teacher's of --method=reduced_mpl; use for example small_conv")
+    if c.student_weights and not c.student_network.startswith("efficientnet"):
+        yield (f"--student_weights={c.student_weights} with --student_network={c.student_network}: "
+               "expected an EfficientNet; use for example efficientnet-b0, or leave it empty")
 
 
 def _data(c):
@@ -154,6 +185,13 @@ def missing_files(c):
     if c.unlabeled_dir and not os.path.isdir(c.unlabeled_dir):
         yield (f"--unlabeled_dir={c.unlabeled_dir}: no such folder; prepare it, see "
                "`python -m data_prep.unlabeled --help`")
+    for name, remedy in (
+            ("predictions_dir", "write it with `python -m data_prep.predict`"),
+            ("selection", "write it with `python -m data_prep.select`"),
+            ("student_weights", "fetch the efficientnet package's weights without top")):
+        value = getattr(c, name)
+        if value and not os.path.exists(value):
+            yield f"--{name}={value}: no such file or folder; {remedy}"
     path = c.fixed_teacher
     if path and "://" not in path and not os.path.exists(path):
         yield (f"--fixed_teacher={path}: no such folder or file; train the teacher first, or name a "
@@ -161,7 +199,7 @@ def missing_files(c):
 
 
 def _steps(c):
-    if c.schedule == "cosine" and c.warmup_steps >= c.train_steps:
+    if c.schedule != "constant" and c.warmup_steps >= c.train_steps:
         yield (f"--warmup_steps={c.warmup_steps} with --train_steps={c.train_steps}: expected a "
                "warm-up that ends before the training; lower --warmup_steps or train longer")
     for name in ("train_steps", "eval_steps", "checkpoint_steps", "summary_steps"):
@@ -179,10 +217,10 @@ def unused(c):
             reasons.setdefault(name, reason)
 
     method, objective = f"--method={c.method}", f"--objective={c.objective}"
-    if c.method != "mpl":
-        note(method, "teacher_network", "teacher_dropout", "teacher_optimizer",
+    if not c.has_teacher:
+        note(method, "teacher_schedule", "teacher_network", "teacher_dropout", "teacher_optimizer",
              "teacher_learning_rate", "teacher_weight_decay", "meta_weight", "meta_gradient")
-    if c.needs_fixed_teacher:
+    if c.needs_fixed_teacher or c.method == "noisy_student":
         note(method, "objective", "supervised_weight", "label_smoothing", "uda_weight",
              "uda_temperature")
     if c.objective != "uda":
@@ -191,16 +229,26 @@ def unused(c):
         note(method, "temperature")
     if not c.needs_unlabeled:
         note(f"{method} and {objective}", "unlabeled_batch_size")
-    if not c.strong_views:
+    if not c.strong_views and not c.needs_probs:
         note(method if c.needs_fixed_teacher else objective, "randaugment_layers",
              "randaugment_magnitude", "randaugment_operations", "cutout")
     if c.randaugment_layers == 0:
         note("--randaugment_layers=0", "randaugment_magnitude", "randaugment_operations")
-    rules = {c.student_optimizer} | ({c.teacher_optimizer} if c.method == "mpl" else set())
+    rules = {c.student_optimizer} | ({c.teacher_optimizer} if c.has_teacher else set())
     if not rules & {"momentum", "nesterov", "rmsprop"}:
         note(f"--student_optimizer={c.student_optimizer}", "momentum")
-    if c.schedule == "constant":
+    if "rmsprop" not in rules:
+        note(f"--student_optimizer={c.student_optimizer}", "rmsprop_epsilon")
+    schedules = {c.schedule} | ({c.teacher_schedule} if c.has_teacher else set())
+    if schedules == {"constant"}:
         note("--schedule=constant", "warmup_steps")
+    if "exponential" not in schedules:
+        note(f"--schedule={c.schedule}", "decay_steps", "decay_rate")
+    used = {c.student_network} | ({c.teacher_network} if c.has_teacher else set())
+    if not any(network.startswith("efficientnet") for network in used):
+        note(f"--student_network={c.student_network}", "drop_connect")
+    if c.has_teacher and c.teacher_network.startswith("calibration"):
+        note(f"--teacher_network={c.teacher_network}", "teacher_dropout")
     dataset = f"--dataset={c.dataset}"
     if c.dataset != "two_moons":
         note(dataset, "noise")

@@ -53,7 +53,9 @@ def evaluate(of_run):
         raise ValueError(f"model_dir={of_run.model_dir} has no checkpoint yet: train it first")
     dataset = experiment.load_dataset(of_run)
     networks = experiment.build_networks(of_run, dataset)
-    step = checkpoints.restore_networks(folder, networks)
+    if of_run.needs_probs:      # its teacher sees no images
+        networks.pop("teacher", None)
+    step = checkpoints.restore_networks(folder, networks, averaged=of_run.ema_decay > 0)
     accuracies = {role: evaluation.accuracy_function(network)
                   for role, network in networks.items()}
     return step, evaluation.evaluate(accuracies, experiment.eval_datasets(of_run, dataset))

@@ -6,22 +6,24 @@ import numpy as np
 import tensorflow as tf
 
 from mpl_tf import data, datasets, networks, objectives, strategy
-from mpl_tf.baselines import Baseline, FixedTeacher
+from mpl_tf.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.mpl import MetaPseudoLabels
 from mpl_tf.record_images import RecordImages
-from mpl_tf.schedules import WarmupCosine
+from mpl_tf.schedules import WarmupCosine, WarmupExponential
 from mpl_tf.training_model import check_networks
 
 
 def load_dataset(config):
     """The datasets.Dataset that the flags name; ValueError or FileNotFoundError as `load`."""
+    stored = {name: getattr(config, name) for name in ("predictions_dir", "selection")
+              if getattr(config, name)}
     return datasets.load(
         config.dataset, data_dir=config.data_dir or None, labeled_examples=config.labeled_examples,
         labeled_selection=config.labeled_selection, split_seed=config.split_seed,
         holdout=config.holdout, noise=config.noise, extra_unlabeled=config.extra_unlabeled,
         image_size=config.image_size, labeled_shards=config.labeled_shards,
         holdout_shards=config.holdout_shards, unlabeled_dir=config.unlabeled_dir or None,
-        skip_corrupt=config.skip_corrupt)
+        skip_corrupt=config.skip_corrupt, **stored)
 
 
 def record_images(dataset):
@@ -31,37 +33,48 @@ def record_images(dataset):
 
 
 def build_networks(config, dataset):
-    """The networks that are trained, by role: "student", and "teacher" with --method=mpl.
+    """The networks that are trained, by role: "student", and "teacher" where one is trained too.
 
     A network that is trained alone on an objective starts from the weights that the teacher of
     Meta Pseudo Labels would have: with --meta_weight=0 that teacher is the baseline.
     """
     tf.keras.mixed_precision.set_global_policy(config.precision)
-    shape = dataset.unlabeled.shape[1:]
-
-    def build(role, part, network, dropout):
-        return networks.build(
-            network, dataset.num_classes, shape, dropout=dropout,
-            batch_norm_decay=config.batch_norm_decay, role=role,
-            seed=2 * config.seed + (part == "teacher"))
-
-    part = "teacher" if config.method == "baseline" else "student"
-    built = {"student": build("student", part, config.student_network, config.student_dropout)}
-    if config.method == "mpl":
-        built["teacher"] = build("teacher", "teacher", config.teacher_network,
-                                 config.teacher_dropout)
+    built = {"student": build_student(config, dataset)}
+    if config.has_teacher:
+        shape = ((dataset.num_classes,) if config.method == "reduced_mpl"
+                 else dataset.unlabeled.shape[1:])
+        built["teacher"] = networks.build(
+            config.teacher_network, dataset.num_classes, shape, dropout=config.teacher_dropout,
+            drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay,
+            role="teacher", seed=2 * config.seed + 1)
     return built
+
+
+def build_student(config, dataset):
+    """The student, or a baseline's network, as it begins."""
+    return networks.build(
+        config.student_network, dataset.num_classes, dataset.unlabeled.shape[1:],
+        dropout=config.student_dropout, drop_connect=config.drop_connect,
+        weights=config.student_weights or None, batch_norm_decay=config.batch_norm_decay,
+        role="student", seed=2 * config.seed + (config.method == "baseline"))
 
 
 def build_model(config, dataset):
     """The compiled model of the flags' method; call it in the strategy's scope."""
-    built = build_networks(config, dataset)
+    model = _compiled(config, build_networks(config, dataset))
+    if config.ema_decay:
+        model.average_weights(build_student(config, dataset), config.ema_decay)
+    return model
+
+
+def _compiled(config, built):
     student = built["student"]
     options = dict(jit_compile=config.jit_compile, steps_per_execution=config.steps_per_execution)
-    if config.method == "mpl":
+    if config.has_teacher:
         model = MetaPseudoLabels(
             student, built["teacher"], build_objective(config), meta_weight=config.meta_weight,
-            meta_gradient=config.meta_gradient, seed=config.seed)
+            meta_gradient=config.meta_gradient, seed=config.seed,
+            teacher_input="teacher_probs" if config.needs_probs else "image")
         model.compile(
             student_optimizer=build_optimizer(config, "student"),
             teacher_optimizer=build_optimizer(config, "teacher"),
@@ -70,6 +83,8 @@ def build_model(config, dataset):
         return model
     if config.method == "baseline":
         model, metrics = Baseline(student, build_objective(config), seed=config.seed), ["accuracy"]
+    elif config.method == "noisy_student":
+        model, metrics = StoredTargets(student, seed=config.seed), None
     else:   # its batches are unlabeled: no training accuracy
         model, metrics = FixedTeacher(
             student, load_fixed_teacher(config, student),
@@ -95,12 +110,16 @@ def build_optimizer(config, role):
     """The Keras optimizer of `role`, "student" or "teacher", with its schedule."""
     name = getattr(config, f"{role}_optimizer")
     rate = getattr(config, f"{role}_learning_rate")
-    if config.schedule == "cosine":
+    schedule = config.schedule if role == "student" else config.teacher_schedule
+    if schedule == "cosine":
         rate = WarmupCosine(rate, config.train_steps, config.warmup_steps)
+    if schedule == "exponential":
+        rate = WarmupExponential(rate, config.decay_steps, config.decay_rate, config.warmup_steps)
     if name == "adam":
         return tf.keras.optimizers.Adam(rate)
     if name == "rmsprop":
-        return tf.keras.optimizers.RMSprop(rate, momentum=config.momentum)
+        return tf.keras.optimizers.RMSprop(rate, rho=0.9, momentum=config.momentum,
+                                           epsilon=config.rmsprop_epsilon)
     return tf.keras.optimizers.SGD(rate, momentum=0.0 if name == "sgd" else config.momentum,
                                    nesterov=name == "nesterov")
 

@@ -68,8 +68,9 @@ class MetaPseudoLabels(TrainingModel):
 
     @property
     def classifiers(self):
-        """The networks by role that take images."""
-        return {"student": self.student} if self._needs_probs else self.networks
+        """The networks by role that take images, as evaluation sees them: averaged where asked."""
+        images = {"student": self.student} if self._needs_probs else self.networks
+        return {**images, **self._averaged}
 
     @property
     def _needs_probs(self):

@@ -103,7 +103,8 @@ def plan(config, strategy, dataset, model, start_step):
     by_class = (f"{counts[0]} of each class" if len(set(counts)) == 1
                 else "by class " + " ".join(map(str, counts)))
     holdout = f", {len(dataset.holdout.labels)} held out" if dataset.holdout else ""
-    method = config.method + ("" if config.needs_fixed_teacher else f", {config.objective}")
+    plain = config.needs_fixed_teacher or config.method == "noisy_student"
+    method = config.method + ("" if plain else f", {config.objective}")
     networks = ", ".join(
         f"{role} {getattr(config, f'{role}_network')} ({network.count_params():,} weights)"
         for role, network in model.networks.items())
@@ -133,7 +134,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
     batches = experiment.train_batches(config, dataset, strategy, step)
     eval_datasets = experiment.eval_datasets(config, dataset)
     accuracies = {role: evaluation.accuracy_function(network)
-                  for role, network in model.networks.items()}
+                  for role, network in model.classifiers.items()}
     board = summaries.Summaries(
         os.path.join(config.model_dir, "tensorboard") if writer else None, model,
         dataset.class_names, step)
@@ -177,7 +178,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
 def write_outcome(config, model, class_names, results):
     """Writes the student, the figures and, when all else is there, results.json."""
     folder = config.model_dir
-    export.export(model.networks["student"], folder)
+    export.export(model.classifiers["student"], folder)
     model_dir.write_json(os.path.join(folder, model_dir.CLASSES), list(class_names))
     if config.plots:
         with model_dir.partial(os.path.join(folder, "curves.png")) as temporary:
@@ -193,7 +194,7 @@ class SignalWatch:
 
     def __init__(self, config):
         self._stride = config.steps_per_execution
-        self._warn = config.method == "mpl" and config.meta_weight != 0
+        self._warn = config.has_teacher and config.meta_weight != 0
 
     def check(self, step, logs, saved):
         """Raises FloatingPointError, in one line, naming the step."""

@@ -82,6 +82,7 @@ class TrainingModel(tf.keras.Model):
             tf.float64 if any(layer.dtype == "float64" for layer in network._flatten_layers())
             else tf.float32)
         self._means = {}
+        self.average, self._average_decay = None, 0.0
 
     # Not tracked, or Keras would count the running means among the weights.
     @tf.__internal__.tracking.no_automatic_dependency_tracking
@@ -139,8 +140,38 @@ class TrainingModel(tf.keras.Model):
 
     @property
     def classifiers(self):
-        """The networks by role that take images, as evaluation gives them."""
-        return self.networks
+        """The networks by role that take images, as evaluation sees them: averaged where asked."""
+        return {**self.networks, **self._averaged}
+
+    @property
+    def _averaged(self):
+        return {} if self.average is None else {"student": self.average}
+
+    # Not tracked: it is no part of the saved model, and checkpoints name it.
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def average_weights(self, network, decay):
+        """Keeps in `network` the exponential moving average of the student's weights.
+
+        After the student's step t (from 0) average <- d average + (1 - d) weights, with d = min(
+        decay, (1 + t) / (10 + t)), as Tan & Le's training does: weights and batch-norm averages.
+
+        Args:
+          network: built as the student was, with its initial weights.
+          decay: in [0, 1), such as 0.9999.
+        """
+        shapes = [[weight.shape for weight in each.weights] for each in (network, self._network)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("average_weights: the network has other weights than the student; "
+                             "build it as the student was")
+        self.average, self._average_decay = network, float(decay)
+
+    def _update_average(self):
+        step = tf.cast(self.optimizers["student"].iterations - 1, tf.float32)
+        decay = tf.minimum(self._average_decay, (1.0 + step) / (10.0 + step))
+        passes.assign(self.average.weights, [
+            average + tf.cast(1.0 - decay, average.dtype) * (tf.convert_to_tensor(weight) - average)
+            for average, weight in zip(map(tf.convert_to_tensor, self.average.weights),
+                                       self._network.weights)])
 
     def _share_averages(self):
         """Gives each replica the mean of all replicas' batch-norm averages, which is what is saved."""
@@ -192,6 +223,8 @@ class TrainingModel(tf.keras.Model):
         gradients = passes.add_weight_decay(gradients, variables, weight_decay)
         self.optimizers[role].apply_gradients(
             zip(gradients, variables), experimental_aggregate_gradients=False)
+        if role == "student" and self.average is not None:
+            self._update_average()
         return gradients
 
     def _log(self, scalars, labels=None, logits=None):
