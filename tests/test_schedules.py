@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mpl_tf.schedules import WarmupCosine
+from mpl_tf.schedules import WarmupCosine, WarmupExponential
 
 
 def by_hand(step, rate, total, warmup):
@@ -89,3 +89,15 @@ def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         WarmupCosine(*arguments)
     assert "\n" not in str(error.value)
+
+
+def test_exponential_by_hand():
+    schedule = WarmupExponential(0.4, decay_steps=3, decay_rate=0.5, warmup_steps=4)
+    values = [float(schedule(step)) for step in range(10)]
+    np.testing.assert_allclose(values, [0.1, 0.2, 0.3, 0.4, 0.2, 0.2, 0.1, 0.1, 0.1, 0.05],
+                               rtol=1e-6)
+    again = WarmupExponential.from_config(schedule.get_config())
+    assert float(again(7)) == values[7] and again(tf.constant(3)).dtype == tf.float32
+    for arguments in ((-0.1, 1), (0.1, 0), (0.1, 1, 0.0), (0.1, 1, 0.9, -1)):
+        with pytest.raises(ValueError, match="expected"):
+            WarmupExponential(*arguments)
