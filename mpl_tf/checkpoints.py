@@ -26,12 +26,14 @@ class Journal(tf.train.experimental.PythonState):
       evaluations: one dict per evaluation, in order: "step", accuracies, losses.
       sums: {name: sum over the steps since the last evaluation} of what training logs.
       summed_steps: how many steps that are.
+      probes: what probes.Probes notes.
       wall_seconds: of all processes that got the run here.
       timed_steps, timed_seconds: steps and their time, without evaluations and first steps.
     """
 
     def __init__(self):
         self.evaluations, self.sums, self.summed_steps = [], {}, 0
+        self.probes = {"steps": [], "entropy": [], "changed": [], "distributions": {}}
         self.wall_seconds = self.timed_seconds = 0.0
         self.timed_steps = 0
 

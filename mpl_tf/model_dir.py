@@ -4,6 +4,7 @@
     checkpoints/        what it continues from, see checkpoints.py
     tensorboard/        see summaries.py
     student.keras, saved_model/, classes.json, curves.png, results.json     when it is finished
+    targets.png                                                             of reduced_mpl
 
 Whatever is being written has a name that begins with PARTIAL; a process that was killed leaves it
 behind, and the next one removes it. No TensorFlow here.

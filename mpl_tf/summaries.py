@@ -46,6 +46,12 @@ class Summaries:
         with self._writer.as_default():
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
 
+    def image(self, step, name, png):
+        """Writes a PNG, bytes."""
+        if self._writes:
+            with self._writer.as_default(step):
+                tf.summary.image(name, tf.io.decode_png(png, channels=3)[tf.newaxis])
+
     def costly(self, step, batch, examples_per_second=None):
         """Writes what is measured outside the training step, on the batch that comes next.
 

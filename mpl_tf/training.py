@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from mpl_tf import (checkpoints, evaluation, experiment, export, model_dir, strategy as strategies,
                     summaries)
+from mpl_tf.probes import Probes
 from mpl_tf.progress import Progress
 
 log = logging.getLogger("mpl_tf")
@@ -65,10 +66,15 @@ def _train(config, writer):
             config.keep_checkpoints, writer)
         start_step = saved.restore()
     print(plan(config, strategy, dataset, model, start_step), flush=True)
+    probes = None
+    if config.method == "reduced_mpl":
+        probes = Probes(dataset, model.teacher, saved.journal, config.train_steps,
+                        config.steps_per_execution)
 
     with Clock(saved.journal, start) as clock, StopRequest() as stop, \
             records_in_one_line(dataset):
-        step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop)
+        step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
+                    probes)
     if step < config.train_steps:
         print(f"stopped after step {step} of {config.train_steps} and saved: the same command "
               "continues", flush=True)
@@ -79,7 +85,7 @@ def _train(config, writer):
         print(f"{skipped} records could not be used and were skipped: see the log above",
               flush=True)
     if writer:
-        write_outcome(config, model, dataset.class_names, results)
+        write_outcome(config, model, dataset.class_names, results, probes)
         print(f"{evaluation.table(results)}\nin {config.model_dir}: {model_dir.RESULTS}, "
               "student.keras, saved_model, tensorboard", flush=True)
     return results
@@ -124,7 +130,7 @@ def plan(config, strategy, dataset, model, start_step):
         f"model_dir  {config.model_dir}"])
 
 
-def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
+def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, probes=None):
     """Takes the steps from `step` on; returns how many are taken in all, fewer if `stop` asks."""
     if step == config.train_steps:
         return step
@@ -141,6 +147,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
     progress = Progress(config.train_steps, step)
     watch = SignalWatch(config)
     stopping = False
+    if probes and step == 0:
+        probes.record(0, board)
 
     while step < config.train_steps and not stopping:
         feed = batches
@@ -164,6 +172,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
             journal.evaluated(step, figures)
             board.scalars(step, figures, "evaluation")
             progress.say(f"step {step}: " + evaluation.line(figures))
+        if probes and (last or step % config.eval_steps == 0 or probes.due(step)):
+            probes.record(step, board)
         due = step % config.checkpoint_steps == 0
         # Several workers save together, so they stop at a step where all of them save.
         stopping = stop.asked and (due or config.strategy != "multi_worker")
@@ -175,7 +185,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop):
     return step
 
 
-def write_outcome(config, model, class_names, results):
+def write_outcome(config, model, class_names, results, probes=None):
     """Writes the student, the figures and, when all else is there, results.json."""
     folder = config.model_dir
     export.export(model.classifiers["student"], folder)
@@ -183,6 +193,10 @@ def write_outcome(config, model, class_names, results):
     if config.plots:
         with model_dir.partial(os.path.join(folder, "curves.png")) as temporary:
             summaries.curves(temporary, results["evaluations"])
+    if config.plots and probes:
+        with model_dir.partial(os.path.join(folder, "targets.png")) as temporary:
+            with open(temporary, "wb") as file:
+                file.write(probes.figure())
     if config.plots and config.dataset == "two_moons":
         from mpl_tf import two_moons    # an entry point of its own, above this module
         two_moons.write_figures(config, folder)
