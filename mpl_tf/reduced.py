@@ -1,0 +1,271 @@
+"""Section 4.2 from end to end: `python -m mpl_tf.reduced --flagfile=flags/reduced_digits.cfg`.
+
+Stages, each in a folder of its own in model_dir/seed_<seed>:
+
+    pretrain        q_large, as --pretrain says, on the labeled data less the hold-out
+    predictions     its distribution for every labeled and unlabeled example (data_prep.predict)
+    selection       the most confident ones of each class (data_prep.select)
+    noisy_student, reduced_mpl, control     a student each, as --flagfile says
+
+What is finished is skipped, what was interrupted continues; a stage whose input was changed
+afterwards is refused. At the end stands Table 2's row: per cent on test data. Exit codes as those
+of mpl_tf.train.
+"""
+
+import argparse
+import os
+import sys
+
+from mpl_tf import compare, config as config_module, model_dir, prediction_files, selection
+from mpl_tf.train import fail
+
+# What becomes of the flags in the rows of Table 2; the control has the signal multiplied by zero.
+ROWS = {"noisy_student": dict(method="noisy_student"), "reduced_mpl": dict(method="reduced_mpl"),
+        "control": dict(method="reduced_mpl", meta_weight=0.0)}
+NAMES = {"pretrain": "supervised (q_large)", "noisy_student": "NoisyStudent",
+         "reduced_mpl": "ReducedMPL", "control": "ReducedMPL, control"}
+PER_CLASS = {"digits": 100, "cifar10": 50_000, "svhn": 35_000, "imagenet": 12_800}  # Section 4.2
+# q_large has these of the student's flags, so that it learns on the same examples.
+SAME_DATA = ("seed", "dataset", "data_dir", "labeled_shards", "holdout_shards", "skip_corrupt",
+             "labeled_examples", "labeled_selection", "split_seed", "holdout")
+STAGES = "stages.json"      # what each stage was made from
+
+
+def arguments(argv):
+    """(this program's arguments, flags for the students); exits with one line for bad ones."""
+    parser = argparse.ArgumentParser(
+        prog="python -m mpl_tf.reduced", allow_abbrev=False, description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="All other flags are those of mpl_tf.train, for the students.")
+    parser.add_argument("--pretrain", metavar="FLAGFILE", help="q_large's flags (pretrain_<data "
+                        "set>.cfg beside --flagfile); it is trained on the students' data")
+    parser.add_argument("--per_class", type=int, metavar="K", help="examples selected of each "
+                        f"class ({', '.join(f'{k} {v}' for k, v in PER_CLASS.items())})")
+    parser.add_argument("--short", choices=("repeat", "leave"), default="repeat",
+                        help="classes with fewer (repeat)")
+    parser.add_argument("--rank_all", action="store_true", help="every example counts for every "
+                        "class, see data_prep.select")
+    parser.add_argument("--rows", default=",".join(ROWS), help="students to train (all)")
+    parser.add_argument("--seeds", help="comma-separated: seed s is --seed=s and, for labels drawn "
+                        "at random, --split_seed=s (the flags' one)")
+    parser.add_argument("--batch_size_predict", type=int, default=256, help="images of a forward "
+                        "pass of predict (256)")
+    chosen, others = parser.parse_known_args(argv)
+    chosen.rows = chosen.rows.split(",")
+    unknown = [row for row in chosen.rows if row not in ROWS]
+    if unknown:
+        parser.error(f"--rows: {unknown[0]!r} is none of {', '.join(ROWS)}")
+    try:
+        chosen.seeds = [int(seed) for seed in chosen.seeds.split(",")] if chosen.seeds else None
+    except ValueError:
+        parser.error(f"--seeds={chosen.seeds}: expected integers such as 0,1,2")
+    return chosen, others
+
+
+def configs(chosen, others):
+    """{seed: {stage: Config}} of all that is trained.
+
+    Raises:
+      ValueError: in one line.
+    """
+    student = config_module.parse(["reduced", *others, "--method=reduced_mpl"])
+    if chosen.per_class is None:
+        if student.dataset not in PER_CLASS:
+            raise ValueError(f"--per_class is missing: the paper has none for {student.dataset}; "
+                             "add --per_class=K")
+        chosen.per_class = PER_CLASS[student.dataset]
+    if chosen.pretrain is None:
+        files = [text.partition("=")[2] for text in others if text.startswith("--flagfile=")]
+        if not files:
+            raise ValueError("--pretrain is missing: expected q_large's flag file; add "
+                             "--pretrain=flags/pretrain_digits.cfg, for one")
+        chosen.pretrain = os.path.join(os.path.dirname(files[-1]),
+                                       f"pretrain_{student.dataset}.cfg")
+    large = config_module.parse(["reduced", f"--flagfile={chosen.pretrain}"])
+    if large.method != "baseline":
+        raise ValueError(f"--pretrain={chosen.pretrain} has --method={large.method}: expected "
+                         "--method=baseline, one network alone")
+    result = {}
+    for seed in chosen.seeds or [student.seed]:
+        split_seed = seed if chosen.seeds and student.labeled_selection == "random" else (
+            student.split_seed)
+        folder = os.path.join(student.model_dir, f"seed_{seed}")
+        own = student.replace(
+            seed=seed, split_seed=split_seed, selection=os.path.join(folder, "selection"),
+            predictions_dir=os.path.join(folder, "predictions"))
+        shared = {name: own.to_dict()[name] for name in SAME_DATA}
+        result[seed] = {"pretrain": large.replace(
+            **shared, model_dir=os.path.join(folder, "pretrain"))}
+        result[seed].update({row: own.replace(
+            **ROWS[row], model_dir=os.path.join(folder, row)) for row in chosen.rows})
+    return result
+
+
+class Chain:
+    """The stages of one seed in their folder, and what each was made from.
+
+    Args:
+      folder: model_dir/seed_<seed>.
+    """
+
+    def __init__(self, folder):
+        self._folder, self._path = folder, os.path.join(folder, STAGES)
+        os.makedirs(folder, exist_ok=True)
+        self._notes = model_dir.read_json(self._path) or {}
+
+    def path(self, stage):
+        """Its folder."""
+        return os.path.join(self._folder, stage)
+
+    def begin(self, stage, inputs):
+        """Notes what a stage is made from, a dict of JSON.
+
+        Raises:
+          ValueError: it was begun with something else.
+        """
+        note = self._note(stage)
+        if note and note["inputs"] != inputs:
+            wrong = sorted(key for key in {**note["inputs"], **inputs}
+                           if note["inputs"].get(key) != inputs.get(key))
+            raise ValueError(
+                f"{self.path(stage)} was made from another {' and another '.join(wrong)} than "
+                "there is now: give the former back, or delete this folder and those of the stages after "
+                "it, and run the same command")
+        self._notes[stage] = {**(note or {}), "inputs": inputs}
+        model_dir.write_json(self._path, self._notes)
+
+    def finished(self, stage, fingerprint):
+        """Whether a stage is finished; `fingerprint` is a function of its folder.
+
+        Raises:
+          ValueError: it is not what it was when it was finished.
+        """
+        note = self._note(stage)
+        if not note or "output" not in note:
+            return False
+        if fingerprint(self.path(stage)) != note["output"]:
+            raise ValueError(f"{self.path(stage)} was changed after it was finished: give back "
+                             "what was there, or delete this folder and those of the stages after it, "
+                             "and run the same command")
+        return True
+
+    def end(self, stage, fingerprint):
+        """Notes that a stage is finished; returns its fingerprint."""
+        self._notes[stage]["output"] = output = fingerprint(self.path(stage))
+        model_dir.write_json(self._path, self._notes)
+        return output
+
+    def _note(self, stage):
+        """Nothing is known of a folder that was deleted."""
+        return self._notes.get(stage) if os.path.isdir(self.path(stage)) else None
+
+
+def run_seed(stages, chosen):
+    """Takes one seed's stages; {row: results}, or None where a signal ended one of them."""
+    from data_prep import predict, select
+    student, large = stages[chosen.rows[0]], stages["pretrain"]
+    chain = Chain(os.path.dirname(large.model_dir))
+    results = {"pretrain": train(large)}
+    if results["pretrain"] is None:
+        return None
+    model = prediction_files.model_fingerprint(large.model_dir)
+
+    sources, splits = sources_of(student)
+    inputs = {"pretrain": model, "sources": [os.path.abspath(source) for source in sources]}
+    chain.begin("predictions", inputs)
+    if not chain.finished("predictions", prediction_files.fingerprint):
+        say("predictions")
+        predict.run([f"--model_dir={large.model_dir}", *(f"--source_dir={s}" for s in sources),
+                     f"--output_dir={chain.path('predictions')}",
+                     f"--batch_size={chosen.batch_size_predict}",
+                     *["--skip_corrupt"] * student.skip_corrupt])
+    predicted = chain.end("predictions", prediction_files.fingerprint)
+
+    chain.begin("selection", {"predictions": predicted, "per_class": chosen.per_class,
+                              "rank_all": chosen.rank_all, "short": chosen.short})
+    if not chain.finished("selection", selection.fingerprint):
+        say("selection")
+        select.run([f"--predictions_dir={chain.path('predictions')}",
+                    f"--output_dir={chain.path('selection')}", f"--per_class={chosen.per_class}",
+                    f"--short={chosen.short}", *["--rank_all"] * chosen.rank_all,
+                    *[f"--splits={','.join(splits)}"] * bool(splits)])
+    selected = chain.end("selection", selection.fingerprint)
+
+    for row in chosen.rows:
+        chain.begin(row, {"predictions": predicted, "selection": selected})
+        results[row] = train(stages[row])
+        if results[row] is None:
+            return None
+    return results
+
+
+def sources_of(student):
+    """(folders that are predicted, splits that are selected from or None for all of them)."""
+    from mpl_tf import record_files
+    if student.dataset != "digits" and not student.data_dir:
+        raise ValueError(f"--data_dir is missing: {student.dataset} has to be prepared as shards, "
+                         f"see `python -m data_prep.{student.dataset} --help`")
+    sources = ["digits" if student.dataset == "digits" else student.data_dir]
+    if student.unlabeled_dir:
+        return [*sources, student.unlabeled_dir], sorted(
+            record_files.find_splits(student.unlabeled_dir))
+    if student.extra_unlabeled:
+        return sources, ["extra"]
+    return sources, None if student.dataset == "image_folder" else ["train"]
+
+
+def train(settings):
+    """training.run of a Config, in this process."""
+    import tensorflow as tf
+    from mpl_tf import training
+    say(os.path.basename(settings.model_dir))
+    tf.keras.utils.set_random_seed(settings.seed)
+    results = training.run(settings)
+    tf.keras.backend.clear_session()
+    return results
+
+
+def say(stage):
+    """Prints a heading."""
+    print(f"--- {stage}", flush=True)
+
+
+def main(argv):
+    """Runs the command line `argv`; returns the exit code."""
+    chosen, others = arguments(argv[1:])
+    try:
+        runs = configs(chosen, others)
+    except ValueError as error:
+        return fail(error, 2)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+    tf.config.experimental.enable_op_determinism()
+    figures = {}
+    for seed, stages in runs.items():
+        print(f"=== seed {seed}", flush=True)
+        try:
+            results = run_seed(stages, chosen)
+        except FloatingPointError as error:
+            return fail(error, 1)
+        except (ValueError, OSError) as error:
+            if "\n" in str(error):
+                raise
+            return fail(error, 2)
+        except KeyboardInterrupt:
+            return fail("aborted; the same command continues", 130)
+        if results is None:
+            return 0        # stopped by a signal; the same command continues
+        for stage, result in results.items():
+            figures[NAMES[stage], seed] = result["student_test_accuracy"]
+    names = [NAMES[stage] for stage in ("pretrain", *chosen.rows)]
+    reference = NAMES["control"] if "control" in chosen.rows else None
+    print(f"\nstudent_test_accuracy\n{compare.table(names, list(runs), figures, reference)}")
+    folder = os.path.dirname(os.path.dirname(stages["pretrain"].model_dir))
+    model_dir.write_json(os.path.join(folder, "table.json"), {
+        "command": argv, "seeds": list(runs),
+        "figures": {name: [figures[name, seed] for seed in runs] for name in names}})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
