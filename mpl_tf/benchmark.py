@@ -2,10 +2,12 @@
 
     python -m mpl_tf.benchmark --what=step
     python -m mpl_tf.benchmark --what=input [--data_dir=SHARDS]
+    python -m mpl_tf.benchmark --what=memory [--network=efficientnet-b0]
 
-input: see input_benchmark.py. step: each row is a real `train_step`. Its ratio is to its unavoidable passes, measured beside it: plain
-forward and backward passes of the teacher on x_l and x_u and of the student on x_u and x_l (of the
-one network where there is one), and for UDA the forward pass on the weak view. Rounds alternate
+input: see input_benchmark.py. memory: see memory_benchmark.py. step: each row is a real
+`train_step`. Its ratio is to its unavoidable passes, measured beside it: plain forward and backward
+passes of the teacher on x_l and x_u and of the student on x_u and x_l (of the one network where
+there is one), and for UDA the forward pass on the weak view. Rounds alternate
 between rows and their passes, and the median of the rounds' ratios is printed, so that a machine
 whose speed drifts does not matter. Peak memory is what a call adds to the process at its highest.
 """
@@ -23,8 +25,9 @@ def arguments(argv=None):
     """The command line's arguments; exits with one line for a bad one."""
     parser = argparse.ArgumentParser(
         prog="python -m mpl_tf.benchmark", description=__doc__.split("\n")[0])
-    parser.add_argument("--what", choices=["step", "input"], default="step", help="what to measure")
-    parser.add_argument("--network", default="wrn-28-2", help="teacher and student (wrn-28-2)")
+    parser.add_argument("--what", choices=["step", "input", "memory"], default="step", help="what to measure")
+    parser.add_argument("--network", help="teacher and student (wrn-28-2; memory: "
+                        "efficientnet-b0)")
     parser.add_argument("--image_size", type=int, default=32, help="pixels (32)")
     parser.add_argument("--batch_size", type=int, default=64, help="labeled and unlabeled (64)")
     parser.add_argument("--rounds", type=int, default=5, help="counted, after a warm-up (5)")
@@ -33,6 +36,8 @@ def arguments(argv=None):
     parser.add_argument("--data_dir", help="input: folder of shards of large images, such as "
                         "ImageNet's (some are drawn and written to a temporary folder)")
     chosen = parser.parse_args(argv)
+    chosen.network = chosen.network or (
+        "efficientnet-b0" if chosen.what == "memory" else "wrn-28-2")
     for name in ("image_size", "batch_size", "rounds"):
         if getattr(chosen, name) < 1:
             parser.error(f"--{name}={getattr(chosen, name)}: expected 1 or more")
@@ -178,6 +183,9 @@ def main():
     chosen = arguments()
     if chosen.what == "step":
         measure_steps(chosen)
+    elif chosen.what == "memory":
+        from mpl_tf import memory_benchmark
+        memory_benchmark.measure_memory(chosen)
     else:
         from mpl_tf import input_benchmark
         input_benchmark.measure_input(chosen.rounds, chosen.data_dir)
