@@ -51,7 +51,7 @@ def evaluate(of_run):
     folder = os.path.join(of_run.model_dir, model_dir.CHECKPOINTS)
     if checkpoints.latest(folder) is None:
         raise ValueError(f"model_dir={of_run.model_dir} has no checkpoint yet: train it first")
-    dataset = experiment.load_dataset(of_run)
+    dataset = experiment.load_dataset(of_run, stored=False)
     networks = experiment.build_networks(of_run, dataset)
     if of_run.needs_probs:      # its teacher sees no images
         networks.pop("teacher", None)

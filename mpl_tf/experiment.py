@@ -13,10 +13,13 @@ from mpl_tf.schedules import WarmupCosine, WarmupExponential
 from mpl_tf.training_model import check_networks
 
 
-def load_dataset(config):
-    """The datasets.Dataset that the flags name; ValueError or FileNotFoundError as `load`."""
+def load_dataset(config, stored=True):
+    """The datasets.Dataset that the flags name; ValueError or FileNotFoundError as `load`.
+
+    stored: also the predictions and the selection, which only training needs.
+    """
     stored = {name: getattr(config, name) for name in ("predictions_dir", "selection")
-              if getattr(config, name)}
+              if stored and getattr(config, name)}
     return datasets.load(
         config.dataset, data_dir=config.data_dir or None, labeled_examples=config.labeled_examples,
         labeled_selection=config.labeled_selection, split_seed=config.split_seed,
@@ -157,7 +160,7 @@ def train_batches(config, dataset, strategy_, start_step=0):
             dataset, batch_size=config.batch_size,
             unlabeled_batch_size=config.unlabeled_batch_size, unlabeled=config.needs_unlabeled,
             strong=config.strong_views, labeled_strong=config.objective == "randaugment"
-            and config.strong_views, seed=config.seed, start_step=start_step,
+            and config.strong_views and not config.needs_probs, seed=config.seed, start_step=start_step,
             randaugment_layers=config.randaugment_layers,
             randaugment_magnitude=config.randaugment_magnitude,
             randaugment_operations=config.randaugment_operations, cutout=config.cutout,

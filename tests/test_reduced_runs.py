@@ -22,7 +22,7 @@ TAN_AND_LE = dict(
 @pytest.fixture
 def stored(monkeypatch):
     """experiment.load_dataset with made-up predictions, right for most images."""
-    def load_dataset(settings_):
+    def load_dataset(settings_, stored=True):
         dataset = original(settings_.replace(
             predictions_dir="", method="mpl", objective="supervised", ema_decay=0.0))
         rng = np.random.default_rng(0)
