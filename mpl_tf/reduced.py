@@ -13,6 +13,8 @@ of mpl_tf.train.
 """
 
 import argparse
+import hashlib
+import json
 import os
 import sys
 
@@ -168,11 +170,11 @@ def run_seed(stages, chosen):
     results = {"pretrain": train(large)}
     if results["pretrain"] is None:
         return None
-    model = prediction_files.model_fingerprint(large.model_dir)
 
     sources, splits = sources_of(student)
-    inputs = {"pretrain": model, "sources": [os.path.abspath(source) for source in sources]}
-    chain.begin("predictions", inputs)
+    plan, _ = predict.plan_and_tasks(large.model_dir, sources)
+    files = hashlib.sha256(json.dumps(plan["shards"], sort_keys=True).encode()).hexdigest()
+    chain.begin("predictions", {"pretrain": plan["model"], "data": files})
     if not chain.finished("predictions", prediction_files.fingerprint):
         say("predictions")
         predict.run([f"--model_dir={large.model_dir}", *(f"--source_dir={s}" for s in sources),

@@ -1,0 +1,132 @@
+"""The stages of Section 4.2 in one command: done once, continued, refused where a part changed."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from mpl_tf import model_dir, prediction_files, reduced, selection
+from tests.runs import TINY, assert_same_state
+from tests.stored import change
+
+DIGITS = "train-00000-of-00001"
+
+
+def write_flags(path, **flags):
+    path.write_text("".join(f"--{name}={str(value).lower() if isinstance(value, bool) else value}\n"
+                            for name, value in flags.items()))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(command line, model_dir) of a finished chain on the digits."""
+    root = tmp_path_factory.mktemp("chain")
+    large = {**TINY, "method": "baseline", "train_steps": 4}
+    for name in ("teacher_dropout", "teacher_learning_rate"):
+        large.pop(name)
+    write_flags(root / "large.cfg", **large, model_dir="x")
+    student = {**TINY, "train_steps": 4, "teacher_learning_rate": 1e-3, "cutout": 2, "randaugment_layers": 0,
+               "method": "reduced_mpl", "predictions_dir": "x", "teacher_optimizer": "adam",
+               "teacher_schedule": "constant"}
+    student.pop("teacher_dropout")
+    write_flags(root / "student.cfg", **student, model_dir=root / "run")
+    argv = ["reduced", f"--flagfile={root / 'student.cfg'}", f"--pretrain={root / 'large.cfg'}",
+            "--per_class=20", "--seeds=3"]
+    assert reduced.main(argv) == 0
+    return argv, root / "run"
+
+
+@pytest.fixture
+def chain(finished, tmp_path):
+    """(command line, folder of the seed) of a copy of it."""
+    argv, run = finished
+    shutil.copytree(run, tmp_path / "run")
+    return [*argv, f"--model_dir={tmp_path / 'run'}"], tmp_path / "run" / "seed_3"
+
+
+def test_every_stage_is_there_and_learns_from_the_selection(finished):
+    _, run = finished
+    seed = run / "seed_3"
+    assert sorted(os.listdir(seed)) == ["control", "noisy_student", "predictions", "pretrain",
+                                        "reduced_mpl", "selection", "stages.json"]
+    flags = {row: json.loads((seed / row / "config.json").read_text())["flags"]
+             for row in ("pretrain", *reduced.ROWS)}
+    for row, each in flags.items():
+        assert (each["seed"], each["split_seed"], each["labeled_examples"]) == (3, 3, 0), row
+    assert flags["control"]["meta_weight"] == 0 and flags["reduced_mpl"]["meta_weight"] == 1
+    assert [flags[row]["method"] for row in reduced.ROWS] == [
+        "noisy_student", "reduced_mpl", "reduced_mpl"]
+    assert prediction_files.read_plan(str(seed / "predictions"))["model"] == (
+        prediction_files.model_fingerprint(str(seed / "pretrain")))
+    assert 0 < len(selection.load(str(seed / "selection")).key) <= 200
+    table = json.loads((run / "table.json").read_text())["figures"]
+    assert list(table) == list(reduced.NAMES.values())
+    results = model_dir.read_json(str(seed / "noisy_student" / "results.json"))
+    assert table["NoisyStudent"] == [results["student_test_accuracy"]]
+
+
+def test_what_is_finished_is_skipped_and_the_rest_comes_out_the_same(chain, capsys):
+    argv, seed = chain
+    before = os.stat(seed / "selection" / "selection.npz").st_mtime_ns
+    shutil.move(seed / "reduced_mpl", seed / "old")
+    # The copy's predictions lie elsewhere, which a finished run is not asked about.
+    assert reduced.main([*argv, "--rows=reduced_mpl"]) == 0
+    out = capsys.readouterr().out
+    assert "pretrain is finished" in out and "--- selection" not in out
+    assert "| ReducedMPL | " in out and "control" not in out
+    assert os.stat(seed / "selection" / "selection.npz").st_mtime_ns == before
+    assert_same_state(seed / "reduced_mpl", seed / "old")
+
+
+def other_weights(seed):
+    path = seed / "pretrain" / "saved_model" / "variables" / "variables.data-00000-of-00001"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+CHANGED = {
+    "pretrain": (other_weights, "predictions was made from another pretrain than there is now"),
+    "predictions": (lambda seed: change(seed / "predictions", DIGITS,
+                                        probs=lambda p: np.roll(p, 1, axis=1)),
+                    "predictions was changed after it was finished"),
+    "selection": (lambda seed: change(seed / "selection", "selection",
+                                      confidence=lambda c: c / 2),
+                  "selection was changed after it was finished")}
+
+
+@pytest.mark.parametrize("what", ["pretrain", "predictions", "selection"])
+def test_a_changed_stage_is_refused(chain, capsys, what):
+    argv, seed = chain
+    spoil, said = CHANGED[what]
+    spoil(seed)
+    capsys.readouterr()
+    assert reduced.main([*argv, "--rows=noisy_student"]) == 2
+    err = capsys.readouterr().err
+    assert said in err and "delete this folder and those" in err and err.count("\n") == 1
+
+
+def test_other_options_and_a_new_selection_under_a_finished_student_are_refused(chain, capsys):
+    argv, seed = chain
+    assert reduced.main([*argv, "--rows=noisy_student", "--per_class=30"]) == 2
+    assert "selection was made from another per_class than there is now" in capsys.readouterr().err
+    shutil.rmtree(seed / "selection")
+    assert reduced.main([*argv, "--rows=noisy_student", "--per_class=30"]) == 2
+    err = capsys.readouterr().err
+    assert "noisy_student was made from another selection than there is now" in err
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--rows=mpl"], "'mpl' is none of noisy_student"), (["--seeds=a"], "expected integers"),
+    (["--train_step=4"], "unknown flag --train_step"),
+    (["--pretrain={root}/student.cfg"], "expected --method=baseline"),
+    (["--pretrain={root}/none.cfg"], "no such file"),
+    (["--dataset=image_folder", "--student_network=wrn-10-1"], "--per_class is missing")])
+def test_bad_flags(finished, capsys, flags, said):
+    argv, run = finished
+    argv = [text for text in argv if not text.startswith("--per_class") or "per_class" not in said]
+    try:
+        code = reduced.main([*argv, *(flag.format(root=run.parent) for flag in flags)])
+    except SystemExit as error:
+        code = error.code
+    assert code == 2 and said in capsys.readouterr().err
