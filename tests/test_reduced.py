@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mpl_tf import model_dir, prediction_files, reduced, selection
+from tests.conftest import ROOT
 from tests.runs import TINY, assert_same_state
 from tests.stored import change
 
@@ -20,8 +21,8 @@ def write_flags(path, **flags):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """(command line, model_dir) of a finished chain on the digits."""
+def planned(tmp_path_factory):
+    """(command line, model_dir) of a chain on the digits."""
     root = tmp_path_factory.mktemp("chain")
     large = {**TINY, "method": "baseline", "train_steps": 4}
     for name in ("teacher_dropout", "teacher_learning_rate"):
@@ -34,8 +35,14 @@ def finished(tmp_path_factory):
     write_flags(root / "student.cfg", **student, model_dir=root / "run")
     argv = ["reduced", f"--flagfile={root / 'student.cfg'}", f"--pretrain={root / 'large.cfg'}",
             "--per_class=20", "--seeds=3"]
-    assert reduced.main(argv) == 0
     return argv, root / "run"
+
+
+@pytest.fixture(scope="module")
+def finished(planned):
+    """The same, carried out."""
+    assert reduced.main(planned[0]) == 0
+    return planned
 
 
 @pytest.fixture
@@ -46,6 +53,69 @@ def chain(finished, tmp_path):
     return [*argv, f"--model_dir={tmp_path / 'run'}"], tmp_path / "run" / "seed_3"
 
 
+def test_what_is_planned(planned):
+    argv, run = planned
+    stages = reduced.configs(*reduced.arguments([*argv[1:], "--seeds=3,4"]))
+    assert list(stages) == [3, 4] and list(stages[4]) == ["pretrain", *reduced.ROWS]
+    for stage, config in stages[4].items():
+        assert (config.seed, config.split_seed) == (4, 4)
+        assert config.model_dir == str(run / "seed_4" / stage)
+    assert stages[4]["reduced_mpl"].selection == str(run / "seed_4" / "selection")
+    assert [config.method for config in stages[4].values()] == [
+        "baseline", "noisy_student", "reduced_mpl", "reduced_mpl"]
+    assert reduced.sources_of(stages[4]["reduced_mpl"]) == (["digits"], ["train"])
+
+
+@pytest.mark.parametrize("name, per_class, splits", [
+    ("digits", 100, ["train"]), ("cifar10", 50_000, ["train"]), ("svhn", 35_000, ["extra"]),
+    ("imagenet", 12_800, ["train"])])
+def test_the_flag_files_are_section_4_2(name, per_class, splits):
+    chosen, others = reduced.arguments([
+        f"--flagfile={ROOT}/flags/reduced_{name}.cfg", *["--data_dir=x"] * (name != "digits")])
+    stages = reduced.configs(chosen, others)[0]
+    student, large = stages["reduced_mpl"], stages["pretrain"]
+    assert chosen.per_class == per_class and reduced.sources_of(student)[1] == splits
+    assert (student.teacher_optimizer, student.teacher_learning_rate, student.teacher_weight_decay,
+            student.teacher_schedule) == ("adam", 1e-4, 1e-4, "constant")
+    assert student.teacher_network == ("calibration-512" if name == "imagenet"
+                                       else "calibration-128")
+    assert large.method == "baseline" and not large.predictions_dir
+    assert (large.holdout, large.holdout_shards, large.labeled_examples) == (
+        student.holdout, student.holdout_shards, student.labeled_examples)
+    assert {"digits": (50, 0, 0), "cifar10": (50_000, 4000, 0), "svhn": (73_257, 7300, 0),
+            "imagenet": (0, 0, 40)}[name] == (
+        student.labeled_examples, student.holdout, student.holdout_shards)
+    if name != "digits":
+        assert student.student_network == f"efficientnet-b{7 if name == 'imagenet' else 0}"
+        assert (student.student_optimizer, student.rmsprop_epsilon, student.momentum,
+                student.student_weight_decay, student.schedule, student.ema_decay) == (
+            "rmsprop", 1e-3, 0.9, 1e-5, "exponential", 0.9999)
+
+
+def test_a_chain_remembers_what_each_stage_was_made_from(tmp_path):
+    size = lambda folder: sorted(os.listdir(folder))
+    chain = reduced.Chain(str(tmp_path))
+    chain.begin("selection", {"predictions": "a", "per_class": 5})
+    os.makedirs(chain.path("selection"))
+    assert not chain.finished("selection", size)
+    assert chain.end("selection", size) == []
+    again = reduced.Chain(str(tmp_path))
+    again.begin("selection", {"predictions": "a", "per_class": 5})
+    assert again.finished("selection", size)
+    for inputs, said in [({"predictions": "b", "per_class": 5}, "from another predictions than"),
+                         ({"predictions": "b", "per_class": 6},
+                          "from another per_class and another predictions than")]:
+        with pytest.raises(ValueError, match=f"selection was made {said} there is now: give"):
+            again.begin("selection", inputs)
+    (tmp_path / "selection" / "more").write_text("")
+    with pytest.raises(ValueError, match="selection was changed after it was finished"):
+        again.finished("selection", size)
+    shutil.rmtree(again.path("selection"))
+    assert not again.finished("selection", size)
+    again.begin("selection", {"predictions": "b", "per_class": 6})
+
+
+@pytest.mark.slow
 def test_every_stage_is_there_and_learns_from_the_selection(finished):
     _, run = finished
     seed = run / "seed_3"
@@ -67,6 +137,7 @@ def test_every_stage_is_there_and_learns_from_the_selection(finished):
     assert table["NoisyStudent"] == [results["student_test_accuracy"]]
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_skipped_and_the_rest_comes_out_the_same(chain, capsys):
     argv, seed = chain
     before = os.stat(seed / "selection" / "selection.npz").st_mtime_ns
@@ -95,6 +166,7 @@ CHANGED = {
                   "selection was changed after it was finished")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["pretrain", "predictions", "selection"])
 def test_a_changed_stage_is_refused(chain, capsys, what):
     argv, seed = chain
@@ -106,6 +178,7 @@ def test_a_changed_stage_is_refused(chain, capsys, what):
     assert said in err and "delete this folder and those" in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_other_options_and_a_new_selection_under_a_finished_student_are_refused(chain, capsys):
     argv, seed = chain
     assert reduced.main([*argv, "--rows=noisy_student", "--per_class=30"]) == 2
@@ -122,8 +195,8 @@ def test_other_options_and_a_new_selection_under_a_finished_student_are_refused(
     (["--pretrain={root}/student.cfg"], "expected --method=baseline"),
     (["--pretrain={root}/none.cfg"], "no such file"),
     (["--dataset=image_folder", "--student_network=wrn-10-1"], "--per_class is missing")])
-def test_bad_flags(finished, capsys, flags, said):
-    argv, run = finished
+def test_bad_flags(planned, capsys, flags, said):
+    argv, run = planned
     argv = [text for text in argv if not text.startswith("--per_class") or "per_class" not in said]
     try:
         code = reduced.main([*argv, *(flag.format(root=run.parent) for flag in flags)])
