@@ -15,8 +15,8 @@ def _drops(network):
             if isinstance(layer, layers.Dropout)}
 
 
-def test_b0_for_digits(tmp_path):
-    """Weights by count and by seed, the last map's side, rates, and what a file keeps."""
+def test_b0_for_digits():
+    """Weights by count and scale, the last map's side, the rates of dropout."""
     network = networks.build("efficientnet-b0", 10, (8, 8, 1), seed=1)
     assert network.count_params() == 4_049_564 - 2 * 9 * 32 + 1280 * 10 + 10   # 1 channel, not 3
     assert network.get_layer("top_conv").output_shape == (None, 4, 4, 1280)
@@ -25,15 +25,22 @@ def test_b0_for_digits(tmp_path):
     assert drops["block2b_drop"] == pytest.approx(0.2 * 2 / 16)
     assert drops["block6d_drop"] == pytest.approx(0.2 * 14 / 16)
     assert layers.not_replayable(network) == []
-    again = networks.build("efficientnet-b0", 10, (8, 8, 1), role="teacher", seed=1)
-    for one, other in zip(network.weights, again.weights):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
     kernel = network.get_layer("top_conv").kernel.numpy()
     assert kernel.std() == pytest.approx(np.sqrt(2 / 1280), rel=0.02)
+
+
+def test_weights_follow_the_seed_and_a_file_keeps_the_network(tmp_path):
+    network, again, other = (fd.small_efficientnet(seed) for seed in (1, 1, 3))
+    for one, same in zip(network.weights, again.weights):
+        np.testing.assert_array_equal(one.numpy(), same.numpy())
+    assert np.any(network.weights[0].numpy() != other.weights[0].numpy())
     network.save(str(tmp_path / "student.keras"))
     loaded = tf.keras.models.load_model(str(tmp_path / "student.keras"))
-    images = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype("float32")
-    np.testing.assert_array_equal(loaded(images), network(images))
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 2)).astype("float32")
+    for training in (False, True):
+        with layers.random_seed(tf.constant([1, 2])):
+            np.testing.assert_array_equal(loaded(images, training=training),
+                                          network(images, training=training))
 
 
 @pytest.mark.parametrize("side, dropped, last", [
