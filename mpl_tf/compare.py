@@ -11,10 +11,13 @@ finished one only prints. Flags after -- go to every run.
 import argparse
 import math
 import os
+import re
 import statistics
 import sys
 
 from mpl_tf import config, model_dir
+
+FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_)?accuracy|median_last_evaluations"
 
 
 def arguments(argv):
@@ -36,6 +39,10 @@ def arguments(argv):
         chosen.seeds = [int(seed) for seed in chosen.seeds.split(",")]
     except ValueError:
         parser.error(f"--seeds={chosen.seeds}: expected integers such as 0,1,2")
+    if not re.fullmatch(FIGURES, chosen.figure):
+        parser.error(f"--figure={chosen.figure}: expected an accuracy of results.json such as "
+                     "student_test_accuracy or teacher_holdout_accuracy, or "
+                     "median_last_evaluations")
     if chosen.reference and chosen.reference not in chosen.names:
         parser.error(f"--reference={chosen.reference}: expected one of {', '.join(chosen.names)}")
     return chosen, extra.split("\0") if extra else []
@@ -89,8 +96,9 @@ def main(argv):
     for (name, seed), settings in runs.items():
         print(f"--- {name}, seed {seed}", flush=True)
         try:
+            training.make_deterministic(settings.seed)
             results = training.run(settings)
-        except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        except (ValueError, OSError, FloatingPointError) as error:
             return fail(error, 2)
         tf.keras.backend.clear_session()
         if results is None:

@@ -33,7 +33,7 @@ _SIZED = {"imagenet": 224, "image_folder": 64}      # the sides of their images 
 # Flags that may differ when a run is resumed in its model_dir (train_steps: only upwards).
 RESULT_NEUTRAL = frozenset({
     "model_dir", "data_dir", "unlabeled_dir", "train_steps", "eval_batch_size", "checkpoint_steps",
-    "keep_checkpoints", "summary_steps", "plots", "tpu"})
+    "keep_checkpoints", "summary_steps", "plots", "tpu", "skip_corrupt"})
 _PATHS = ("model_dir", "data_dir", "unlabeled_dir", "fixed_teacher", "predictions_dir", "selection",
           "student_weights")
 
@@ -159,7 +159,8 @@ def differences(old, new):
     skipped = RESULT_NEUTRAL.union(new.unused())
     for name in [*_FIELDS, *sorted(set(old) - set(_FIELDS))]:
         was, now = old_values[name], getattr(new, name, "no such flag")
-        if name not in skipped and was != now:
+        moved = name == "unlabeled_dir" and bool(was) == bool(now)
+        if (name not in skipped or name == "unlabeled_dir") and was != now and not moved:
             lines.append(f"--{name}: {'empty' if was == '' else was} in model_dir, "
                          f"{'empty' if now == '' else now} now")
     return lines

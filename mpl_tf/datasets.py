@@ -6,6 +6,7 @@ No TensorFlow here; TensorFlow Datasets is imported only to download.
 """
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -176,6 +177,22 @@ def _plan(predictions_dir):
     return prediction_files.read_plan(predictions_dir) if predictions_dir else None
 
 
+def describe(dataset):
+    """What tells a Dataset from others, wherever its files lie: a dict of counts and digests."""
+    parts = {"labeled": (dataset.labeled.images, dataset.labeled.labels),
+             "unlabeled": (dataset.unlabeled, ()), "test": (dataset.test.images,
+                                                            dataset.test.labels)}
+    described = {}
+    for name, (images, labels) in parts.items():
+        digest = hashlib.blake2b(digest_size=8)
+        index = getattr(images, "index", None)      # of images that stay in their shards
+        arrays = [images] if index is None else [index.shard, index.offset, index.length]
+        for array in (*arrays, np.asarray(labels, np.int64)):
+            digest.update(np.ascontiguousarray(array).data)
+        described[name] = f"{len(images)} examples ({digest.hexdigest()})"
+    return described
+
+
 def _from_records(name, data_dir, image_size, options, unlabeled_dir, skip_corrupt,
                   predictions_dir, selection):
     """The Dataset of images that stay in their shards; `options` are record_datasets'."""
@@ -192,7 +209,8 @@ def _from_records(name, data_dir, image_size, options, unlabeled_dir, skip_corru
                                      class_names) if predictions_dir else None
     return Dataset(name=name, num_classes=len(class_names), class_names=class_names,
                    labeled=labeled, labeled_probs=labeled_probs, unlabeled=unlabeled,
-                   unlabeled_probs=unlabeled_probs, test=test, holdout=holdout, flip=True)
+                   unlabeled_probs=unlabeled_probs, test=test, holdout=holdout,
+                   flip=(prepared.read_sidecar(data_dir) or {}).get("flip", True))
 
 
 def _digits():

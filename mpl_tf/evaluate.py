@@ -30,7 +30,7 @@ def main(argv):
         of_run = of_run.replace(**changes)
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         step, figures = evaluate(of_run)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if "\n" in str(error):
             raise
         return fail(error, 2)
@@ -58,7 +58,8 @@ def evaluate(of_run):
     step = checkpoints.restore_networks(folder, networks, averaged=of_run.ema_decay > 0)
     accuracies = {role: evaluation.accuracy_function(network)
                   for role, network in networks.items()}
-    return step, evaluation.evaluate(accuracies, experiment.eval_datasets(of_run, dataset))
+    with experiment.records_in_one_line(dataset):
+        return step, evaluation.evaluate(accuracies, experiment.eval_datasets(of_run, dataset))
 
 
 def comparison(step, figures, results):

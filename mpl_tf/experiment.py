@@ -1,5 +1,6 @@
 """Wiring: from a Config to data, networks, model and optimizers. No algorithm, no loop."""
 
+import contextlib
 import os
 
 import numpy as np
@@ -11,6 +12,8 @@ from mpl_tf.mpl import MetaPseudoLabels
 from mpl_tf.record_images import RecordImages
 from mpl_tf.schedules import WarmupCosine, WarmupExponential
 from mpl_tf.training_model import check_networks
+
+MOST_LABELED = 10_000       # evaluated, of those that are decoded anew each time
 
 
 def load_dataset(config, stored=True):
@@ -33,6 +36,18 @@ def record_images(dataset):
     """The parts of `dataset` whose images stay in their shards, a list of RecordImages."""
     splits = [split.images for split in (dataset.labeled, dataset.test, dataset.holdout) if split]
     return [images for images in (*splits, dataset.unlabeled) if isinstance(images, RecordImages)]
+
+
+@contextlib.contextmanager
+def records_in_one_line(dataset):
+    """Raises a record that cannot be used as what it is, instead of TensorFlow's many lines."""
+    try:
+        yield
+    except tf.errors.OpError:
+        for images in record_images(dataset):
+            if images.problem is not None:
+                raise images.problem from None
+        raise
 
 
 def build_networks(config, dataset):
@@ -194,9 +209,9 @@ def look_ahead(strategy_, iterator, count):
 def eval_datasets(config, dataset):
     """(image, label) batches of "test", "labeled" and, where there is one, "holdout".
 
-    Of more labeled images than test images as many are evaluated as there are test images.
+    Of more labeled images in shards than MOST_LABELED, and than test images, the first ones are.
     """
-    labeled, most = dataset.labeled, len(dataset.test.labels)
+    labeled, most = dataset.labeled, max(len(dataset.test.labels), MOST_LABELED)
     if len(labeled.labels) > most and isinstance(labeled.images, RecordImages):
         labeled = datasets.Split(labeled.images.subset(np.arange(most)), labeled.labels[:most])
     parts = {"test": dataset.test, "labeled": labeled, "holdout": dataset.holdout}

@@ -1,6 +1,7 @@
 """A run's folder: whose it is, what lies in it, and files that appear whole or not at all.
 
     config.json         the flags that the run was started with
+    data.json           what tells the data it learns from
     checkpoints/        what it continues from, see checkpoints.py
     tensorboard/        see summaries.py
     student.keras, saved_model/, classes.json, curves.png, results.json     when it is finished
@@ -18,7 +19,7 @@ import shutil
 from mpl_tf import config as config_module
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
-CLASSES = "classes.json"
+CLASSES, DATA = "classes.json", "data.json"
 PARTIAL = ".partial-"
 
 
@@ -41,7 +42,8 @@ def open_folder(config):
                          "one, or choose another --model_dir")
     started = _started(folder)
     # Before the first checkpoint there is nothing that other flags could spoil.
-    if started is not None and os.path.exists(os.path.join(folder, CHECKPOINTS, "checkpoint")):
+    if started is not None and any(os.path.exists(os.path.join(folder, *name)) for name in (
+            [CHECKPOINTS, "checkpoint"], [RESULTS])):
         lines = config_module.differences(started, config)
         if lines:
             raise ValueError(f"model_dir={folder} is a run with other flags: {'; '.join(lines)}; "
@@ -85,6 +87,28 @@ def _started(folder):
         raise ValueError(f"model_dir={folder} is not a run's folder: it holds {shown} and no "
                          f"{CONFIG} of this program; choose a new or empty --model_dir")
     return noted["flags"]
+
+
+def check_data(folder, data):
+    """Notes the data that the run in `folder` learns from, or compares them with what was noted.
+
+    Args:
+      data: dict, JSON-able, that tells data sets apart wherever they lie.
+
+    Raises:
+      ValueError: in one line, where a checkpoint was made of other data.
+    """
+    path = os.path.join(folder, DATA)
+    noted = read_json(path)
+    if noted == data:
+        return
+    if noted is not None and os.path.exists(os.path.join(folder, CHECKPOINTS, "checkpoint")):
+        changed = ", ".join(f"{name} {noted.get(name)} then, {value} now"
+                            for name, value in data.items() if noted.get(name) != value)
+        raise ValueError(f"model_dir={folder} was trained on other data: {changed}; give the same "
+                         "--data_dir and --unlabeled_dir (they may have moved), or another "
+                         "--model_dir")
+    write_json(path, data)
 
 
 def finished(config):

@@ -13,7 +13,6 @@ import sys
 from mpl_tf import config as config_module, model_dir
 from mpl_tf.train import fail
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 BATCH = 64
 
 
@@ -30,6 +29,7 @@ def arguments(argv):
 
 def image_files(paths):
     """All image files that `paths` name or hold, in order; ValueError where there are none."""
+    from data_prep.images import SUFFIXES
     files = []
     for path in paths:
         if os.path.isdir(path):
@@ -47,7 +47,7 @@ def image_files(paths):
 
 
 def read_image(path, shape, crop):
-    """uint8 [H, W, C] as the evaluation of a run sees it: the central square, resized.
+    """uint8 [H, W, C] as data_prep and the evaluation of a run make it: the central square, resized.
 
     Args:
       path: of an image file; its EXIF orientation is applied.
@@ -57,20 +57,21 @@ def read_image(path, shape, crop):
     Raises:
       ValueError: in one line, for a file that is no image.
     """
-    import numpy as np
-    from PIL import Image, ImageOps
+    from data_prep import images
     from mpl_tf import record_images
-    size, part = shape[0], record_images.CENTRE if crop == "inception" else 1.0
+    part = record_images.CENTRE if crop == "inception" else 1.0
     try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image).convert("RGB" if shape[2] == 3 else "L")
-        box = record_images.central_box(image.height, image.width, part)
-        pixels = np.asarray(image.resize((size, size), Image.BILINEAR, box=box))
+        with open(path, "rb") as file:
+            converted = images.convert(file.read(), orient=True)
+        pixels = record_images.decode(
+            converted.encoded, lambda *size: [record_images.central_box(*size, part)], shape[0])[0]
     except Exception as error:      # Pillow raises whatever a damaged file leads it to
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is no image that can be read ({reason}): remove or mend "
                          "it") from error
-    return pixels.reshape(shape)
+    if shape[2] == 1:
+        pixels = pixels.mean(axis=-1, keepdims=True).round().astype(pixels.dtype)
+    return pixels
 
 
 def main(argv):
@@ -119,11 +120,14 @@ def classify(saved, files, crop, names, chosen):
 
 
 def line(path, probabilities, names, top, as_json):
-    """What is printed of one image; `names` may be None, then classes are numbers."""
+    """What is printed of one image; `names` may be None, then classes are numbers.
+
+    Names need not differ (two of ImageNet's classes are cranes): JSON has pairs, by class number.
+    """
     named = [(names[k] if names else str(k), float(p)) for k, p in enumerate(probabilities)]
     best = sorted(named, key=lambda pair: -pair[1])
     if as_json:
-        return json.dumps({"path": path, "class": best[0][0], "probabilities": dict(named)})
+        return json.dumps({"path": path, "class": best[0][0], "probabilities": named})
     return f"{path}: " + ", ".join(f"{name} {p:.3f}" for name, p in best[:max(top, 1)])
 
 

@@ -1,5 +1,6 @@
 """Data sets that data_prep wrote: the note beside the shards, and small ones as NumPy arrays."""
 
+import hashlib
 import io
 import os
 
@@ -16,9 +17,13 @@ from mpl_tf.tfds_files import official_order
 SIDECAR = "dataset.json"
 
 
-def index_path(folder, split):
-    """Where a split's Index is kept."""
-    return os.path.join(folder, f"{split}.index.npz")
+def index_path(folder, split, labeled=None):
+    """Where a split's Index is kept; `labeled`, bool by shard: that of files of others, which has
+    the labels of some shards only."""
+    if labeled is None:
+        return os.path.join(folder, f"{split}.index.npz")
+    which = hashlib.sha256(np.packbits(labeled).tobytes()).hexdigest()[:8]
+    return os.path.join(folder, f"{split}.labels-of-{int(labeled.sum())}-{which}.index.npz")
 
 
 def read_sidecar(folder):
@@ -78,7 +83,7 @@ def _read_split(folder, split):
                                         int(index.length[i]), index.number[i])
             record = records.decode(payload, where)
             try:
-                with Image.open(io.BytesIO(record.encoded)) as image:
+                with Image.open(io.BytesIO(record.encoded), formats=("PNG", "JPEG")) as image:
                     pixels = np.asarray(image)
             except Exception as error:      # a damaged image can raise nearly anything
                 raise CorruptRecord(f"{where}: an image that cannot be decoded ({error}): prepare "

@@ -1,9 +1,11 @@
 """Data sets that stay in their shards: ImageNet, a user's own folder, other unlabeled images.
 
 The shards are data_prep's, or those of Szegedy et al. as they are. An index says where every record
-is; the first time in a folder without one, labeled files are read through, others' headers only.
+is; the first time in a folder without one, labeled files are read through, others' headers only, and
+it is kept beside them.
 """
 
+import contextlib
 import os
 
 import numpy as np
@@ -16,13 +18,15 @@ from mpl_tf.record_images import RecordImages
 from mpl_tf.splits import Split, select
 
 IMAGENET_CLASSES = 1000     # where a folder does not say
+TEST_SPLITS = ("test", "validation")
 
 
 def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False):
     """The Index of a split's shards.
 
     Args:
-      folder: with shards; data_prep's index beside them is used if it is there.
+      folder: with shards; data_prep's index beside them is used if it is there. Where there is
+        none it is made, and kept there if the folder can be written.
       num_classes: labels are 0 to num_classes - 1.
       labeled: bool [number of shards]: whose labels are read where there is no index; None: all.
       skip_corrupt: leaves out, and tells, what cannot be used.
@@ -31,17 +35,18 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
       ValueError, FileNotFoundError: in one line, for what is not there or cannot be used.
     """
     paths = record_files.find_shards(folder, split)
-    ready = prepared.index_path(folder, split)
-    if os.path.isfile(ready):
-        index = record_index.load_index(ready)
+    labeled = np.ones(len(paths), bool) if labeled is None else labeled
+    own = prepared.index_path(folder, split, labeled)
+    ready = [path for path in (prepared.index_path(folder, split), own) if os.path.isfile(path)]
+    if ready:
+        index = record_index.load_index(ready[0])
         wrong = np.flatnonzero(index.label >= num_classes) if num_classes else []
         if len(wrong):
             raise record_files.CorruptRecord(
                 f"{index.where(wrong[0])}: label {index.label[wrong[0]]} is outside "
                 f"0-{num_classes - 1}: prepare the folder again")
         return index
-    labeled = np.ones(len(paths), bool) if labeled is None else labeled
-    parts = []
+    parts, complete = [], True
     for some in (True, False):
         chosen = [path for path, has in zip(paths, labeled) if has == some]
         if chosen:
@@ -49,8 +54,19 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
                 chosen, num_classes if some else None, some, skip_corrupt, progress=True)
             for line in skipped:
                 record_images.log.warning("skipped: %s", line)
+            complete &= not skipped
             parts.append(index)
-    return in_order_of(record_images.joined(parts), paths)
+    index = in_order_of(record_images.joined(parts), paths)
+    if complete:
+        with contextlib.suppress(OSError):      # a folder that only others write
+            record_index.save_index(own, index)
+    return index
+
+
+def read_unlabeled(folder, split, skip_corrupt=False):
+    """The Index of a split's shards whose labels, if there are any, do not matter."""
+    shards = len(record_files.find_shards(folder, split))
+    return read_index(folder, split, labeled=np.zeros(shards, bool), skip_corrupt=skip_corrupt)
 
 
 def in_order_of(index, paths):
@@ -78,7 +94,8 @@ def load_imagenet(data_dir, image_size=224, labeled_shards=0, holdout_shards=0, 
       labeled_examples: of the labeled shards' examples; 0: all. labeled_selection, split_seed:
         which of them.
       holdout: how many labeled examples are held out besides (12,800 in C.1).
-      skip_corrupt: records that cannot be used are left out and told.
+      skip_corrupt: training records that cannot be used are left out and told; a test set is whole
+        or refused.
 
     Returns:
       (class_names, labeled Split, unlabeled RecordImages, validation Split, holdout Split or None).
@@ -96,7 +113,7 @@ def load_imagenet(data_dir, image_size=224, labeled_shards=0, holdout_shards=0, 
     train = read_index(folder, "train", len(names), labeled | held_shards, skip_corrupt)
     parts = _parts(train, labeled[train.shard], held_shards[train.shard], len(names),
                    labeled_examples, labeled_selection, split_seed, holdout)
-    test = read_index(folder, "validation", len(names), skip_corrupt=skip_corrupt)
+    test = read_index(folder, "validation", len(names))
     return names, *_as_images(train, *parts, test, image_size, skip_corrupt)
 
 
@@ -116,17 +133,17 @@ def load_image_folder(data_dir, image_size=64, labeled_examples=0, labeled_selec
     train = read_index(folder, "train", len(names), skip_corrupt=skip_corrupt)
     labeled = np.ones(len(train), bool)
     if "unlabeled" in sidecar["splits"]:
-        others = read_index(folder, "unlabeled", labeled=np.zeros(0, bool))
+        others = read_unlabeled(folder, "unlabeled", skip_corrupt)
         train = record_images.joined([train, others])
         labeled = np.arange(len(train)) < len(labeled)
     parts = _parts(train, labeled, np.zeros(len(train), bool), len(names), labeled_examples,
                    labeled_selection, split_seed, holdout)
-    test = read_index(folder, "test", len(names), skip_corrupt=skip_corrupt)
+    test = read_index(folder, "test", len(names))
     return names, *_as_images(train, *parts, test, image_size, skip_corrupt)
 
 
 def load_unlabeled(folder, image_size, crop, skip_corrupt=False):
-    """RecordImages of all shards in `folder`, labels or not: --unlabeled_dir.
+    """RecordImages of all shards in `folder` but test sets, labels or not: --unlabeled_dir.
 
     crop: "whole" for images that were prepared at image_size, else "inception".
     """
@@ -138,12 +155,13 @@ def load_unlabeled(folder, image_size, crop, skip_corrupt=False):
         raise FileNotFoundError(f"unlabeled_dir={folder} has no shards: expected files like "
                                 "unlabeled-00000-of-00008; prepare them with "
                                 "`python -m data_prep.unlabeled`")
-    indices = []
-    for split in splits:
-        shards = len(record_files.find_shards(folder, split))
-        indices.append(read_index(folder, split, labeled=np.zeros(shards, bool),
-                                  skip_corrupt=skip_corrupt))
-    return RecordImages(record_images.joined(indices), image_size, crop, skip_corrupt)
+    kept = [split for split in splits if split not in TEST_SPLITS]
+    if not kept:
+        raise ValueError(f"unlabeled_dir={folder} has shards of {', '.join(splits)} only, which are "
+                         "for testing: expected others; choose another folder")
+    return RecordImages(record_images.joined([
+        read_unlabeled(folder, split, skip_corrupt) for split in kept]), image_size, crop,
+        skip_corrupt)
 
 
 def _folder(data_dir, name, how):

@@ -6,7 +6,6 @@ decoding, cropping and resizing are Pillow's, in threads; what follows is Tensor
 """
 
 import concurrent.futures
-import dataclasses
 import io
 import logging
 import math
@@ -16,19 +15,17 @@ import threading
 import numpy as np
 from PIL import Image
 
-from mpl_tf import record_files
 from mpl_tf import record_index
-from mpl_tf import records
 from mpl_tf.record_files import CorruptRecord
 
 CROPS = ("whole", "inception")
 ATTEMPTS = 10               # at an Inception crop
 AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)       # of an Inception crop: of the image's; width / height
 CENTRE = 0.875              # of the shorter side: the crop that is evaluated
-MOST_PIXELS = 200_000_000   # of one image: more is an attack on memory, not a photograph
+MOST_PIXELS = 150_000_000   # of one image: more is an attack on memory, not a photograph
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")      # no others: EPS runs programs
 
 log = logging.getLogger("mpl_tf")
-Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
 # ------------------------------------------------------------------------------------- crops
@@ -77,10 +74,13 @@ def decode(encoded, boxes_of, size):
       copied.
 
     Raises:
-      Whatever Pillow raises for what it cannot read.
+      ValueError for an image of more than MOST_PIXELS, and whatever Pillow raises for what it
+      cannot read.
     """
-    with Image.open(io.BytesIO(encoded)) as image:
+    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
         width, height = image.size
+        if width * height > MOST_PIXELS:
+            raise ValueError(f"{width} x {height} pixels are more than {MOST_PIXELS}")
         boxes = boxes_of(height, width)
         # A JPEG is decoded at 1/2, 1/4 or 1/8 where every crop is still larger than its result.
         scale = min(min(right - left, bottom - top) for left, top, right, bottom in boxes) / size
@@ -125,7 +125,6 @@ class RecordImages:
         self.shape, self.ndim = (len(index), size, size, 3), 4
         self.problem, self.skipped = None, {}
         self._lock = threading.Lock()
-        self._files = [None] * len(index.paths)
         self._threads = concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1)
 
     def __len__(self):
@@ -202,6 +201,8 @@ class RecordImages:
         place = self.index.where(example)
         with self._lock:
             if not self.skip_corrupt or len(self.skipped) + 1 >= len(self):
+                advice = "" if self.skip_corrupt else ", or continue with --skip_corrupt"
+                problem = CorruptRecord(f"{problem}{advice}")
                 self.problem = self.problem or problem
                 raise problem
             if place not in self.skipped:
@@ -209,37 +210,22 @@ class RecordImages:
                 log.warning("skipped: %s", problem)
 
     def _decode(self, example, boxes_of):
-        """Crops of one example; CorruptRecord, naming file and position, where it cannot be."""
-        place, index = self.index.where(example), self.index
-        payload = record_files.read(self._file(index.shard[example]), int(index.offset[example]),
-                                    int(index.length[example]), index.number[example])
-        label = int(index.label[example])
-        record = records.decode(payload, place, labels=label >= 0)
-        if label >= 0 and record.label != label:
-            raise CorruptRecord(f"{place}: {records.LABEL} is {record.label + 1} instead of "
-                                f"{label + 1}: the file has changed since it was indexed; index it "
-                                "again")
+        """Crops of one example; CorruptRecord, naming file and position, where it cannot be.
+
+        Its file is opened for it alone: a thousand shards would be too many open ones.
+        """
+        place = self.index.where(example)
+        try:
+            record = self.index.record(example)
+        except OSError as error:
+            raise CorruptRecord(f"{place}: the file cannot be read ({error.strerror}): get or "
+                                "prepare it again") from error
         try:
             return decode(record.encoded, boxes_of, self.size)
         except Exception as error:      # a damaged image raises whatever its decoder does
             reason = " ".join(str(error).split())[:120]
             raise CorruptRecord(f"{place}: image {record.filename} cannot be decoded ({reason}): "
-                                "remove or mend it, or use --skip_corrupt") from error
-
-    def _file(self, shard):
-        if self._files[shard] is None:
-            with self._lock:
-                if self._files[shard] is None:
-                    self._files[shard] = open(self.index.paths[shard], "rb", buffering=0)
-        return self._files[shard]
-
-    def close(self):
-        """Closes the shards; they are opened again when they are needed."""
-        with self._lock:
-            opened, self._files = self._files, [None] * len(self.index.paths)
-        for file in opened:
-            if file is not None:
-                file.close()
+                                "remove or mend it") from error
 
 
 def joined(parts):
@@ -250,8 +236,3 @@ def joined(parts):
     return record_index.Index(
         sum((part.paths for part in parts), ()), np.concatenate([part.sizes for part in parts]),
         shard=np.concatenate([part.shard + first for part, first in zip(parts, firsts)]), **columns)
-
-
-def without_labels(index):
-    """The Index with every label -1."""
-    return dataclasses.replace(index, label=np.full(len(index), -1, np.int32))

@@ -14,17 +14,13 @@ def main(argv):
     """Runs the command line `argv`; returns the exit code."""
     settings = config.from_argv(argv)   # bad flags end here, before TensorFlow is imported
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
-    from mpl_tf import training
-    # A run repeats bit for bit on its machine: on a CPU it does so anyway and this costs nothing,
-    # on a GPU some operations would add in any order. It asks for a seed, which nothing draws from.
-    tf.config.experimental.enable_op_determinism()
-    tf.keras.utils.set_random_seed(settings.seed)
     try:
+        from mpl_tf import training
+        training.make_deterministic(settings.seed)
         training.run(settings)
     except FloatingPointError as error:
         return fail(error, 1)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         if "\n" in str(error):      # TensorFlow's or Keras's, not bad input: show where it arose
             raise
         return fail(error, 2)

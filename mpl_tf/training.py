@@ -1,6 +1,5 @@
 """A run, from its Config to results.json: what it will do, the loop, what it leaves behind."""
 
-import contextlib
 import json
 import logging
 import math
@@ -12,8 +11,8 @@ import time
 
 import tensorflow as tf
 
-from mpl_tf import (checkpoints, evaluation, experiment, export, model_dir, strategy as strategies,
-                    summaries)
+from mpl_tf import (checkpoints, datasets, evaluation, experiment, export, model_dir,
+                    strategy as strategies, summaries)
 from mpl_tf.probes import Probes
 from mpl_tf.progress import Progress
 
@@ -42,6 +41,16 @@ def run(config):
     return results
 
 
+def make_deterministic(seed):
+    """A run of this process repeats bit for bit on its machine; call it before `run`.
+
+    On a CPU it does so anyway and this costs nothing; on a GPU some operations would add in any
+    order. TensorFlow asks for a seed then, from which nothing here draws.
+    """
+    tf.config.experimental.enable_op_determinism()
+    tf.keras.utils.set_random_seed(seed)
+
+
 def is_chief(config):
     """Whether this process writes to model_dir; all do but workers other than the first."""
     if config.strategy != "multi_worker":
@@ -59,6 +68,8 @@ def _train(config, writer):
     start = time.monotonic()
     strategy = strategies.get_strategy(config.strategy, config.tpu)
     dataset = experiment.load_dataset(config)
+    if writer:
+        model_dir.check_data(config.model_dir, datasets.describe(dataset))
     with strategy.scope():
         model = experiment.build_model(config, dataset)
         saved = checkpoints.Checkpoints(
@@ -72,7 +83,7 @@ def _train(config, writer):
                         config.steps_per_execution)
 
     with Clock(saved.journal, start) as clock, StopRequest() as stop, \
-            records_in_one_line(dataset):
+            experiment.records_in_one_line(dataset):
         step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
                     probes)
     if step < config.train_steps:
@@ -89,18 +100,6 @@ def _train(config, writer):
         print(f"{evaluation.table(results)}\nin {config.model_dir}: {model_dir.RESULTS}, "
               "student.keras, saved_model, tensorboard", flush=True)
     return results
-
-
-@contextlib.contextmanager
-def records_in_one_line(dataset):
-    """Raises a record that cannot be used as what it is, instead of TensorFlow's many lines."""
-    try:
-        yield
-    except tf.errors.OpError:
-        for images in experiment.record_images(dataset):
-            if images.problem is not None:
-                raise images.problem from None
-        raise
 
 
 def plan(config, strategy, dataset, model, start_step):

@@ -24,7 +24,17 @@ def test_accuracy_counts_every_example_once(batch_size):
     labels = rng.integers(0, 2, 50)
     batches = tf.data.Dataset.from_tensor_slices((points, labels)).batch(batch_size)
     accuracy = evaluation.accuracy_function(linear())
-    assert accuracy(batches) == np.mean(points.argmax(axis=1) == labels)
+    assert accuracy(batches) == {"accuracy": np.mean(points.argmax(axis=1) == labels)}
+
+
+def test_top5_of_many_classes():
+    points = np.random.default_rng(1).normal(size=(30, 100)).astype("float32")
+    labels = np.argsort(-points, axis=1)[range(30), np.arange(30) % 10]     # their rank: 0 to 9
+    inputs = tf.keras.Input([100])
+    network = tf.keras.Model(inputs, tf.keras.layers.Activation("linear")(inputs))
+    accuracy = evaluation.accuracy_function(network)
+    batches = tf.data.Dataset.from_tensor_slices((points, labels)).batch(7)
+    assert accuracy(batches) == {"accuracy": 0.1, "top5_accuracy": 0.5}
 
 
 @pytest.mark.parametrize("prepare, reason", [

@@ -1,6 +1,7 @@
 """Images that stay in their shards: crops, batches as a function of (seed, step), bad records."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -216,6 +217,51 @@ def test_other_unlabeled_images(tmp_path):
     np.testing.assert_array_equal(got[:, 3, 5], [color_of(number) for number in range(12)])
     with pytest.raises(FileNotFoundError, match="has no shards"):
         record_datasets.load_unlabeled(str(tmp_path.parent), 20, "whole")
+
+
+def test_no_file_stays_open(folder):
+    """A thousand shards would be more than a process may have open."""
+    images = imagenet(folder).unlabeled
+    opened = lambda: len(os.listdir("/proc/self/fd"))
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no /proc here")
+    before = opened()
+    images.evaluation_views(tf.range(24, dtype=tf.int64))
+    assert opened() <= before + 1
+
+
+def test_a_file_that_is_gone_is_one_line(folder):
+    images = imagenet(folder).unlabeled
+    os.remove(folder / "train-00001-of-00004")
+    with pytest.raises(record_files.CorruptRecord):
+        images.evaluation_views(tf.range(24, dtype=tf.int64))
+    line = str(images.problem)
+    assert "train-00001-of-00004" in line and "cannot be read" in line and "\n" not in line
+
+
+def test_the_index_of_others_shards_is_kept(folder, monkeypatch):
+    first = imagenet(folder, labeled_shards=2)
+    assert [name for name in os.listdir(folder) if name.startswith("train.labels-of-2-")]
+    monkeypatch.setattr(record_index, "build_index", None)      # not called again
+    again = imagenet(folder, labeled_shards=2)
+    np.testing.assert_array_equal(again.labeled.labels, first.labeled.labels)
+    np.testing.assert_array_equal(again.unlabeled.index.offset, first.unlabeled.index.offset)
+    monkeypatch.undo()
+
+
+def test_programs_inside_images_are_not_run(folder, tmp_path):
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
+    with pytest.raises(Exception, match="cannot identify"):
+        record_images.decode(script, lambda *size: [record_images.central_box(*size)], 8)
+
+
+def test_test_sets_are_no_unlabeled_images(folder):
+    images = record_datasets.load_unlabeled(str(folder), 16, "inception")
+    assert len(images) == 24        # train alone
+    for path in folder.glob("train*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="for testing"):
+        record_datasets.load_unlabeled(str(folder), 16, "inception")
 
 
 @pytest.mark.parametrize("arguments, words", [
