@@ -131,8 +131,8 @@ class Chain:
                            if note["inputs"].get(key) != inputs.get(key))
             raise ValueError(
                 f"{self.path(stage)} was made from another {' and another '.join(wrong)} than "
-                "there is now: give the former back, or delete this folder and those of the stages after "
-                "it, and run the same command")
+                "there is now: give the former back, or delete this folder and those of the stages "
+                "after it, and run the same command")
         self._notes[stage] = {**(note or {}), "inputs": inputs}
         model_dir.write_json(self._path, self._notes)
 
@@ -147,8 +147,8 @@ class Chain:
             return False
         if fingerprint(self.path(stage)) != note["output"]:
             raise ValueError(f"{self.path(stage)} was changed after it was finished: give back "
-                             "what was there, or delete this folder and those of the stages after it, "
-                             "and run the same command")
+                             "what was there, or delete this folder and those of the stages after "
+                             "it, and run the same command")
         return True
 
     def end(self, stage, fingerprint):

@@ -28,9 +28,9 @@ def planned(tmp_path_factory):
     for name in ("teacher_dropout", "teacher_learning_rate"):
         large.pop(name)
     write_flags(root / "large.cfg", **large, model_dir="x")
-    student = {**TINY, "train_steps": 4, "teacher_learning_rate": 1e-3, "cutout": 2, "randaugment_layers": 0,
-               "method": "reduced_mpl", "predictions_dir": "x", "teacher_optimizer": "adam",
-               "teacher_schedule": "constant"}
+    student = {**TINY, "train_steps": 4, "teacher_learning_rate": 1e-3, "cutout": 2,
+               "randaugment_layers": 0, "method": "reduced_mpl", "predictions_dir": "x",
+               "teacher_optimizer": "adam", "teacher_schedule": "constant"}
     student.pop("teacher_dropout")
     write_flags(root / "student.cfg", **student, model_dir=root / "run")
     argv = ["reduced", f"--flagfile={root / 'student.cfg'}", f"--pretrain={root / 'large.cfg'}",

@@ -31,7 +31,8 @@ def stored(tmp_path_factory):
 def everything(folder):
     """(shard, number, key, top, rest, probs) of all examples."""
     plan = prediction_files.read_plan(str(folder))
-    parts = [prediction_files.read_shard(str(folder), name, plan) for name in sorted(plan["shards"])]
+    parts = [prediction_files.read_shard(str(folder), name, plan)
+             for name in sorted(plan["shards"])]
     shard = np.repeat(np.arange(len(parts)), [len(part.key) for part in parts])
     return (shard, *(np.concatenate([getattr(part, name) for part in parts])
                      for name in ("number", "key", "top", "rest", "probs")))
@@ -69,7 +70,8 @@ def test_memory_is_bounded_by_two_k_a_class():
     held = []
     for start in range(0, 5000, 50):
         rows = np.arange(start, start + 50)
-        found = {"rest": values[rows], "key": np.char.mod(b"%d", rows), "shard": rows, "number": rows}
+        found = {"rest": values[rows], "key": np.char.mod(b"%d", rows), "shard": rows,
+                 "number": rows}
         best.add(select.best_rows(found, 10, best.worst))
         held.append(sum(len(part["rest"]) for part in best._parts))
     assert max(held) < 30
