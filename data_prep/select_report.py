@@ -51,6 +51,8 @@ def lines(report):
         result.append(f"the lowest of a class: {min(lowest)} to {max(lowest)}")
     if short:
         done = {"repeat": "repeated", "leave": "left as they are"}[report["short"]]
+        if any(not each["different"] for each in short):
+            done += ", those with none stay empty"
         result.append(f"{len(short)} classes have fewer and are {done}: " + ", ".join(
             f"{each['class']} {each['different']}" for each in short[:10])
             + (", ..." if len(short) > 10 else ""))
