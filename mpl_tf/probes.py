@@ -25,14 +25,16 @@ class Probes:
       journal: checkpoints.Journal; `journal.probes` is {"steps", "entropy", "changed": lists of a
         number each record, "distributions": {step: [SHOWN, K] as lists}}.
       train_steps, stride: steps of the run, and of one execution.
+      plots: whether TensorBoard gets the figure too, at every quarter.
     """
 
-    def __init__(self, dataset, teacher, journal, train_steps, stride=1):
+    def __init__(self, dataset, teacher, journal, train_steps, stride=1, plots=True):
         count = len(dataset.unlabeled)
         self._chosen = np.sort(np.random.default_rng(0).choice(
             count, min(count, PROBES), replace=False))      # in order: the file may be on disk
         probs = np.asarray(dataset.unlabeled_probs[self._chosen], np.float32)
         self.q_large = probs / probs.sum(axis=1, keepdims=True)
+        self._plots = plots
         self._dataset, self._teacher, self._journal = dataset, teacher, journal
         self._quarters = {-(-train_steps * quarter // (4 * stride)) * stride
                           for quarter in range(5)}
@@ -61,7 +63,7 @@ class Probes:
         board.scalars(step, {"entropy": figures["entropy"],
                              "entropy_of_q_large": _entropy(self.q_large),
                              "top_class_changed": figures["changed"]}, "targets")
-        if self.due(step):
+        if self._plots and self.due(step):
             board.image(step, "targets/of_probe_images", self.figure())
 
     def _shown(self):

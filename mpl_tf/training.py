@@ -80,7 +80,7 @@ def _train(config, writer):
     probes = None
     if config.method == "reduced_mpl":
         probes = Probes(dataset, model.teacher, saved.journal, config.train_steps,
-                        config.steps_per_execution)
+                        config.steps_per_execution, config.plots)
 
     with Clock(saved.journal, start) as clock, StopRequest() as stop, \
             experiment.records_in_one_line(dataset):
