@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 
 import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
 import pytest
@@ -9,6 +10,8 @@ import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+# Tests that run in a shell's background ignore Ctrl-C, and so would the processes they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 

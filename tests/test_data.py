@@ -172,6 +172,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_bytes(digits):
     digest = hashlib.sha256()
     for batch in itertools.islice(data.train_dataset(digits, labeled_strong=True), 4):

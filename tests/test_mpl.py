@@ -193,6 +193,7 @@ def test_gradient_cosine_against_numpy():
     assert float(model.diagnostics(batch)["gradient_cosine"]) == pytest.approx(cosine, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_masks_of_the_step_do_not_depend_on_how_it_runs():
     """Two models of one seed agree; another seed draws other masks."""
     batch = fd.make_batch((6, 6, 2))

@@ -117,6 +117,7 @@ def test_the_control_is_the_teacher_trained_on_labels_alone(way):
                for one, other in zip(control.teacher.weights, full.teacher.weights))
 
 
+@pytest.mark.slow
 def test_both_ways_agree_and_a_loaded_model_continues(tmp_path):
     batches = with_probs(tiny.batches(4))
     models = [_model(way) for way in ("nested_tape", "jvp")]

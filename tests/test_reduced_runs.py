@@ -33,6 +33,7 @@ def stored(monkeypatch):
     monkeypatch.setattr(experiment, "load_dataset", load_dataset)
 
 
+@pytest.mark.slow
 def test_a_reduced_run_resumes_bit_for_bit_with_its_averages(tmp_path, stored, capsys):
     flags = {**TAN_AND_LE, "method": "reduced_mpl", "student_network": "mlp-16", "eval_steps": 6}
     training.run(settings(tmp_path / "straight", **flags))

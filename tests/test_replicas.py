@@ -23,8 +23,9 @@ def _model(optimizer, way, objective, **options):
 
 
 @pytest.mark.parametrize("optimizer, way, objective", [
-    ("nesterov", "nested_tape", "uda"), ("nesterov", "jvp", "supervised"),
-    ("rmsprop", "nested_tape", "supervised"), ("adam", "jvp", "uda")])
+    ("nesterov", "nested_tape", "uda"), ("adam", "jvp", "uda"),
+    pytest.param("nesterov", "jvp", "supervised", marks=pytest.mark.slow),
+    pytest.param("rmsprop", "nested_tape", "supervised", marks=pytest.mark.slow)])
 def test_two_replicas_equal_one_device(optimizer, way, objective):
     """Every weight, slot and logged scalar after three steps; B_u is not B_l."""
     tf.keras.backend.set_floatx("float64")

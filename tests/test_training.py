@@ -151,6 +151,7 @@ def test_a_second_ctrl_c_aborts():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.slow
 def test_several_steps_per_execution_are_the_same_steps(straight, tmp_path):
     run(baseline(tmp_path, steps_per_execution=2, eval_steps=4))
     assert_same_state(tmp_path, straight)
