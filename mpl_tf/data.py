@@ -86,8 +86,46 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
     unlabeled_batch_size = unlabeled_batch_size or batch_size
     _check(dataset, batch_size, unlabeled_batch_size if unlabeled else 0, strong and unlabeled,
            labeled_strong, start_step, train_steps, num_replicas, replica_offset, local_replicas)
-    is_image = dataset.unlabeled.ndim == 4
-    if is_image:
+    crop, policy = _view_options(
+        dataset, padding, flip, cutout, color, layers=randaugment_layers,
+        magnitude=randaugment_magnitude, operations=randaugment_operations)
+    with tf.device("CPU:0"):    # captured by the map below, so not a constant of its graph
+        labeled_images = _held(dataset.labeled.images)
+        labels = tf.constant(dataset.labeled.labels, tf.int64)
+        unlabeled_images = _held(dataset.unlabeled) if unlabeled else None
+        labeled_probs, unlabeled_probs = (_distributions(probs) for probs in (
+            dataset.labeled_probs, dataset.unlabeled_probs if unlabeled else None))
+
+    def part(images, step, replica, size, order, *streams):
+        local = size // num_replicas
+        positions = step * size + replica * local + tf.range(local, dtype=tf.int64)
+        examples, epochs = examples_at(positions, images.shape[0], seed, order)
+        return _views(images, examples, epochs, seed, streams, crop, policy, color)
+
+    @tf.autograph.experimental.do_not_convert    # there is nothing to convert, and it takes seconds
+    def batch_of(element):
+        step = element // local_replicas
+        replica = replica_offset + element % local_replicas
+        labeled, examples = part(labeled_images, step, replica, batch_size, _LABELED_ORDER,
+                                 _LABELED_WEAK, *[_LABELED_STRONG] * bool(labeled_strong))
+        batch = {"labeled": {**labeled, **labeled_probs(examples),
+                             "label": tf.gather(labels, examples)}}
+        if unlabeled:
+            result, examples = part(
+                unlabeled_images, step, replica, unlabeled_batch_size, _UNLABELED_ORDER,
+                _UNLABELED_WEAK, *[_UNLABELED_STRONG] * bool(strong))
+            batch["unlabeled"] = {**result, **unlabeled_probs(examples)}
+        return batch
+
+    end = tf.int64.max if train_steps is None else train_steps * local_replicas
+    batches = tf.data.Dataset.range(start_step * local_replicas, end).map(
+        batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _on_this_worker(batches.prefetch(tf.data.AUTOTUNE))
+
+
+def _view_options(dataset, padding, flip, cutout, color, **policy):
+    """(crop, policy): the arguments of views but for their images; ValueError for what cannot be."""
+    if dataset.unlabeled.ndim == 4:
         side = min(dataset.unlabeled.shape[1:3])
         inception = getattr(dataset.labeled.images, "crop", "whole") == "inception"
         padding = (0 if inception else side // 8) if padding is None else padding
@@ -100,65 +138,29 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
                              "side in pixels about its centre")
         if color not in ("none", "inception"):
             raise ValueError(f"color {color!r} is unknown: use 'none' or 'inception'")
-        augment.check_rand_augment(randaugment_layers, randaugment_magnitude,
-                                   randaugment_operations)
+        augment.check_rand_augment(policy["layers"], policy["magnitude"], policy["operations"])
     crop = dict(padding=padding, flip=dataset.flip if flip is None else flip)
-    policy = dict(layers=randaugment_layers, magnitude=randaugment_magnitude,
-                  operations=randaugment_operations, cutout=cutout)
-    with tf.device("CPU:0"):    # captured by the map below, so not a constant of its graph
-        labeled_images = _held(dataset.labeled.images)
-        labels = tf.constant(dataset.labeled.labels, tf.int64)
-        unlabeled_images = _held(dataset.unlabeled) if unlabeled else None
-        labeled_probs = _distributions(dataset.labeled_probs)
-        unlabeled_probs = _distributions(dataset.unlabeled_probs if unlabeled else None)
+    return crop, dict(policy, cutout=cutout)
 
-    def views(images, examples, epochs, streams):
-        """Of `streams`, one for the weak and perhaps one for the strong view; and the examples."""
-        if isinstance(images, RecordImages):
-            raw, used = images.training_views(
-                examples, epochs, seed, [stream + _CROP for stream in streams])
-        else:
-            raw, used = [tf.gather(images, examples)] * len(streams), examples
-        if not is_image:
-            return {"image": raw[0]}, used
-        weak = augment.weak_view(raw[0], seed, examples, epochs, streams[0], **crop)
-        if color == "inception":
-            weak = augment.inception_color(weak, augment.uniforms(
-                seed, examples, epochs, 4, streams[0] + _COLOR))
-        result = {"image": augment.normalize(weak)}
-        if len(streams) > 1:
-            result["augmented"] = augment.normalize(augment.strong_view(
-                raw[1], seed, examples, epochs, streams[1], **crop, **policy))
-        return result, used
 
-    def part(images, step, replica, size, order, *streams):
-        local = size // num_replicas
-        positions = step * size + replica * local + tf.range(local, dtype=tf.int64)
-        examples, epochs = examples_at(positions, images.shape[0], seed, order)
-        return views(images, examples, epochs, streams)
-
-    def with_probs(result, probs, examples):
-        return result if probs is None else {**result, "teacher_probs": probs(examples)}
-
-    @tf.autograph.experimental.do_not_convert    # there is nothing to convert, and it takes seconds
-    def batch_of(element):
-        step = element // local_replicas
-        replica = replica_offset + element % local_replicas
-        labeled, examples = part(labeled_images, step, replica, batch_size, _LABELED_ORDER,
-                                 _LABELED_WEAK, *[_LABELED_STRONG] * bool(labeled_strong))
-        batch = {"labeled": {**with_probs(labeled, labeled_probs, examples),
-                             "label": tf.gather(labels, examples)}}
-        if unlabeled:
-            result, examples = part(
-                unlabeled_images, step, replica, unlabeled_batch_size, _UNLABELED_ORDER,
-                _UNLABELED_WEAK, *[_UNLABELED_STRONG] * bool(strong))
-            batch["unlabeled"] = with_probs(result, unlabeled_probs, examples)
-        return batch
-
-    end = tf.int64.max if train_steps is None else train_steps * local_replicas
-    result = tf.data.Dataset.range(start_step * local_replicas, end)
-    result = result.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _on_this_worker(result.prefetch(tf.data.AUTOTUNE))
+def _views(images, examples, epochs, seed, streams, crop, policy, color):
+    """Of `streams`, one for the weak and perhaps one for the strong view; and the examples."""
+    if isinstance(images, RecordImages):
+        raw, used = images.training_views(
+            examples, epochs, seed, [stream + _CROP for stream in streams])
+    else:
+        raw, used = [tf.gather(images, examples)] * len(streams), examples
+    if len(images.shape) != 4:
+        return {"image": raw[0]}, used
+    weak = augment.weak_view(raw[0], seed, examples, epochs, streams[0], **crop)
+    if color == "inception":
+        weak = augment.inception_color(weak, augment.uniforms(
+            seed, examples, epochs, 4, streams[0] + _COLOR))
+    result = {"image": augment.normalize(weak)}
+    if len(streams) > 1:
+        result["augmented"] = augment.normalize(augment.strong_view(
+            raw[1], seed, examples, epochs, streams[1], **crop, **policy))
+    return result, used
 
 
 def eval_dataset(split, batch_size=500):
@@ -196,9 +198,9 @@ def _held(images):
 
 
 def _distributions(probs):
-    """A function of examples int64 [B] -> float32 [B, K], each row divided by its sum; or None."""
+    """examples int64 [B] -> {"teacher_probs": float32 [B, K], each row divided by its sum}, or {}."""
     if probs is None:
-        return None
+        return lambda examples: {}
     if isinstance(probs, np.memmap):    # may be larger than memory: rows are read when needed
         rows = lambda examples: tf.ensure_shape(
             tf.numpy_function(lambda chosen: np.asarray(probs[chosen]), [examples], probs.dtype),
@@ -209,7 +211,7 @@ def _distributions(probs):
 
     def distributions(examples):
         values = tf.cast(rows(examples), tf.float32)
-        return values / tf.reduce_sum(values, axis=1, keepdims=True)
+        return {"teacher_probs": values / tf.reduce_sum(values, axis=1, keepdims=True)}
 
     return distributions
 

@@ -206,4 +206,5 @@ def fingerprint(folder):
 
 
 def shown(key):
+    """A key, bytes, as text for people."""
     return key.decode("utf-8", "backslashreplace")

@@ -63,10 +63,12 @@ def batch_norm(x, decay, name):
 
 
 def relu(x, name):
+    """max(x, 0)."""
     return tf.keras.layers.ReLU(name=name)(x)
 
 
 def batch_norm_relu(x, decay, name):
+    """Batch norm, then ReLU."""
     return relu(batch_norm(x, decay, f"{name}_bn"), f"{name}_relu")
 
 
