@@ -96,11 +96,13 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
     described = plan.describe()
     with Output(output_dir, described, overwrite) as output:
         if output.finished is not None:
+            _refuse_skipped(output.finished["splits"].values(), output_dir, skip_corrupt)
             print(f"{output_dir} is finished already: {summary(output.finished)}", flush=True)
             return output.finished
         tasks = [_Task(split.name, shard, split.num_shards, split.items) for split in plan.splits
                  for shard in range(split.num_shards)]
         notes = _write_all(tasks, make, output, skip_corrupt, workers)
+        _refuse_skipped(notes.values(), output_dir, skip_corrupt)
         sidecar = _sidecar(plan, described, notes, command)
         for split in plan.splits:
             record_index.save_index(prepared.index_path(output.folder, split.name),
@@ -113,6 +115,15 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
             print(f"{split}: {len(part['skipped'])} images skipped, see dataset.json: {first}",
                   flush=True)
     return sidecar
+
+
+def _refuse_skipped(parts, output_dir, skip_corrupt):
+    """ValueError where an earlier run with --skip_corrupt left images out and this one must not."""
+    skipped = [line for part in parts for line in part["skipped"]]
+    if skipped and not skip_corrupt:
+        first = skipped[0].encode("utf-8", "backslashreplace").decode()
+        raise ValueError(f"{output_dir}: {len(skipped)} images were left out by --skip_corrupt, the "
+                         f"first: {first}; give it again, or mend them and --overwrite")
 
 
 def summary(sidecar):

@@ -216,6 +216,10 @@ def test_skip_corrupt_names_and_counts(folder, tmp_path, capsys):
     assert split["examples"] == 20 and len(split["skipped"]) == 13
     assert sorted(line.split(":")[0] for line in split["skipped"]) == sorted(
         [*(f"c/bad{i:02}.png" for i in range(12)), "c/cut.jpg"])
+    assert prepare(folder, tmp_path / "out", "--skip_corrupt") == 0      # finished already
+    capsys.readouterr()
+    assert prepare(folder, tmp_path / "out") == 2       # without the flag they still are an error
+    assert "13 images were left out by --skip_corrupt" in error_of(capsys)
     only_bad = tmp_path / "bad"
     put(str(only_bad / "x.png"), b"no image")
     assert prepare(only_bad, tmp_path / "none", "--skip_corrupt") == 2
