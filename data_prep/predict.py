@@ -25,8 +25,18 @@ LEFT_OUT = ("test", "validation")   # splits that are predicted only when --spli
 
 
 def run(arguments):
-    """Predicts as the command line says; the exit code."""
+    """Predicts as the command line says."""
     flags = parse(arguments)
+    plan, tasks, todo = begin(flags)
+    if todo:
+        network = forward.Network(flags.model_dir, plan)
+        forward.predict_all(flags.output_dir, todo, plan, network, flags.batch_size,
+                            flags.skip_corrupt)
+    end(flags, tasks)
+
+
+def begin(flags):
+    """Checks everything and writes the plan; (plan, Tasks of all files, those left to do here)."""
     plan, tasks = plan_and_tasks(flags.model_dir, flags.source_dir, flags.splits)
     os.makedirs(flags.output_dir, exist_ok=True)
     write_plan(flags.output_dir, plan)
@@ -34,14 +44,14 @@ def run(arguments):
     todo = [task for task in mine if not finished(flags.output_dir, task, plan)]
     if len(todo) < len(mine):
         print(f"continuing: {len(mine) - len(todo)} of {len(mine)} files are there", flush=True)
-    if todo:
-        network = forward.Network(flags.model_dir, plan)
-        forward.predict_all(flags.output_dir, todo, plan, network, flags.batch_size,
-                            flags.skip_corrupt)
+    return plan, tasks, todo
+
+
+def end(flags, tasks):
+    """Says how much is done."""
     there = sum(os.path.isfile(predictions.shard_path(flags.output_dir, task.name))
                 for task in tasks)
     print(f"{flags.output_dir}: {there} of {len(tasks)} files are predicted", flush=True)
-    return 0
 
 
 def parse(arguments):

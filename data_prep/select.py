@@ -27,6 +27,13 @@ COLUMNS = ("rest", "key", "shard", "number")    # of a candidate; the first two 
 def run(arguments):
     """Selects as the command line says."""
     flags = parse(arguments)
+    plan, names = begin(flags)
+    kept, histogram = best_of(flags.predictions_dir, plan, names, flags.per_class, flags.rank_all)
+    write(flags, plan, names, kept, histogram)
+
+
+def begin(flags):
+    """Checks everything; (plan of the predictions, names of the shards to select from)."""
     plan = prediction_files.read_plan(flags.predictions_dir)
     names = names_of(plan, flags.splits.split(",") if flags.splits else None, flags)
     os.makedirs(flags.output_dir, exist_ok=True)
@@ -35,10 +42,7 @@ def run(arguments):
     if foreign:
         raise ValueError(f"--output_dir={flags.output_dir} holds {foreign[0]!r}, which is no part "
                          "of a selection: choose a new or empty folder")
-    kept, count, histogram = best_of(flags.predictions_dir, plan, names, flags.per_class,
-                                     flags.rank_all)
-    write(flags.output_dir, flags.predictions_dir, plan, names, kept, count, histogram,
-          flags.per_class, flags.rank_all, flags.short)
+    return plan, names
 
 
 def parse(arguments):
@@ -78,26 +82,21 @@ def best_of(folder, plan, names, per_class, rank_all=False):
       per_class: K.
 
     Returns:
-      (kept, count, histogram): kept is a list of {column: array [<= K]} of each class, in rank
-      order; count is how many examples there are, histogram int64 [classes] how many of them have
-      each class as the likeliest.
+      (kept, histogram): kept is a list of {column: array [<= K]} of each class, in rank order;
+      histogram is int64 [classes], how many examples have each class as the likeliest.
     """
     classes = plan["num_classes"]
     best = [Best(per_class) for _ in range(classes)]
-    count, histogram = 0, np.zeros(classes, np.int64)
+    histogram = np.zeros(classes, np.int64)
     with Bar(len(names), " files", "selecting") as bar:
         for i, name in enumerate(names):
             shard = prediction_files.read_shard(folder, name, plan)
-            count += len(shard.key)
             histogram += np.bincount(shard.top, minlength=classes)
             for label, found in candidates(shard, i, rank_all, per_class,
                                            [one.worst for one in best]):
                 best[label].add(found)
             bar.update(1)
-    if per_class > count:
-        raise ValueError(f"--per_class={per_class}: {folder} has {count} examples in all; ask for "
-                         "fewer, or predict more")
-    return [one.take() for one in best], count, histogram
+    return [one.take() for one in best], histogram
 
 
 def candidates(shard, i, rank_all, per_class, worst=None):
@@ -164,30 +163,40 @@ class Best:
         return best
 
 
-def write(folder, predictions_dir, plan, names, kept, count, histogram, per_class, rank_all, short):
-    """Writes selection.npz, selection.json and the montage from what `best_of` returns."""
+def write(flags, plan, names, kept, histogram):
+    """Writes selection.npz, selection.json and the montage from what `begin` and `best_of` return.
+
+    Raises:
+      ValueError: there are fewer than K examples in all, or two of the same key.
+    """
+    folder, per_class, count = flags.output_dir, flags.per_class, int(histogram.sum())
+    if per_class > count:
+        raise ValueError(f"--per_class={per_class}: {flags.predictions_dir} has {count} examples "
+                         "in all; ask for fewer, or predict more")
     for best in kept:
         keys, times = np.unique(best["key"], return_counts=True)
         if np.any(times > 1):
             key = keys[times > 1][0]
             where = [names[i] for i in best["shard"][best["key"] == key][:2]]
-            raise ValueError(f"{predictions_dir}: the key {prediction_files.shown(key)} is in "
+            raise ValueError(f"{flags.predictions_dir}: the key {prediction_files.shown(key)} is in "
                              f"{' and in '.join(where)}: expected every example once; give the "
                              "images names of their own, and prepare and predict them again")
     rows = [np.resize(np.arange(len(best["rest"])), per_class)
-            if short == "repeat" and len(best["rest"]) else np.arange(len(best["rest"]))
+            if flags.short == "repeat" and len(best["rest"]) else np.arange(len(best["rest"]))
             for best in kept]
     columns = {name: np.concatenate([best[name][row] for best, row in zip(kept, rows)])
                for name in COLUMNS}
+    width = np.char.str_len(columns["key"]).max(initial=1)  # concatenated ones may be wider
     chosen = selection.Selection(
         shards=tuple(names), sizes=np.array([plan["shards"][name] for name in names], np.int64),
-        shard=columns["shard"], number=columns["number"], key=columns["key"],
+        shard=columns["shard"], number=columns["number"],
+        key=columns["key"].astype(f"S{width}"),
         label=np.repeat(np.arange(len(kept), dtype=np.int32), [len(row) for row in rows]),
         confidence=(1 - columns["rest"].astype(np.float64)).astype(np.float32))
-    report = select_report.report(plan, kept, rows, count, histogram, per_class)
+    report = select_report.report(plan, kept, rows, histogram, per_class)
     report.update(model=plan["model"], num_classes=plan["num_classes"], per_class=per_class,
-                  rank_all=rank_all, short=short, shards=len(names),
-                  predictions=prediction_files.fingerprint(predictions_dir))
+                  rank_all=flags.rank_all, short=flags.short, shards=len(names),
+                  predictions=prediction_files.fingerprint(flags.predictions_dir))
     montage = os.path.join(folder, selection.MONTAGE)
     if os.path.exists(montage):
         os.remove(montage)      # it would be another selection's

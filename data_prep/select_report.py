@@ -13,19 +13,19 @@ BINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0
 SHOWN_CLASSES, SHOWN_EXAMPLES = 16, 8       # rows and columns of the montage
 
 
-def report(plan, kept, rows, count, histogram, per_class):
+def report(plan, kept, rows, histogram, per_class):
     """selection.json's figures, JSON.
 
     Args:
       plan: of the predictions. kept: list of {column: array} of each class, in rank order.
       rows: list of arrays, which of these are taken, repeats included.
-      count: examples there are. histogram: of their likeliest classes. per_class: K.
+      histogram: int [classes], examples by their likeliest class. per_class: K.
     """
     names = plan["class_names"] or [str(k) for k in range(len(kept))]
     confidence = [1 - best["rest"].astype(np.float64) for best in kept]
     bins = np.histogram(np.concatenate(confidence), BINS)[0]
     return {
-        "examples": count, "selected": sum(len(row) for row in rows),
+        "examples": int(histogram.sum()), "selected": sum(len(row) for row in rows),
         "different": sum(len(each) for each in confidence),
         "histogram_of_confidence": {f"{low:g}-{high:g}": int(number) for low, high, number in
                                     zip(BINS, BINS[1:], bins)},

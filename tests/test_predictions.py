@@ -179,10 +179,10 @@ def run_dir(tmp_path_factory):
 def test_digits_from_a_run_to_rows(run_dir, tmp_path, capsys):
     out = str(tmp_path / "out")
     arguments = [f"--model_dir={run_dir}", "--source_dir=digits", f"--output_dir={out}"]
-    assert predict.run(arguments) == 0
+    assert command.main(predict.run, arguments) == 0
     assert "of the bare forward pass" in capsys.readouterr().out
     before = (tmp_path / "out" / "train-00000-of-00001.npz").read_bytes()
-    assert predict.run(arguments) == 0
+    assert command.main(predict.run, arguments) == 0
     assert "continuing: 1 of 1 files are there" in capsys.readouterr().out
     assert (tmp_path / "out" / "train-00000-of-00001.npz").read_bytes() == before
     probs = predictions.load_for_arrays(out, "train", 1297, 10, tuple("0123456789"))

@@ -1,0 +1,178 @@
+"""data_prep.predict and data_prep.select on Apache Beam, for many machines (Section 4.2).
+
+    pip install -r requirements-beam.txt
+    python -m data_prep.beam predict FLAGS [-- BEAM OPTIONS]
+    python -m data_prep.beam select FLAGS [-- BEAM OPTIONS]
+
+FLAGS are those of `python -m data_prep.predict` and `python -m data_prep.select`, and what is written
+is the same, byte for byte. BEAM OPTIONS choose the runner, `--runner=FlinkRunner` for one; without
+them Beam's local one runs everything here. The folders have to be on a file system that all
+workers see, and the workers need this project and its requirements. Beam shares the files out,
+repeats those that fail, and shows progress and counters as its runner does; an interrupted predict
+continues with the files that are missing.
+"""
+
+import functools
+import os
+import sys
+
+import numpy as np
+
+from data_prep import command, forward, predict, select
+from mpl_tf import prediction_files
+
+try:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+except ImportError:
+    if __name__ == "__main__":
+        sys.exit("error: Apache Beam is not installed: pip install -r requirements-beam.txt")
+    raise
+
+SPACE = "mpl_tf"        # of the counters
+
+
+def run(arguments):
+    """Predicts or selects as the command line says."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0 if arguments else 2
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    stages = {"predict": run_predict, "select": run_select}
+    if arguments[0] not in stages:
+        raise ValueError(f"{arguments[0]!r}: expected predict or select, then their flags, then -- "
+                         "and Beam's options")
+    options = PipelineOptions(arguments[end + 1:], save_main_session=False)
+    return stages[arguments[0]](arguments[1:end], options)
+
+
+def run_predict(arguments, options):
+    """data_prep.predict; Beam's `options`."""
+    flags = predict.parse(arguments)
+    if flags.num_shards != 1:
+        raise ValueError(f"--num_shards={flags.num_shards}: Beam shares the files out itself; leave "
+                         "it and --shard_index away")
+    plan, tasks, todo = predict.begin(flags)
+    if todo:
+        work = functools.partial(predict_file, plan=plan, model_dir=flags.model_dir,
+                                 folder=flags.output_dir, batch_size=flags.batch_size,
+                                 skip_corrupt=flags.skip_corrupt)
+        counts = execute(lambda pipeline: (
+            pipeline | beam.Create(todo) | beam.Reshuffle() | "predict" >> beam.Map(work)), options)
+        print(f"{counts.get('images', 0)} images predicted", flush=True)
+        if counts.get("skipped"):
+            print(f"{counts['skipped']} images could not be read and were skipped", flush=True)
+    predict.end(flags, tasks)
+
+
+def predict_file(task, plan, model_dir, folder, batch_size, skip_corrupt):
+    """Predicts and writes one file, a forward.Task; on a worker."""
+    network = load(model_dir, plan["model"], plan["num_classes"], plan["view"]["size"])
+    for _, shard in forward.predict_shards([task], plan, network, batch_size, skip_corrupt):
+        prediction_files.write_shard(prediction_files.shard_path(folder, task.name), shard)
+        beam.metrics.Metrics.counter(SPACE, "images").inc(len(shard.key))
+        beam.metrics.Metrics.counter(SPACE, "skipped").inc(len(shard.skipped))
+
+
+@functools.lru_cache(maxsize=1)
+def load(model_dir, model, num_classes, size):
+    """The Network of a worker, loaded once for each process and network."""
+    found = prediction_files.model_fingerprint(model_dir)
+    if found != model:
+        raise ValueError(f"model_dir={model_dir} holds another network here ({found[:12]}) than "
+                         f"where the pipeline began ({model[:12]}): expected a file system that "
+                         "all workers see")
+    return forward.Network(model_dir, {"num_classes": num_classes, "view": {"size": size}})
+
+
+def run_select(arguments, options):
+    """data_prep.select; Beam's `options`."""
+    flags = select.parse(arguments)
+    plan, names = select.begin(flags)
+    flags.predictions_dir, flags.output_dir = map(
+        os.path.abspath, (flags.predictions_dir, flags.output_dir))
+
+    def stages(pipeline):
+        shards = (pipeline | beam.Create(list(enumerate(names))) | beam.Reshuffle()
+                  | beam.Map(read, flags.predictions_dir, plan))
+        kept = (shards | beam.FlatMap(
+            lambda numbered: select.candidates(numbered[1], numbered[0], flags.rank_all,
+                                               flags.per_class))
+                | beam.CombinePerKey(BestOfClass(flags.per_class)))
+        histogram = (shards | beam.Map(lambda numbered: np.bincount(
+            numbered[1].top, minlength=plan["num_classes"])) | beam.CombineGlobally(sum))
+        return (pipeline | "once" >> beam.Create([None]) | "write" >> beam.Map(
+            write, flags, plan, names, beam.pvalue.AsDict(kept),
+            beam.pvalue.AsSingleton(histogram)))
+
+    execute(stages, options)
+
+
+def read(numbered, folder, plan):
+    """(i, name) -> (i, prediction_files.Shard), checked; on a worker."""
+    return numbered[0], prediction_files.read_shard(folder, numbered[1], plan)
+
+
+def write(_, flags, plan, names, kept, histogram):
+    """Writes the selection; on the worker that the whole of it, K * classes examples, comes to."""
+    empty = select.Best(flags.per_class).take()
+    select.write(flags, plan, names, [kept.get(label, empty) for label in range(plan["num_classes"])],
+                 np.asarray(histogram))
+
+
+class BestOfClass(beam.CombineFn):
+    """The K best of all candidates that a class has, through select.Best."""
+
+    def __init__(self, per_class):
+        super().__init__()
+        self._per_class = per_class
+
+    def create_accumulator(self):
+        return select.Best(self._per_class)
+
+    def add_input(self, best, found):
+        best.add(found)
+        return best
+
+    def merge_accumulators(self, bests):
+        merged = self.create_accumulator()
+        for best in bests:
+            merged.add(best.take())
+        return merged
+
+    def compact(self, best):
+        best.take()
+        return best
+
+    def extract_output(self, best):
+        return best.take()
+
+
+def execute(stages, options):
+    """Runs a pipeline to its end; {name of a counter: its value}.
+
+    Args:
+      stages: function of a beam.Pipeline that adds the steps.
+
+    Raises:
+      ValueError: in one line, what a step that failed said.
+    """
+    pipeline = beam.Pipeline(options=options)
+    stages(pipeline)
+    try:
+        result = pipeline.run()
+        result.wait_until_finish()
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ValueError(reason(error)) from error
+    return {each.key.metric.name: each.result for each in result.metrics().query(
+        beam.metrics.MetricsFilter().with_namespace(SPACE))["counters"]}
+
+
+def reason(error):
+    """The line of an exception that a runner raises which says what a step raised."""
+    return str(error).strip().splitlines()[0]
+
+
+if __name__ == "__main__":
+    from data_prep import beam as importable    # workers find what is pickled by this name
+    sys.exit(command.main(importable.run))
