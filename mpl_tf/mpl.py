@@ -168,7 +168,9 @@ class MetaPseudoLabels(TrainingModel):
         applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
         validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
         w = rule.vjp(applied, v)
-        with passes.weights_restored(student_weights), passes.averages_restored(self.student):
+        # What follows would be begun at once, and its activations would wait for w.
+        with tf.control_dependencies(w), passes.weights_restored(student_weights), \
+                passes.averages_restored(self.student):
             passes.assign(student_weights, old)
             target_gradient = meta_gradient.by_jvp(                                         # 4.
                 lambda: self._student_pass(batch, step), student_weights, w)
