@@ -13,6 +13,8 @@ import zlib
 
 import tensorflow as tf
 
+from mpl_tf import philox
+
 _context = threading.local()    # MirroredStrategy traces each replica in a thread of its own
 
 
@@ -36,12 +38,10 @@ def layer_seed(name):
     seed = getattr(_context, "seed", None)
     if seed is None:
         seed = tf.random.uniform([2], minval=tf.int32.min, maxval=tf.int32.max, dtype=tf.int32)
-    seed = tf.random.experimental.stateless_fold_in(
-        seed, zlib.crc32(name.encode()) & 0x7FFFFFFF, alg="philox")
+    seed = philox.fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
-        seed = tf.random.experimental.stateless_fold_in(
-            seed, tf.cast(replica.replica_id_in_sync_group, tf.int32), alg="philox")
+        seed = philox.fold_in(seed, tf.cast(replica.replica_id_in_sync_group, tf.int32))
     return seed
 
 
@@ -75,15 +75,13 @@ class Dropout(tf.keras.layers.Layer):
         return tf.cond(tf.cast(training, tf.bool), lambda: self._drop(inputs), lambda: inputs)
 
     def _drop(self, inputs):
-        # Philox by name: the default algorithm is another one under XLA. And integers, uniform on
-        # [-2^31, 2^31): TensorFlow and XLA make different floats of the same bits. So the masks
-        # are the same whether compiled or not, and in every precision.
+        # Integers, uniform on [-2^31, 2^31): TensorFlow and XLA make different floats of the same
+        # bits. So the masks are the same whether compiled or not, and in every precision.
         shape = tf.shape(inputs)
         if self.noise_shape is not None:
             shape = [shape[axis] if size is None else size
                      for axis, size in enumerate(self.noise_shape)]
-        bits = tf.random.stateless_uniform(shape, layer_seed(self.name), minval=None,
-                                           maxval=None, dtype=tf.int32, alg="philox")
+        bits = philox.bits(shape, layer_seed(self.name))
         kept = tf.cast(bits, tf.float32) >= 2.0 ** 32 * (self.rate - 0.5)
         scaled = inputs / tf.cast(1.0 - self.rate, inputs.dtype)
         return tf.where(kept, scaled, tf.zeros_like(inputs))

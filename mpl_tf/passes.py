@@ -9,7 +9,7 @@ import contextlib
 
 import tensorflow as tf
 
-from mpl_tf import layers, targets
+from mpl_tf import layers, philox, targets
 
 TEACHER_LABELED, TEACHER_UNLABELED, STUDENT_UNLABELED, STUDENT_LABELED = range(4)
 
@@ -17,9 +17,7 @@ TEACHER_LABELED, TEACHER_UNLABELED, STUDENT_UNLABELED, STUDENT_LABELED = range(4
 def pass_seed(seed, step, number):
     """The seed, int32 [2], of pass `number` in training step `step` (scalar int tensor)."""
     base = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
-    by_step = tf.random.experimental.stateless_fold_in(
-        base, tf.cast(step, tf.int32), alg="philox")
-    return tf.random.experimental.stateless_fold_in(by_step, number, alg="philox")
+    return philox.fold_in(philox.fold_in(base, tf.cast(step, tf.int32)), number)
 
 
 def forward(network, images, seed):
