@@ -9,7 +9,6 @@ finished one only prints. Flags after -- go to every run.
 """
 
 import argparse
-import math
 import os
 import re
 import statistics
@@ -56,9 +55,10 @@ def configs(chosen, extra):
         for name, path in zip(chosen.names, chosen.flagfiles) for seed in chosen.seeds}
 
 
-def mean_std(values):
-    """(mean, standard deviation with n - 1, nan for one value)."""
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else math.nan
+def mean_std(values, sign=""):
+    """"mean ± standard deviation" (with n - 1); the value alone where there is one."""
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):{sign}.2f}{spread}"
 
 
 def table(names, seeds, figures, reference=None):
@@ -68,18 +68,17 @@ def table(names, seeds, figures, reference=None):
       figures: {(name, seed): fraction}.
       reference: name of the row that is subtracted, or None.
     """
-    lines = [f"| run | mean ± std [%], n = {len(seeds)} | "
+    lines = [f"| run | mean{' ± std' if len(seeds) > 1 else ''} [%], n = {len(seeds)} | "
              + (f"minus {reference} | " if reference else "") + " | ".join(
                  f"seed {seed}" for seed in seeds) + " |"]
     lines.append("|" + " --- |" * lines[0].count(" | ") + " --- |")
     for name in names:
         values = [100 * figures[name, seed] for seed in seeds]
-        cells = [name, "{:.2f} ± {:.2f}".format(*mean_std(values))]
+        cells = [name, mean_std(values)]
         if reference:
             differences = [100 * (figures[name, seed] - figures[reference, seed])
                            for seed in seeds]
-            cells.append("–" if name == reference else "{:+.2f} ± {:.2f}".format(
-                *mean_std(differences)))
+            cells.append("–" if name == reference else mean_std(differences, "+"))
         lines.append("| " + " | ".join([*cells, *(f"{value:.2f}" for value in values)]) + " |")
     return "\n".join(lines)
 

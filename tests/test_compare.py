@@ -13,6 +13,9 @@ def test_table_against_hand_worked_numbers():
     assert lines[2] == "| a | 85.00 ± 7.07 | – | 80.00 | 90.00 |"
     assert lines[3] == "| b | 87.00 ± 5.66 | +2.00 ± 1.41 | 83.00 | 91.00 |"
     assert {line.count("|") for line in lines} == {6}
+    one = compare.table(["a", "b"], [1], figures, "a").split("\n")
+    assert one[0] == "| run | mean [%], n = 1 | minus a | seed 1 |"
+    assert one[3] == "| b | 91.00 | +1.00 | 91.00 |"
 
 
 @pytest.mark.parametrize("argv, named", [
