@@ -45,11 +45,23 @@ def random_bits(seed, *counters):
       seed: Python int; taken modulo 2^64.
       *counters: non-negative integer tensors or ints, at least one.
     """
-    increment = tf.constant(0x9E3779B97F4A7C15, tf.uint64)
-    key = mix(tf.constant(seed & _MASK, tf.uint64) + increment)
-    for counter in counters:
+    increment = 0x9E3779B97F4A7C15
+    key, known = _mix_known((seed & _MASK) + increment), 0
+    for counter in counters:    # what is known now needs no operation
+        if not isinstance(counter, int):
+            break
+        key, known = _mix_known(key + (counter + 1) * increment), known + 1
+    key, increment = tf.constant(key, tf.uint64), tf.constant(increment, tf.uint64)
+    for counter in counters[known:]:
         key = mix(key + (tf.cast(counter, tf.uint64) + 1) * increment)
     return key
+
+
+def _mix_known(x):
+    """`mix` of a Python int modulo 2^64, as a Python int."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        x = ((x & _MASK) ^ (x & _MASK) >> shift) * factor & _MASK
+    return x ^ x >> 31
 
 
 def uniforms(seed, examples, epochs, count, stream):
@@ -187,24 +199,33 @@ def rand_augment(images, u, layers=2, magnitude=10.0, operations="published"):
       float32 [B, H, W, C], whole numbers 0..255.
     """
     names, published = check_rand_augment(layers, magnitude, operations)
+    for layer in range(layers):
+        images = tf.ensure_shape(
+            _layer(images, u[:, 1 + 4 * layer:5 + 4 * layer],
+                   None if published else 0.2 + 0.6 * u[:, 0], names, float(magnitude)),
+            images.shape)
+    return images
+
+
+@tf.function(autograph=False)   # traced once for all layers and pipelines alike: it takes a second
+def _layer(images, u, skip_above, names, magnitude):
+    """One layer of `rand_augment`; u [B, 4], skip_above [B] or None for the published arguments."""
+    published = skip_above is None
     # The geometric operations form one group, with a matrix for each image.
     drawn = names if published else (*names, "Identity")
     geometric = tuple(name for name in drawn if name in _MATRICES)
     groups = ([geometric] if geometric else []) + [(n,) for n in drawn if n not in geometric]
     group_of = [next(i for i, group in enumerate(groups) if name in group) for name in drawn]
     place_of = [groups[i].index(name) for i, name in zip(group_of, drawn)]
-    places = tf.range(tf.shape(images)[0])
-    for layer in range(layers):
-        chosen, skip, *own = tf.unstack(u[:, 1 + 4 * layer:5 + 4 * layer], num=4, axis=1)
-        choice, own = _integers(chosen, len(names)), tf.stack(own, axis=1)
-        if not published:
-            choice = tf.where(skip > 0.2 + 0.6 * u[:, 0], len(names), choice)
-        place = tf.gather(place_of, choice)
-        members = tf.dynamic_partition(places, tf.gather(group_of, choice), len(groups))
-        results = [apply(group, *(tf.gather(values, member) for values in (images, place, own)),
-                         magnitude, published) for group, member in zip(groups, members)]
-        images = tf.ensure_shape(tf.dynamic_stitch(members, results), images.shape)
-    return images
+    choice, own = _integers(u[:, 0], len(names)), u[:, 2:]
+    if not published:
+        choice = tf.where(u[:, 1] > skip_above, len(names), choice)
+    place = tf.gather(place_of, choice)
+    members = tf.dynamic_partition(
+        tf.range(tf.shape(images)[0]), tf.gather(group_of, choice), len(groups))
+    return tf.dynamic_stitch(members, [
+        apply(group, *(tf.gather(values, member) for values in (images, place, own)), magnitude,
+              published) for group, member in zip(groups, members)])
 
 
 def weak(images, u, padding, flip):

@@ -10,7 +10,9 @@ import time
 
 import pytest
 
+from data_prep import cifar10, imagenet
 from mpl_tf import model_dir, training
+from tests.prep import put
 from tests.runs import TINY, assert_same_state, settings, start
 
 # The strong view is Cutout alone: RandAugment would add seconds to the start of each process.
@@ -94,3 +96,38 @@ def test_killed_at_random_moments(tmp_path):
         process.communicate()
     finish(start("train", **{**flags, "model_dir": killed}))
     assert_same_outcome(straight, killed)
+
+
+def prepared(dataset, shared_data, folder):
+    """Shards in `folder` of CIFAR-10, or of the ImageNet photographs, here both train and val."""
+    module, source, options = cifar10, shared_data, []
+    if dataset == "imagenet":
+        module, source = imagenet, folder / "source"
+        options = ["--train_shards=16", "--validation_shards=2"]
+        for photograph in (shared_data / "imagenet-sample").glob("*.JPEG"):
+            for part in ("train", "val"):
+                put(source / part / photograph.name.split("_")[0] / f"{part}_{photograph.name}",
+                    photograph.read_bytes())
+    module.run([f"--source_dir={source}", f"--output_dir={folder / 'shards'}", *options])
+    return folder / "shards"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dataset, changes", [
+    ("cifar10", {"student_network": "wrn-10-1", "teacher_network": "wrn-10-1"}),
+    ("imagenet", {"image_size": 32, "labeled_shards": 8, "student_network": "small_conv",
+                  "teacher_network": "small_conv", "precision": "float32"})])
+def test_from_shards(dataset, changes, shared_data, tmp_path):
+    """The flag files of the paper's runs, cut to 8 steps: killed, resumed and evaluated."""
+    flags = {"flagfile": f"flags/{dataset}.cfg", **changes, "batch_size": 16,
+             "unlabeled_batch_size": 16, "train_steps": 8, "warmup_steps": 2, "eval_steps": 8,
+             "checkpoint_steps": 4, "summary_steps": 4,
+             "data_dir": prepared(dataset, shared_data, tmp_path)}
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    finish(start("train", **flags, model_dir=straight))
+    kill_when(start("train", **flags, model_dir=killed),
+              (killed / "checkpoints" / "ckpt-4.index").exists)
+    assert "steps      4 to 8" in finish(start("train", **flags, model_dir=killed))
+    assert_same_state(str(straight), str(killed))
+    accuracy = model_dir.read_json(str(killed / "results.json"))["student_test_accuracy"]
+    assert f"{100 * accuracy:.2f}" in finish(start("evaluate", model_dir=killed))
