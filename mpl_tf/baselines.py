@@ -22,13 +22,21 @@ def objective_passes(network, objective, batch, seed, step):
     labeled_logits = passes.forward(
         network, batch.labeled_view, passes.pass_seed(seed, step, passes.TEACHER_LABELED))
     if not objective.unlabeled:
-        return (*objective.losses(batch.labels, labeled_logits), labeled_logits, None)
+        return (*_losses(objective, batch.labels, labeled_logits), labeled_logits, None)
     views = tf.concat([batch.weak_view, batch.student_view], axis=0)
     logits = passes.forward(
         network, views, passes.pass_seed(seed, step, passes.TEACHER_UNLABELED))
     weak_logits, strong_logits = tf.split(logits, 2)
-    return (*objective.losses(batch.labels, labeled_logits, weak_logits, strong_logits),
+    return (*_losses(objective, batch.labels, labeled_logits, weak_logits, strong_logits),
             labeled_logits, strong_logits)
+
+
+def _losses(objective, *arguments):
+    loss, terms = objective.losses(*arguments)
+    if set(terms) != set(objective.terms):
+        raise ValueError(f"{type(objective).__name__}.losses returns the terms {sorted(terms)}, its "
+                         f"attribute `terms` has {sorted(objective.terms)}: make them agree")
+    return loss, terms
 
 
 class _OneNetwork(TrainingModel):
@@ -81,7 +89,7 @@ class Baseline(_OneNetwork):
         check_networks(student=student)
         super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
         self.student = student
-        self._add_means("loss", "supervised_loss", "consistency_loss", "learning_rate")
+        self._add_means("loss", *objective.terms, "learning_rate")
 
     def train_step(self, data):
         """One step on a batch; returns the means since the last reset."""

@@ -63,7 +63,10 @@ def unpack(data, objective=None, need_unlabeled=True, need_probs=(), num_classes
         _check_probs(part, data[part], num_classes)
     view = objective.labeled_view if objective is not None else "image"
     probs = {f"{part}_probs": data[part]["teacher_probs"] for part in need_probs}
-    return Batch(labeled["label"], labeled["image"], labeled[view], unlabeled.get("image"),
+    labels = labeled["label"]
+    if isinstance(labels, tf.Tensor):   # one_hot takes some integers and not others
+        labels = tf.cast(labels, tf.int64)
+    return Batch(labels, labeled["image"], labeled[view], unlabeled.get("image"),
                  unlabeled.get("augmented", unlabeled.get("image")), **probs)
 
 

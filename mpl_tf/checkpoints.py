@@ -15,6 +15,7 @@ import shutil
 
 import tensorflow as tf
 
+from mpl_tf import model_dir
 
 AVERAGE = "student_average"     # the student's averaged weights, where they are kept
 
@@ -85,7 +86,7 @@ class Checkpoints:
             **{f"{role}_optimizer": optimizer for role, optimizer in model.optimizers.items()})
         self._folder, self._writer, self._at = folder, writer, None
         if writer:
-            _remove_unfinished(folder)
+            _tidy(folder)
         self._manager = tf.train.CheckpointManager(
             self._checkpoint, folder if writer else os.path.join(folder, f".worker-{os.getpid()}"),
             max_to_keep=keep)
@@ -140,10 +141,27 @@ def check_finite(networks, step):
 
 def latest(folder):
     """Path of the newest complete checkpoint in `folder`, or None."""
-    state = tf.train.get_checkpoint_state(folder)
-    listed = state.all_model_checkpoint_paths if state else []
-    complete = [path for path in listed if os.path.exists(path + ".index")]
-    return complete[-1] if complete else None
+    found = complete(folder)
+    return found[-1] if found else None
+
+
+def complete(folder):
+    """Paths of the complete checkpoints in `folder`, oldest first.
+
+    They are those that TensorFlow's file `checkpoint` names. Where it is missing or damaged, or
+    names none that is there, they are those that have an index, which is written last.
+    """
+    found = [path[:-len(".index")] for path in model_dir.checkpoint_indices(folder)]
+    return _listed(folder) or sorted(found, key=lambda path: int(path.rsplit("-", 1)[1]))
+
+
+def _listed(folder):
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except ValueError:      # an empty one
+        state = None
+    return [path for path in (state.all_model_checkpoint_paths if state else ())
+            if os.path.exists(path + ".index")]
 
 
 def restore_networks(folder, networks, averaged=False):
@@ -197,10 +215,15 @@ def _line(error):
     return " ".join(str(error).split())[:160]
 
 
-def _remove_unfinished(folder):
-    """Removes what a killed process left: files that the file `checkpoint` does not name."""
-    state = tf.train.get_checkpoint_state(folder)
-    named = {os.path.basename(path) for path in (state.all_model_checkpoint_paths if state else ())}
+def _tidy(folder):
+    """Removes what a killed process left unfinished, and lists the complete checkpoints again."""
+    found = complete(folder)
+    named = [os.path.basename(path) for path in found]
+    if not found and os.path.exists(os.path.join(folder, "checkpoint")):
+        os.remove(os.path.join(folder, "checkpoint"))
+    if found and not _listed(folder):
+        tf.compat.v1.train.update_checkpoint_state(
+            os.path.abspath(folder), named[-1], all_model_checkpoint_paths=named)
     for path in glob.glob(os.path.join(glob.escape(folder), "*")):
         name = os.path.basename(path)
         if name.startswith("ckpt-") and name.split(".")[0] not in named:

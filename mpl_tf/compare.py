@@ -38,6 +38,10 @@ def arguments(argv):
         chosen.seeds = [int(seed) for seed in chosen.seeds.split(",")]
     except ValueError:
         parser.error(f"--seeds={chosen.seeds}: expected integers such as 0,1,2")
+    for name, values in (("flag files of the name", chosen.names), ("the seed", chosen.seeds)):
+        twice = [value for value in values if values.count(value) > 1]
+        if twice:
+            parser.error(f"{name} {twice[0]} twice: expected each once; a row is its file's name")
     if not re.fullmatch(FIGURES, chosen.figure):
         parser.error(f"--figure={chosen.figure}: expected an accuracy of results.json such as "
                      "student_test_accuracy or teacher_holdout_accuracy, or "

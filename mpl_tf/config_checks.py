@@ -13,7 +13,7 @@ NETWORKS = (r"wrn-\d+-\d+|resnet-50|efficientnet-b[0-7]|small_conv|mlp(-[1-9]\d*
             r"|calibration-[1-9]\d*")
 NUM_CLASSES = {"digits": 10, "two_moons": 2, "cifar10": 10, "svhn": 10}
 IMAGE_SIZE = {"digits": 8, "cifar10": 32, "svhn": 32}
-TRAINING_EXAMPLES = {"two_moons": 2000, "cifar10": 50000, "svhn": 73257}
+TRAINING_EXAMPLES = {"digits": 1297, "two_moons": 2000, "cifar10": 50000, "svhn": 73257}
 FROM_RECORDS = ("imagenet", "image_folder")     # sizes and classes are those of the folder
 
 
@@ -149,6 +149,9 @@ def _data(c):
         yield (f"--objective={c.objective} with --dataset=two_moons: expected supervised, because "
                "points have no strong view; use --objective=supervised")
     size = c.image_size or IMAGE_SIZE.get(c.dataset, math.inf)
+    if c.strong_views and c.cutout % 2:
+        yield (f"--cutout={c.cutout}: expected an even number, the side in pixels of a square about "
+               f"its centre; use --cutout={c.cutout - 1} or --cutout={c.cutout + 1}")
     if c.strong_views and c.cutout >= size:
         yield (f"--cutout={c.cutout} with --dataset={c.dataset}: expected less than an image's "
                f"{size} pixels; use a smaller one")
@@ -163,6 +166,11 @@ def _data(c):
     if c.labeled_examples > TRAINING_EXAMPLES.get(c.dataset, math.inf):
         yield (f"--labeled_examples={c.labeled_examples} with --dataset={c.dataset}: expected at "
                f"most its {TRAINING_EXAMPLES[c.dataset]} training examples; use fewer")
+    pool = math.inf if c.unlabeled_dir or c.extra_unlabeled else TRAINING_EXAMPLES.get(
+        c.dataset, math.inf)
+    if c.needs_unlabeled and c.unlabeled_batch_size > pool:
+        yield (f"--unlabeled_batch_size={c.unlabeled_batch_size} with --dataset={c.dataset}: expected "
+               f"at most its {pool} training examples; use fewer")
     if not c.labeled_examples:      # all of a folder: how many is not known yet
         return
     classes, left = NUM_CLASSES.get(c.dataset, 2), c.labeled_examples - c.holdout

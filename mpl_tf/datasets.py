@@ -190,6 +190,12 @@ def describe(dataset):
         for array in (*arrays, np.asarray(labels, np.int64)):
             digest.update(np.ascontiguousarray(array).data)
         described[name] = f"{len(images)} examples ({digest.hexdigest()})"
+    for name, probs in (("labeled_probs", dataset.labeled_probs),
+                        ("unlabeled_probs", dataset.unlabeled_probs)):
+        if probs is not None:       # may be larger than memory: a thousand rows tell
+            rows = np.linspace(0, len(probs) - 1, min(len(probs), 1000)).astype(np.int64)
+            digest = hashlib.blake2b(np.ascontiguousarray(probs[rows]).data, digest_size=8)
+            described[name] = f"{len(probs)} distributions ({digest.hexdigest()})"
     return described
 
 

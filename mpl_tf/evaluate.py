@@ -52,7 +52,8 @@ def evaluate(of_run):
     if checkpoints.latest(folder) is None:
         raise ValueError(f"model_dir={of_run.model_dir} has no checkpoint yet: train it first")
     dataset = experiment.load_dataset(of_run, stored=False)
-    networks = experiment.build_networks(of_run, dataset)
+    # All weights are in the checkpoint.
+    networks = experiment.build_networks(of_run.replace(student_weights=""), dataset)
     if of_run.needs_probs:      # its teacher sees no images
         networks.pop("teacher", None)
     step = checkpoints.restore_networks(folder, networks, averaged=of_run.ema_decay > 0)

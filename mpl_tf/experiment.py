@@ -1,6 +1,7 @@
 """Wiring: from a Config to data, networks, model and optimizers. No algorithm, no loop."""
 
 import contextlib
+import hashlib
 import os
 
 import numpy as np
@@ -140,6 +141,16 @@ def build_optimizer(config, role):
                                            epsilon=config.rmsprop_epsilon)
     return tf.keras.optimizers.SGD(rate, momentum=0.0 if name == "sgd" else config.momentum,
                                    nesterov=name == "nesterov")
+
+
+def describe_fixed_teacher(config, model):
+    """{"fixed_teacher": a digest of its weights} where the method has one, else {}."""
+    if not config.needs_fixed_teacher:
+        return {}
+    digest = hashlib.blake2b(digest_size=8)
+    for weight in model.teacher.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    return {"fixed_teacher": digest.hexdigest()}
 
 
 def load_fixed_teacher(config, student):

@@ -7,6 +7,7 @@ continues with the masks it would have had, and passes that one method makes and
 shift nobody's random stream.
 """
 
+import collections
 import contextlib
 import threading
 import zlib
@@ -21,12 +22,12 @@ _context = threading.local()    # MirroredStrategy traces each replica in a thre
 @contextlib.contextmanager
 def random_seed(seed):
     """Within this context every replayable layer draws from `seed`, an int32 tensor [2]."""
-    previous = getattr(_context, "seed", None)
-    _context.seed = seed
+    previous = getattr(_context, "seed", None), getattr(_context, "calls", None)
+    _context.seed, _context.calls = seed, collections.Counter()
     try:
         yield
     finally:
-        _context.seed = previous
+        _context.seed, _context.calls = previous
 
 
 def layer_seed(name):
@@ -35,9 +36,14 @@ def layer_seed(name):
     Outside a training step of this package (a plain `student.fit`) there is no pass to replay:
     the seed is then drawn from TensorFlow's global generator.
     """
-    seed = getattr(_context, "seed", None)
+    seed, before = getattr(_context, "seed", None), 0
     if seed is None:
         seed = tf.random.uniform([2], minval=tf.int32.min, maxval=tf.int32.max, dtype=tf.int32)
+    else:       # a layer that is called again in a pass, or another of its name in another model
+        before = _context.calls[name]
+        _context.calls[name] += 1
+    if before:
+        seed = philox.fold_in(seed, before)
     seed = philox.fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
@@ -53,7 +59,8 @@ class Dropout(tf.keras.layers.Layer):
       rate: fraction of the inputs set to zero in training, in [0, 1).
       noise_shape: None, or the mask's shape as Keras's Dropout takes it: None where it is the
         input's. (None, 1, 1, 1) keeps or drops examples whole: stochastic depth.
-      name: unique within its model, and the same in every process: the masks depend on it.
+      name: the same in every process: the masks depend on it, and on how often it was called in
+        the pass before.
     """
 
     replayable = True

@@ -64,3 +64,9 @@ def by_jvp(student_pass, variables, w):
     tangents = accumulator.jvp(
         log_probs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return -tangents / tf.cast(tf.shape(tangents)[0], tangents.dtype)
+
+
+def through_softmax(pseudo_labels, target_gradient):
+    """dR/dlogits [B_u, K] of the teacher, q (dR/dq - sum q dR/dq): 0 where the softmax is saturated."""
+    inner = tf.reduce_sum(pseudo_labels * target_gradient, axis=-1, keepdims=True)
+    return pseudo_labels * (target_gradient - inner)

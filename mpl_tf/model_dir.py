@@ -12,6 +12,7 @@ behind, and the next one removes it. No TensorFlow here.
 """
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -42,8 +43,9 @@ def open_folder(config):
                          "one, or choose another --model_dir")
     started = _started(folder)
     # Before the first checkpoint there is nothing that other flags could spoil.
-    if started is not None and any(os.path.exists(os.path.join(folder, *name)) for name in (
-            [CHECKPOINTS, "checkpoint"], [RESULTS])):
+    progress = started is not None and (
+        _has_checkpoint(folder) or os.path.exists(os.path.join(folder, RESULTS)))
+    if progress:
         lines = config_module.differences(started, config)
         if lines:
             raise ValueError(f"model_dir={folder} is a run with other flags: {'; '.join(lines)}; "
@@ -54,11 +56,33 @@ def open_folder(config):
         for name in os.listdir(folder):
             if name.startswith(PARTIAL):
                 _remove(os.path.join(folder, name))
-        write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": config.to_dict()})
+        flags = config.to_dict()
+        if progress:    # more steps are noted when some are saved, see note_steps
+            flags["train_steps"] = started["train_steps"]
+        write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": flags})
     except OSError as error:
         raise ValueError(f"model_dir={folder} cannot be written ({error.strerror or error}): "
                          "choose another --model_dir, or give this one write permission") from error
     return lock
+
+
+def note_steps(config):
+    """Notes all flags, now that a step is to be saved of a run continued with more of them."""
+    path = os.path.join(config.model_dir, CONFIG)
+    noted = {"program": "mpl_tf", "flags": config.to_dict()}
+    if read_json(path) != noted:
+        write_json(path, noted)
+
+
+def checkpoint_indices(folder):
+    """Paths of the indices of the checkpoints in a folder of checkpoints, in no order."""
+    return [path for path in glob.glob(os.path.join(glob.escape(folder), "ckpt-*.index"))
+            if path[:-len(".index")].rsplit("-", 1)[1].isdigit()]
+
+
+def _has_checkpoint(folder):
+    folder = os.path.join(folder, CHECKPOINTS)
+    return os.path.exists(os.path.join(folder, "checkpoint")) or bool(checkpoint_indices(folder))
 
 
 def read_flags(folder):
@@ -102,7 +126,7 @@ def check_data(folder, data):
     noted = read_json(path)
     if noted == data:
         return
-    if noted is not None and os.path.exists(os.path.join(folder, CHECKPOINTS, "checkpoint")):
+    if noted is not None and _has_checkpoint(folder):
         changed = ", ".join(f"{name} {noted.get(name)} then, {value} now"
                             for name, value in data.items() if noted.get(name) != value)
         raise ValueError(f"model_dir={folder} was trained on other data: {changed}; give the same "

@@ -56,7 +56,7 @@ class MetaPseudoLabels(TrainingModel):
         self.meta_weight = self.add_weight(
             "meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
             initializer=tf.keras.initializers.Constant(meta_weight))
-        self._add_means("student_loss", "R", "teacher_supervised_loss", "teacher_consistency_loss",
+        self._add_means("student_loss", "R", *(f"teacher_{name}" for name in objective.terms),
                         "teacher_meta_loss", "meta_gradient_norm", "pseudo_label_entropy",
                         "pseudo_label_confidence", "agreement", "student_learning_rate",
                         "teacher_learning_rate")
@@ -100,6 +100,9 @@ class MetaPseudoLabels(TrainingModel):
             self._check_replayable()
         self._compile(student_optimizer, metrics, kwargs)
         self.teacher_optimizer = tf.keras.optimizers.get(teacher_optimizer)
+        if self.teacher_optimizer is student_optimizer:
+            raise ValueError("student and teacher have one and the same optimizer object, which keeps "
+                             "the state of one network: give each its own")
         self.student_weight_decay = student_weight_decay
         self.teacher_weight_decay = teacher_weight_decay
         self._diagnose_replicas = tf.function(
@@ -124,10 +127,11 @@ class MetaPseudoLabels(TrainingModel):
         """One step of student and teacher on a batch; returns the means since the last reset.
 
         Logged: the compiled metrics of the student's logits on x_l, student_loss (on the pseudo
-        labels), R, the teacher's unweighted teacher_supervised_loss and teacher_consistency_loss,
-        teacher_meta_loss = meta_weight R, meta_gradient_norm = |dR/dq| (before meta_weight), mean
-        entropy (nats) and confidence of the pseudo labels, agreement of teacher and student on
-        x_u, and both learning rates of this step.
+        labels), R, the unweighted terms of the teacher's objective (teacher_supervised_loss and
+        teacher_consistency_loss), teacher_meta_loss = meta_weight R, meta_gradient_norm = the norm
+        of dR / d(the teacher's logits on x_u), before meta_weight, mean entropy (nats) and
+        confidence of the pseudo labels, agreement of teacher and student on x_u, and both learning
+        rates of this step.
         """
         batch = self._unpack(data)
         self._build(batch.student_view)
@@ -162,16 +166,17 @@ class MetaPseudoLabels(TrainingModel):
         with passes.averages_restored(self.teacher):    # made again below, where they move
             teacher_logits = self._teacher_passes(batch, step)[-1]                          # 1.
         pseudo_labels = tf.nn.softmax(teacher_logits)
+        variables = [*student_weights, *self.student.non_trainable_variables]
+        old = [tf.identity(variable) for variable in variables]
         student_loss, student_logits, gradients, _ = meta_gradient.student_gradients(
             lambda: self._student_pass(batch, step), student_weights, pseudo_labels)
-        old = [tf.identity(weight) for weight in student_weights]
         applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
         validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
         w = rule.vjp(applied, v)
         # What follows would be begun at once, and its activations would wait for w.
         with tf.control_dependencies(w), passes.weights_restored(student_weights), \
                 passes.averages_restored(self.student):
-            passes.assign(student_weights, old)
+            passes.assign(variables, old)
             target_gradient = meta_gradient.by_jvp(                                         # 4.
                 lambda: self._student_pass(batch, step), student_weights, w)
         # The teacher's activations are made only now that the student's are gone.
@@ -295,7 +300,8 @@ class MetaPseudoLabels(TrainingModel):
         scalars = {
             "student_loss": student_loss, "R": validation_loss,
             "teacher_meta_loss": tf.cast(self.meta_weight, validation_loss.dtype) * validation_loss,
-            "meta_gradient_norm": passes.replica_norm(target_gradient),
+            "meta_gradient_norm": passes.replica_norm(
+                meta_gradient.through_softmax(pseudo_labels, target_gradient)),
             "pseudo_label_entropy": targets.entropy(pseudo_labels),
             "pseudo_label_confidence": tf.reduce_mean(tf.reduce_max(pseudo_labels, axis=-1)),
             "agreement": targets.agreement(pseudo_labels, student_logits)}

@@ -4,10 +4,12 @@ An objective says which views it needs and turns logits into a loss:
 
     labeled_view   "image" or "augmented": the view of x_l that its supervised term sees
     unlabeled      True if it needs the network on both views of x_u, in one pass together
-    losses(labels, labeled_logits, weak_logits, strong_logits) -> (loss, terms)
+    terms          names of the unweighted parts of the loss, for the logs
+    losses(labels, labeled_logits, weak_logits, strong_logits) -> (loss, {term: scalar})
 
-`loss` is the weighted sum, `terms` the unweighted parts by name, for the logs. To add an
-objective, subclass Objective, decorate it so that saved models find it, and write `losses`.
+`loss` is the weighted sum. To add an objective, subclass Objective, decorate it with
+tf.keras.utils.register_keras_serializable so that saved models find it, name its terms if there
+are others than "supervised_loss", and write `losses`.
 """
 
 import tensorflow as tf
@@ -22,10 +24,11 @@ class Objective:
 
     labeled_view = "image"
     unlabeled = False
+    terms = ("supervised_loss",)
 
     def __init__(self, **config):
         for name, value in config.items():
-            if name != "temperature" and value < 0:
+            if name != "temperature" and isinstance(value, (int, float)) and value < 0:
                 raise ValueError(f"{type(self).__name__}: {name}={value} is negative: give 0 or more")
         if not 0.0 <= config.get("label_smoothing", 0.0) < 1.0:
             raise ValueError(f"{type(self).__name__}: label_smoothing={config['label_smoothing']} "
@@ -86,6 +89,7 @@ class UDA(Objective):
     """
 
     unlabeled = True
+    terms = ("supervised_loss", "consistency_loss")
 
     def __init__(self, weight=1.0, temperature=0.8, label_smoothing=0.0, supervised_weight=1.0):
         super().__init__(weight=weight, temperature=temperature, label_smoothing=label_smoothing,

@@ -26,7 +26,12 @@ def forward(network, images, seed):
     Moves the batch-norm averages once; wrap in `averages_restored` where it must not.
     """
     with layers.random_seed(seed):
-        return targets.full_precision(network(images, training=True))
+        logits = network(images, training=True)
+    if network.losses:
+        raise ValueError(f"{network.name} adds {len(network.losses)} losses of its own (add_loss, or a "
+                         "weight's regularizer), which no step minimises here: remove them, and set "
+                         "the weight decay in compile")
+    return targets.full_precision(logits)
 
 
 def assign(variables, values):

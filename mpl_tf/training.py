@@ -68,10 +68,11 @@ def _train(config, writer):
     start = time.monotonic()
     strategy = strategies.get_strategy(config.strategy, config.tpu)
     dataset = experiment.load_dataset(config)
-    if writer:
-        model_dir.check_data(config.model_dir, datasets.describe(dataset))
     with strategy.scope():
         model = experiment.build_model(config, dataset)
+        if writer:
+            model_dir.check_data(config.model_dir, {
+                **datasets.describe(dataset), **experiment.describe_fixed_teacher(config, model)})
         saved = checkpoints.Checkpoints(
             os.path.join(config.model_dir, model_dir.CHECKPOINTS), model, config.seed,
             config.keep_checkpoints, writer)
@@ -178,6 +179,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, pro
         stopping = stop.asked and (due or config.strategy != "multi_worker")
         if last or due or stopping:
             clock.note()
+            if writer:
+                model_dir.note_steps(config)
             saved.save(step)
     progress.close()
     board.close()

@@ -20,6 +20,10 @@ def check_networks(**networks):
             classes[role] = network.output_shape[-1]
         for layer in network._flatten_layers():
             _check_layer(role, layer)
+        for weight in network.trainable_variables if role == "student" and network.built else ():
+            if getattr(weight, "constraint", None) is not None:
+                raise ValueError(f"student's weight {weight.name!r} has a constraint, which changes "
+                                 "its update and is not differentiated: remove it")
     weights = [id(weight) for network in networks.values() if network.built
                for weight in network.weights]
     if len(set(weights)) < len(weights):
@@ -215,6 +219,11 @@ class TrainingModel(tf.keras.Model):
                     f'meta_gradient="jvp" replays passes, but {role} has {", ".join(stuck)}, whose '
                     'random numbers cannot be drawn again: use mpl_tf.layers.Dropout, or '
                     '"nested_tape"')
+            embeddings = [layer.name for layer in network._flatten_layers()
+                          if isinstance(layer, tf.keras.layers.Embedding)]
+            if embeddings:
+                raise ValueError(f'meta_gradient="jvp" cannot differentiate the embedding '
+                                 f'{embeddings[0]} of {role} in TensorFlow: use "nested_tape"')
 
     def _apply(self, role, gradients, weight_decay):
         """Updates a network by the mean over replicas of its gradients, weight decay counted once."""

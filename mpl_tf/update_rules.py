@@ -85,7 +85,7 @@ def check_optimizer(optimizer):
             f"update cannot be differentiated here: use tf.keras.optimizers' {SUPPORTED}")
     for option, remedy in _REFUSED.items():
         value = getattr(optimizer, option, None)
-        if value is not None and value is not False:
+        if value is not None and value is not False and (option, value) != ("weight_decay", 0):
             raise ValueError(
                 f"student_optimizer has {option}={value}, which changes its update and is not "
                 f"differentiated: {remedy}")

@@ -140,3 +140,39 @@ def test_missing_views_are_refused_in_one_line(objective, removed, words):
     with pytest.raises(ValueError) as error:
         model.train_step(tf.nest.map_structure(tf.constant, batch))
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@tf.keras.utils.register_keras_serializable("mpl_tf_tests")
+class Entropy(mpl_tf.objectives.Objective):
+    """An objective of a user's own: cross-entropy, and the entropy of the strong view's labels."""
+
+    unlabeled = True
+    terms = ("supervised_loss", "entropy")
+
+    def __init__(self, weight=0.3, kind="plain"):
+        super().__init__(weight=weight, kind=kind)
+        self.weight = weight
+
+    def losses(self, labels, labeled_logits, weak_logits=None, strong_logits=None):
+        supervised = mpl_tf.targets.cross_entropy(
+            tf.one_hot(labels, labeled_logits.shape[-1], dtype=labeled_logits.dtype),
+            labeled_logits)
+        entropy = mpl_tf.targets.entropy(tf.nn.softmax(strong_logits))
+        return supervised + self.weight * entropy, {
+            "supervised_loss": supervised, "entropy": entropy}
+
+
+def test_a_users_own_objective():
+    """Its terms are logged, alone and in the teacher; what it forgot to name is one line."""
+    alone = mpl_tf.Baseline(tiny.network("student", 1), Entropy())
+    alone.compile(tiny.nesterov())
+    data = tiny.dataset(tiny.batches(2))
+    logs = alone.fit(data, verbose=0).history
+    assert logs["loss"][0] == pytest.approx(logs["supervised_loss"][0] + 0.3 * logs["entropy"][0])
+    logs = tiny.model(objective=Entropy()).fit(data, verbose=0).history
+    assert 0 < logs["teacher_entropy"][0] < np.log(3) and logs["teacher_supervised_loss"][0] > 0
+    forgetful = Entropy()
+    forgetful.terms = ("supervised_loss",)
+    with pytest.raises(ValueError, match=r"Entropy.losses returns the terms \['entropy', "):
+        tiny.model(objective=forgetful).train_step(
+            tf.nest.map_structure(tf.constant, tiny.batches(1)[0]))

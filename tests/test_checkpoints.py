@@ -95,6 +95,26 @@ def test_what_a_kill_during_a_write_leaves_is_removed_and_not_restored(tmp_path)
     assert checkpoint.restore() == 3
 
 
+@pytest.mark.parametrize("damage", ["missing", "empty", "names none that is there"])
+def test_without_the_file_that_lists_them_checkpoints_are_found_and_listed_again(tmp_path, damage):
+    saved(tmp_path, steps=(9, 10))
+    listed = tmp_path / "checkpoint"
+    if damage == "missing":
+        listed.unlink()
+    else:
+        listed.write_text('model_checkpoint_path: "ckpt-99"' * (damage != "empty"))
+    assert os.path.basename(checkpoints.latest(str(tmp_path))) == "ckpt-10"
+    checkpoint = checkpoints.Checkpoints(str(tmp_path), model(), seed=7)
+    assert checkpoint.restore() == 10
+    assert [os.path.basename(path)
+            for path in tf.train.get_checkpoint_state(str(tmp_path)).all_model_checkpoint_paths] == [
+                "ckpt-9", "ckpt-10"]
+    for path in glob.glob(str(tmp_path / "ckpt-*")):
+        os.remove(path)
+    listed.write_text("")
+    assert checkpoints.Checkpoints(str(tmp_path), model(), seed=7).restore() == 0
+
+
 @pytest.mark.parametrize("other, reason", [
     (dict(hidden=16, classes=5), "another architecture"),
     (dict(optimizer=tf.keras.optimizers.SGD), "another architecture")])

@@ -21,6 +21,8 @@ def test_table_against_hand_worked_numbers():
 @pytest.mark.parametrize("argv, named", [
     (["--seeds=0,x", "flags/digits.cfg"], "--seeds=0,x"),
     (["--reference=b", "flags/digits.cfg"], "expected one of digits"),
+    (["flags/digits.cfg", "elsewhere/digits.cfg"], "the name digits twice"),
+    (["--seeds=0,1,0", "flags/digits.cfg"], "the seed 0 twice"),
     ([], "flagfiles"),
 ])
 def test_bad_arguments_are_refused(argv, named, capsys):

@@ -101,3 +101,83 @@ def test_precision_is_that_of_activations(tmp_path):
     student = experiment.build_networks(config, experiment.load_dataset(config))["student"]
     assert student.output.dtype == tf.float32
     assert any(layer.compute_dtype == "bfloat16" for layer in student.layers)
+
+
+# Every flag has a value of its own: one that is read where another belongs shows.
+FLAGS = dict(
+    dataset="digits", method="mpl", objective="uda", student_network="wrn-10-1",
+    teacher_network="small_conv", student_dropout=0.11, teacher_dropout=0.12, batch_norm_decay=0.93,
+    student_weight_decay=1e-3, teacher_weight_decay=2e-3, student_learning_rate=0.3,
+    teacher_learning_rate=0.4, student_optimizer="rmsprop", teacher_optimizer="nesterov",
+    momentum=0.7, rmsprop_epsilon=0.02, uda_weight=0.5, uda_temperature=0.6, label_smoothing=0.05,
+    supervised_weight=0.25, meta_weight=1.5, meta_gradient="jvp", seed=4, train_steps=8)
+
+
+def built(tmp_path, **changes):
+    config = settings(tmp_path, **{**FLAGS, **changes})
+    return experiment.build_model(config, experiment.load_dataset(config))
+
+
+def layers_of(network, kind):
+    return [layer for layer in network._flatten_layers() if type(layer).__name__ == kind]
+
+
+def test_flags_reach_the_model(tmp_path):
+    model = built(tmp_path)
+    assert model.objective.get_config() == dict(
+        weight=0.5, temperature=0.6, label_smoothing=0.05, supervised_weight=0.25)
+    assert float(model.meta_weight) == 1.5 and model.meta_gradient == "jvp" and model.seed == 4
+    assert (model.student_weight_decay, model.teacher_weight_decay) == (1e-3, 2e-3)
+    assert [layer.rate for layer in layers_of(model.student, "Dropout")] == [0.11]
+    assert [layer.rate for layer in layers_of(model.teacher, "Dropout")] == [0.12]
+    norms = layers_of(model.student, "BatchNormalization")
+    assert norms and {layer.momentum for layer in norms} == {0.93}
+    student, teacher = model.student_optimizer, model.teacher_optimizer
+    assert (student.epsilon, student.momentum, teacher.momentum) == (0.02, 0.7, 0.7)
+    assert float(student.learning_rate) == pytest.approx(0.3)
+    assert float(teacher.learning_rate) == pytest.approx(0.4) and teacher.nesterov
+
+
+@pytest.mark.parametrize("objective, view", [("supervised", "image"), ("randaugment", "augmented")])
+def test_flags_reach_the_other_objectives(tmp_path, objective, view):
+    model = built(tmp_path, objective=objective, uda_weight=1.0, uda_temperature=1.0)
+    assert model.objective.get_config() == dict(weight=0.25, label_smoothing=0.05)
+    assert model.objective.labeled_view == view
+    baseline = built(tmp_path, objective=objective, method="baseline")
+    assert type(baseline).__name__ == "Baseline" and baseline.weight_decay == 1e-3
+    assert baseline.objective.get_config() == model.objective.get_config()
+
+
+@pytest.mark.parametrize("method, hard, temperature", [
+    ("hard_pseudo_labels", True, 1.0), ("soft_pseudo_labels", False, 1.0),
+    ("distillation", False, 2.5)])
+def test_flags_reach_a_fixed_teachers_student(tmp_path, method, hard, temperature):
+    config = settings(tmp_path, **{**FLAGS, "method": "baseline", "objective": "supervised"})
+    path = str(tmp_path / "teacher.keras")
+    experiment.build_networks(config, experiment.load_dataset(config))["student"].save(path)
+    model = built(tmp_path, method=method, objective="supervised", fixed_teacher=path,
+                  temperature=temperature)
+    assert (model.hard, model.temperature, model.weight_decay) == (hard, temperature, 1e-3)
+
+
+@pytest.mark.parametrize("schedule, rates", [
+    ("constant", [0.3, 0.3, 0.3]), ("cosine", [0.075, 0.3, 0.0]),
+    ("exponential", [0.075, 0.3, 0.3 * 0.5 ** 4])])
+def test_flags_reach_the_schedules(tmp_path, schedule, rates):
+    """Steps 0, 3 and 8 of 8, four of them warm-up; then, exponentially, halved every two."""
+    flags = dict(schedule=schedule)
+    if schedule != "constant":
+        flags["warmup_steps"] = 4
+    if schedule == "exponential":
+        flags.update(decay_steps=2, decay_rate=0.5)
+    optimizer = experiment.build_optimizer(settings(tmp_path, **{**FLAGS, **flags}), "student")
+    rate = optimizer._learning_rate
+    found = [float(rate(step) if callable(rate) else rate) for step in (0, 3, 8)]
+    np.testing.assert_allclose(found, rates, rtol=1e-6, atol=1e-7)
+
+
+def test_labels_take_the_strong_view_for_randaugment(tmp_path):
+    config = settings(tmp_path, objective="randaugment")
+    batch = next(experiment.train_batches(config, experiment.load_dataset(config),
+                                          tf.distribute.get_strategy()))
+    assert np.abs(batch["labeled"]["augmented"] - batch["labeled"]["image"]).max() > 0.1

@@ -1,5 +1,6 @@
 """mpl_tf.layers: dropout whose masks can be drawn again."""
 
+import itertools
 import zlib
 
 import numpy as np
@@ -77,14 +78,27 @@ def test_contexts_nest_and_end():
         with layers.random_seed(SEED + 1):
             inner = layer(x, training=True)
         after = layer(x, training=True)
-    np.testing.assert_array_equal(outer, after)
-    assert np.any(outer.numpy() != inner.numpy())
+    with layers.random_seed(SEED):
+        again = [layer(x, training=True) for _ in range(2)]
+    np.testing.assert_array_equal(again, [outer, after])    # the inner pass shifted nothing
+    masks = [mask.numpy() for mask in (outer, inner, after)]
+    assert all(np.any(one != other) for one, other in itertools.combinations(masks, 2))
     free = [layer(x, training=True).numpy() for _ in range(2)]      # no pass: a new mask each call
     assert np.any(free[0] != free[1])
     tf.random.set_seed(1)
     once = layer(x, training=True).numpy()
     tf.random.set_seed(1)
     np.testing.assert_array_equal(once, layer(x, training=True))
+
+
+def test_a_layer_called_again_in_a_pass_draws_other_masks_and_the_same_in_its_replay():
+    layer, other = layers.Dropout(0.5, name="twice"), layers.Dropout(0.5, name="twice")
+    passes = []
+    for _ in range(2):
+        with layers.random_seed(SEED):
+            passes.append([one(tf.ones([64]), training=True).numpy() for one in (layer, layer, other)])
+    np.testing.assert_array_equal(*passes)
+    assert all(np.any(one != two) for one, two in itertools.combinations(passes[0], 2))
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.65])
@@ -103,8 +117,12 @@ def test_nothing_happens_at_inference_or_at_rate_zero():
         for training in (False, 0, None):
             np.testing.assert_array_equal(x, layer(x, training=training))
         np.testing.assert_array_equal(x, layer(x, training=tf.constant(False)))
-        np.testing.assert_array_equal(layer(x, training=True), layer(x, training=tf.constant(True)))
         np.testing.assert_array_equal(x, layers.Dropout(0.0, name="zero")(x, training=True))
+    masks = []
+    for training in (True, tf.constant(True)):
+        with layers.random_seed(SEED):
+            masks.append(layer(x, training=training))
+    np.testing.assert_array_equal(*masks)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16", "float16"])

@@ -59,6 +59,8 @@ def test_changed_flags_are_refused_by_name(tmp_path):
     assert model_dir.read_flags(str(tmp_path))["seed"] == 0
     allowed = settings(tmp_path, train_steps=60, data_dir="elsewhere", keep_checkpoints=9)
     with model_dir.open_folder(allowed):
+        assert model_dir.read_flags(str(tmp_path)) == allowed.replace(train_steps=6).to_dict()
+        model_dir.note_steps(allowed)       # a step beyond the first run's is saved
         assert model_dir.read_flags(str(tmp_path)) == allowed.to_dict()
 
 

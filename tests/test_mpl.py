@@ -66,8 +66,10 @@ def test_logged_scalars_are_those_of_the_step():
     assert logs["pseudo_label_confidence"] == pytest.approx(q, abs=1e-5)
     assert logs["pseudo_label_entropy"] == pytest.approx(
         -q * math.log(q) - (1 - q) * math.log(1 - q), abs=1e-5)
-    # dR/dq_c = -(1/B) d log p_c along w: w = -v = .386484; d log p = (2 (1 - p), -2 p) w.
-    assert logs["meta_gradient_norm"] == pytest.approx(math.sqrt(2) * 0.386484, abs=1e-5)
+    # dR/dq_c = -(1/B) d log p_c along w: w = -v = .386484; d log p = (2 (1 - p), -2 p) w; and
+    # dR/dlogits = q (1 - q) (1, -1) (dR/dq_0 - dR/dq_1).
+    assert logs["meta_gradient_norm"] == pytest.approx(
+        math.sqrt(2) * q * (1 - q) * 2 * 0.386484, abs=1e-5)
     assert logs["student_learning_rate"] == logs["teacher_learning_rate"] == 1.0
 
 
@@ -133,6 +135,8 @@ def test_the_control_computes_what_the_method_computes():
         graph = tf.function(model.train_step).get_concrete_function(fd.make_batch((2,))).graph
         kinds = [operation.type for operation in graph.get_operations()]
         counts.append({kind: kinds.count(kind) for kind in set(kinds)})
+        variables = [id(capture) for capture, _ in graph.captures]
+        assert id(model.meta_weight.handle) in variables    # by a number, not by another program
     assert counts[0] == counts[1]
 
 

@@ -94,6 +94,60 @@ def test_keras_dropout_is_refused_where_passes_are_replayed():
     assert logs["meta_gradient_norm"][0] > 0
 
 
+def test_an_embedding_has_no_forward_mode():
+    def networks():
+        return [tf.keras.Sequential([
+            tf.keras.Input((2,)), tf.keras.layers.Lambda(lambda x: tf.cast(x > 0, tf.int32)),
+            tf.keras.layers.Embedding(2, 3, name="odd"), tf.keras.layers.Flatten(),
+            tf.keras.layers.Dense(3)], name=role) for role in ("student", "teacher")]
+
+    with pytest.raises(ValueError) as error:
+        tiny.model(*networks(), meta_gradient="jvp")
+    assert "embedding odd of student" in _line(error) and "nested_tape" in str(error.value)
+    logs = tiny.model(*networks()).fit(tiny.dataset(tiny.batches(1)), verbose=0).history
+    assert logs["meta_gradient_norm"][0] > 0
+
+
+def test_losses_and_constraints_of_a_networks_own():
+    """Those that no layer's option shows: a subclassed layer's."""
+    class Odd(tf.keras.layers.Layer):
+        def __init__(self, constraint=None, loss=False):
+            super().__init__(name="odd")
+            self.options = [constraint, loss]
+
+        def build(self, shape):
+            self.scale = self.add_weight("scale", (shape[-1],), constraint=self.options[0])
+
+        def call(self, inputs):
+            if self.options[1]:
+                self.add_loss(tf.reduce_sum(self.scale))
+            return inputs * self.scale
+
+    def fit(role, **options):
+        odd = tf.keras.Sequential([tf.keras.Input((2,)), Odd(**options), tf.keras.layers.Dense(3)])
+        other = tiny.network("teacher", 2)
+        model = tiny.model(*((odd, other) if role == "student" else (other, odd)))
+        model.train_step(tf.nest.map_structure(tf.constant, tiny.batches(1)[0]))
+
+    with pytest.raises(ValueError, match="odd/scale.* has a constraint") as error:
+        fit("student", constraint=tf.keras.constraints.NonNeg())
+    _line(error)
+    fit("teacher", constraint=tf.keras.constraints.NonNeg())    # not differentiated
+    for role in ("student", "teacher"):
+        with pytest.raises(ValueError, match="adds 1 losses of its own"):
+            fit(role, loss=True)
+
+
+def test_one_optimizer_for_two():
+    optimizer = tiny.nesterov()
+    with pytest.raises(ValueError, match="one and the same optimizer"):
+        tiny.model(optimizers=(optimizer, optimizer))
+
+
+def test_no_weight_decay_is_no_weight_decay():
+    tiny.model(optimizers=(tf.keras.optimizers.Adam(0.1, weight_decay=0), "sgd"))
+
+
 def test_unknown_way():
     with pytest.raises(ValueError) as error:
         tiny.model(meta_gradient="jvp2")

@@ -207,6 +207,20 @@ def test_a_finished_run_teaches_a_student(finished, tmp_path, method):
             np.testing.assert_array_equal(left.numpy(), right.numpy())
 
 
+def test_another_teacher_in_the_same_place_is_refused(tmp_path):
+    config = settings(tmp_path / "run", method="distillation", train_steps=2,
+                      fixed_teacher=str(tmp_path / "teacher.keras"))
+    for seed in (1, 2):
+        teacher = tf.keras.Sequential([
+            tf.keras.Input((8, 8, 1)), tf.keras.layers.Flatten(), tf.keras.layers.Dense(
+                10, kernel_initializer=tf.keras.initializers.GlorotNormal(seed))])
+        teacher.save(config.fixed_teacher)
+        if seed == 1:
+            run(config)
+    with pytest.raises(ValueError, match="was trained on other data: fixed_teacher [0-9a-f]+ then"):
+        run(config.replace(train_steps=4))
+
+
 def test_a_teacher_that_does_not_fit_is_one_line(tmp_path, capsys):
     two_classes = tf.keras.Sequential([tf.keras.Input((8, 8, 1)), tf.keras.layers.Flatten(),
                                        tf.keras.layers.Dense(2)])
