@@ -16,6 +16,16 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+# Begun first, so that no worker has them left when the other is done.
+LONGEST = ("test_resume", "test_prep_processes", "test_two_moons", "test_meta_gradient", "test_data",
+           "test_keras", "test_mpl", "test_training")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST
+               else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """Folder with real data (CIFAR-10's python files and more), or the test is skipped."""
