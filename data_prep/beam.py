@@ -14,6 +14,7 @@ continues with the files that are missing.
 
 import functools
 import os
+import re
 import sys
 
 import numpy as np
@@ -52,6 +53,9 @@ def run_predict(arguments, options):
     if flags.num_shards != 1:
         raise ValueError(f"--num_shards={flags.num_shards}: Beam shares the files out itself; leave "
                          "it and --shard_index away")
+    flags.model_dir, flags.output_dir = map(os.path.abspath, (flags.model_dir, flags.output_dir))
+    flags.source_dir = [source if source == "digits" else os.path.abspath(source)
+                        for source in flags.source_dir]
     plan, tasks, todo = predict.begin(flags)
     if todo:
         work = functools.partial(predict_file, plan=plan, model_dir=flags.model_dir,
@@ -170,7 +174,12 @@ def execute(stages, options):
 
 def reason(error):
     """The line of an exception that a runner raises which says what a step raised."""
-    return str(error).strip().splitlines()[0]
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    lines = [line.partition(" [while running")[0] for line in lines] or [type(error).__name__]
+    if len(lines) == 1 or not lines[0].startswith("Traceback"):
+        return lines[0]
+    raised = [line for line in lines if re.match(r"[\w.]*(Error|CorruptRecord): ", line)]
+    return raised[-1].partition(": ")[2] if raised else lines[-1]   # a worker's traceback, as text
 
 
 if __name__ == "__main__":

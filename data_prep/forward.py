@@ -48,8 +48,13 @@ class Network:
         import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
         import tensorflow as tf
         self._tf = tf
-        self._loaded = tf.saved_model.load(os.path.join(folder, "saved_model"))
-        self._serve = self._loaded.signatures["serving_uint8"]
+        try:
+            self._loaded = tf.saved_model.load(os.path.join(folder, "saved_model"))
+            self._serve = self._loaded.signatures["serving_uint8"]
+        except Exception as error:      # a damaged one raises whatever TensorFlow comes upon
+            raise ValueError(f"{os.path.join(folder, 'saved_model')} cannot be read "
+                             f"({' '.join(str(error).split())[:120]}): delete results.json in "
+                             f"{folder} and run its training again, which exports it") from error
         self.shape = tuple(self._serve.structured_input_signature[1]["image"].shape[1:])
         classes = self._serve.structured_outputs["probabilities"].shape[-1]
         if classes != plan["num_classes"] or self.shape[0] != plan["view"]["size"]:

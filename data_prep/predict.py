@@ -13,6 +13,7 @@ into folders of their own whose files are put together afterwards.
 import argparse
 import os
 import sys
+import uuid
 
 from data_prep import command
 from data_prep import forward
@@ -20,6 +21,7 @@ from mpl_tf import config as config_module
 from mpl_tf import model_dir
 from mpl_tf import prediction_files as predictions
 from mpl_tf import record_files
+from mpl_tf.predictions import check_keys
 
 LEFT_OUT = ("test", "validation")   # splits that are predicted only when --splits names them
 
@@ -93,19 +95,29 @@ def plan_and_tasks(folder, sources, splits=None):
     names = model_dir.read_json(os.path.join(folder, model_dir.CLASSES))
     if not names:
         raise ValueError(f"model_dir={folder} has no {model_dir.CLASSES}: train it again")
-    tasks, sizes = [], {}
+    tasks, sizes = tasks_of(sources, splits, of_run.dataset)
+    size = of_run.image_size or {"digits": 8}.get(of_run.dataset, 32)
+    crop = "inception" if of_run.image_size else "whole"
+    where = [source if source == "digits" else os.path.abspath(source) for source in sources]
+    return predictions.plan_of(model, len(names), names, size, crop, where, sizes), tasks
+
+
+def tasks_of(sources, splits, dataset):
+    """(Tasks of all files, {name: bytes}) of source folders, for a network of `dataset`."""
+    tasks, sizes, splits = [], {}, splits.split(",") if splits else None
     for source in sources:
-        for task, size in _tasks(source, splits.split(",") if splits else None, of_run.dataset):
+        for task, size in _tasks(source, splits, dataset):
             if task.name in sizes:
                 raise ValueError(f"--source_dir={source} has a file {task.name}, as another "
                                  "--source_dir has: predict them into folders of their own, or "
                                  "prepare one with other names")
             tasks.append(task)
             sizes[task.name] = size
-    size = of_run.image_size or {"digits": 8}.get(of_run.dataset, 32)
-    crop = "inception" if of_run.image_size else "whole"
-    where = [source if source == "digits" else os.path.abspath(source) for source in sources]
-    return predictions.plan_of(model, len(names), names, size, crop, where, sizes), tasks
+    absent = set(splits or ()) - {name.rsplit("-", 3)[0] for name in sizes}
+    if absent:
+        raise ValueError(f"--splits={','.join(splits)}: no source has shards of "
+                         f"{', '.join(sorted(absent))}; correct it")
+    return tasks, sizes
 
 
 def _tasks(source, splits, dataset):
@@ -147,8 +159,8 @@ def write_plan(folder, plan):
     if foreign:
         raise ValueError(f"--output_dir={folder} holds {foreign[0]!r} and no {predictions.PLAN}: "
                          "choose a new or empty folder")
-    temporary = os.path.join(folder, f"{model_dir.PARTIAL}{os.getpid()}-{predictions.PLAN}")
-    model_dir.write_json(temporary, plan)   # a name of this process: several may begin together
+    temporary = os.path.join(folder, f"{model_dir.PARTIAL}{uuid.uuid4().hex}-{predictions.PLAN}")
+    model_dir.write_json(temporary, plan)   # a name of its own: several machines may begin together
     os.replace(temporary, path)
 
 
@@ -156,7 +168,12 @@ def finished(folder, task, plan):
     """Whether the file of a Task is there; ValueError where it cannot be used."""
     if not os.path.isfile(predictions.shard_path(folder, task.name)):
         return False
-    predictions.read_shard(folder, task.name, plan)
+    shard = predictions.read_shard(folder, task.name, plan)
+    if task.path:
+        offsets, lengths = record_files.scan(task.path, [])
+        check_keys(predictions.shard_path(folder, task.name), task.path, shard.key, shard.number,
+                   lambda j: record_files.read(task.path, offsets[shard.number[j]],
+                                               lengths[shard.number[j]]))
     return True
 
 

@@ -5,7 +5,7 @@
 An example counts for the class that the network finds likeliest, or with --rank_all for every class
 (by the stored float16 probability, so that an example may be kept for several). Equal ones are
 taken in the order of their keys. Classes with fewer than K are filled up by repeating theirs in
-order, or with --short=leave left as they are. At most 2 * K examples of a class are in memory.
+order, or with --short=leave left as they are. Fewer than 3 * K examples of a class are in memory.
 """
 
 import argparse
@@ -36,9 +36,14 @@ def begin(flags):
     """Checks everything; (plan of the predictions, names of the shards to select from)."""
     plan = prediction_files.read_plan(flags.predictions_dir)
     names = names_of(plan, flags.splits.split(",") if flags.splits else None, flags)
+    count = sum(prediction_files.count(flags.predictions_dir, name) for name in names)
+    if flags.per_class > count:
+        raise ValueError(f"--per_class={flags.per_class}: {flags.predictions_dir} has {count} "
+                         "examples in all; ask for fewer, or predict more")
     os.makedirs(flags.output_dir, exist_ok=True)
-    foreign = sorted(set(os.listdir(flags.output_dir)) - {
-        selection.ARRAYS, selection.REPORT, selection.MONTAGE})
+    foreign = sorted(name for name in os.listdir(flags.output_dir)
+                     if not name.startswith(model_dir.PARTIAL) and name not in (
+                         selection.ARRAYS, selection.REPORT, selection.MONTAGE))
     if foreign:
         raise ValueError(f"--output_dir={flags.output_dir} holds {foreign[0]!r}, which is no part "
                          "of a selection: choose a new or empty folder")
@@ -129,12 +134,12 @@ def best_rows(found, per_class, worst=None):
     """The K candidates of smallest rest, ties by key, in that order; none worse than `worst`."""
     if worst is not None:
         found = {name: column[found["rest"] <= worst] for name, column in found.items()}
-    order = np.lexsort((found["key"], found["rest"]))[:per_class]
+    order = np.lexsort((found["number"], found["shard"], found["key"], found["rest"]))[:per_class]
     return {name: column[order] for name, column in found.items()}
 
 
 class Best:
-    """The best K candidates of one class among all that are added; holds at most about 2 * K.
+    """The best K candidates of one class among all that are added; holds fewer than 3 * K.
 
     Attributes:
       worst: candidates with a larger `rest` cannot be among them any more.
@@ -167,20 +172,10 @@ def write(flags, plan, names, kept, histogram):
     """Writes selection.npz, selection.json and the montage from what `begin` and `best_of` return.
 
     Raises:
-      ValueError: there are fewer than K examples in all, or two of the same key.
+      ValueError: two of the kept examples have the same key.
     """
-    folder, per_class, count = flags.output_dir, flags.per_class, int(histogram.sum())
-    if per_class > count:
-        raise ValueError(f"--per_class={per_class}: {flags.predictions_dir} has {count} examples "
-                         "in all; ask for fewer, or predict more")
-    for best in kept:
-        keys, times = np.unique(best["key"], return_counts=True)
-        if np.any(times > 1):
-            key = keys[times > 1][0]
-            where = [names[i] for i in best["shard"][best["key"] == key][:2]]
-            raise ValueError(f"{flags.predictions_dir}: the key {prediction_files.shown(key)} is in "
-                             f"{' and in '.join(where)}: expected every example once; give the "
-                             "images names of their own, and prepare and predict them again")
+    folder, per_class = flags.output_dir, flags.per_class
+    _check_unique(flags, names, kept)
     rows = [np.resize(np.arange(len(best["rest"])), per_class)
             if flags.short == "repeat" and len(best["rest"]) else np.arange(len(best["rest"]))
             for best in kept]
@@ -209,6 +204,22 @@ def write(flags, plan, names, kept, histogram):
         with model_dir.partial(montage) as temporary:
             sheet.save(temporary, "PNG")
     print(f"{folder}: {len(chosen.key)} examples", flush=True)
+
+
+def _check_unique(flags, names, kept):
+    """Raises ValueError where a key is kept of two examples; of one class or of two."""
+    keys, shards, numbers = (np.concatenate([best[name] for best in kept])
+                             for name in ("key", "shard", "number"))
+    order = np.lexsort((numbers, shards, keys))
+    keys, shards, numbers = keys[order], shards[order], numbers[order]
+    twice = np.flatnonzero((keys[1:] == keys[:-1]) & (
+        (shards[1:] != shards[:-1]) | (numbers[1:] != numbers[:-1])))
+    if len(twice):
+        where = [names[shards[i]] for i in (twice[0], twice[0] + 1)]
+        raise ValueError(f"{flags.predictions_dir}: the key "
+                         f"{prediction_files.shown(keys[twice[0]])} is in {' and in '.join(where)}: "
+                         "expected every example once; give the images names of their own, and "
+                         "prepare and predict them again")
 
 
 if __name__ == "__main__":

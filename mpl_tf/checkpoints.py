@@ -149,10 +149,19 @@ def complete(folder):
     """Paths of the complete checkpoints in `folder`, oldest first.
 
     They are those that TensorFlow's file `checkpoint` names. Where it is missing or damaged, or
-    names none that is there, they are those that have an index, which is written last.
+    names none that is there, they are those that have a whole index, which is written last.
     """
     found = [path[:-len(".index")] for path in model_dir.checkpoint_indices(folder)]
-    return _listed(folder) or sorted(found, key=lambda path: int(path.rsplit("-", 1)[1]))
+    return _listed(folder) or sorted(filter(_has_whole_index, found),
+                                     key=lambda path: int(path.rsplit("-", 1)[1]))
+
+
+def _has_whole_index(path):
+    try:
+        tf.train.load_checkpoint(path)
+    except (tf.errors.OpError, ValueError, RuntimeError):
+        return False
+    return True
 
 
 def _listed(folder):
@@ -222,8 +231,10 @@ def _tidy(folder):
     if not found and os.path.exists(os.path.join(folder, "checkpoint")):
         os.remove(os.path.join(folder, "checkpoint"))
     if found and not _listed(folder):
-        tf.compat.v1.train.update_checkpoint_state(
-            os.path.abspath(folder), named[-1], all_model_checkpoint_paths=named)
+        with model_dir.partial(os.path.join(folder, "checkpoint")) as temporary, \
+                open(temporary, "w", encoding="utf-8") as file:
+            file.write(f'model_checkpoint_path: "{named[-1]}"\n')
+            file.writelines(f'all_model_checkpoint_paths: "{name}"\n' for name in named)
     for path in glob.glob(os.path.join(glob.escape(folder), "*")):
         name = os.path.basename(path)
         if name.startswith("ckpt-") and name.split(".")[0] not in named:

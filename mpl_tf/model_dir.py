@@ -52,7 +52,7 @@ def open_folder(config):
                              "use those of the run, or another --model_dir")
     try:
         os.makedirs(folder, exist_ok=True)
-        lock = _lock(folder)
+        lock = hold(folder)
         for name in os.listdir(folder):
             if name.startswith(PARTIAL):
                 _remove(os.path.join(folder, name))
@@ -164,7 +164,11 @@ def partial(path):
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, PARTIAL + name)
     _remove(temporary)
-    yield temporary
+    try:
+        yield temporary
+    except BaseException:
+        _remove(temporary)
+        raise
     if os.path.isdir(path):     # a folder cannot be renamed onto one that is not empty
         old = os.path.join(folder, f"{PARTIAL}old-{name}")
         _remove(old)
@@ -182,7 +186,7 @@ def _remove(path):
         os.remove(path)
 
 
-def _lock(folder):
+def hold(folder):
     """Holds `folder` until closed; the system lets go of it when the process ends, however."""
     stack = contextlib.ExitStack()
     try:
@@ -195,7 +199,7 @@ def _lock(folder):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stack.close()
-        raise ValueError(f"model_dir={folder} is in use: another process trains in it; wait for "
+        raise ValueError(f"model_dir={folder} is in use by another process; wait for "
                          "it, or choose another --model_dir") from None
     except OSError:         # a file system without locks
         pass

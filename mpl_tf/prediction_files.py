@@ -12,6 +12,7 @@ TensorFlow here.
 import dataclasses
 import hashlib
 import os
+import uuid
 import zipfile
 
 import numpy as np
@@ -99,7 +100,7 @@ def write_shard(path, shard):
     """
     check(path, shard.probs)
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f"{model_dir.PARTIAL}{os.getpid()}-{name}")
+    temporary = os.path.join(folder, f"{model_dir.PARTIAL}{uuid.uuid4().hex}-{name}")
     try:
         with open(temporary, "wb") as file:
             np.savez(file, **dataclasses.asdict(shard))
@@ -161,7 +162,39 @@ def read_shard(folder, name, plan):
                          f"{plan['shards'][name]}: delete it, and {AGAIN}")
     _check_numbers(path, shard)
     check(path, shard.probs)
+    _check_ranks(path, shard)
     return shard
+
+
+def count(folder, name):
+    """How many examples the stored file of a shard has, from its header; ValueError without it."""
+    path = shard_path(folder, name)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("number.npy") as file:
+            np.lib.format.read_magic(file)
+            return np.lib.format.read_array_header_1_0(file)[0][0]
+    except (KeyError, ValueError, IndexError, OSError, zipfile.BadZipFile) as error:
+        what = "damaged" if os.path.exists(path) else "missing"
+        raise ValueError(f"{path} is {what}: run the same `python -m data_prep.predict` to the "
+                         "end, with every --shard_index; delete the file first if it is "
+                         "damaged") from error
+
+
+def _check_ranks(path, shard):
+    """The likeliest class and what is left beside it are those of the distribution."""
+    if not len(shard.top):
+        return
+    if shard.top.min() < 0 or shard.top.max() >= shard.probs.shape[1]:
+        wrong = (shard.top < 0) | (shard.top >= shard.probs.shape[1])
+    else:
+        probs = shard.probs.astype(np.float32)
+        top = probs[np.arange(len(probs)), shard.top]
+        wrong = (top < probs.max(axis=1)) | ~(np.abs(1 - shard.rest - top) <= TOLERANCE)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(f"{path}: row {row} says class {shard.top[row]} with all but "
+                         f"{shard.rest[row]:.4g} ({int(wrong.sum())} such rows), which is not its "
+                         f"distribution: delete it, and {AGAIN}")
 
 
 def _check_numbers(path, shard):

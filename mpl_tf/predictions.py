@@ -6,9 +6,12 @@ import tempfile
 import numpy as np
 
 from mpl_tf import prediction_files as files
+from mpl_tf import records
 from mpl_tf.prediction_files import AGAIN
+from mpl_tf.record_files import CorruptRecord, position
 
 IN_MEMORY = 2 << 30     # bytes; more are left on disk
+SAMPLE = 5              # records of a file whose keys are compared with those that are stored
 
 
 def check_fits(folder, plan, num_classes, class_names=None):
@@ -61,9 +64,33 @@ def load(folder, index, num_classes, class_names=None):
                              f"{index.paths[i]} (and {len(missing) - 1} more): delete it, and "
                              f"{AGAIN}")
         probs[examples[found]] = shard.probs[rows[found]]
+        check_keys(files.shard_path(folder, name), index.paths[i], shard.key[rows[found]],
+                   wanted[found], lambda j, at=examples[found]: index.read(at[j]))
         keys.append(shard.key[np.unique(rows[found])])
     _check_unique(folder, np.concatenate(keys))
     return probs
+
+
+def check_keys(path, source, keys, numbers, read):
+    """Raises ValueError unless stored examples are the records of a file, by some of their keys.
+
+    A file that was prepared again in another order has the same name and the same size.
+
+    Args:
+      path: of what is stored. source: path of the file.
+      keys: bytes [n]. numbers: int [n], which record of the file each is said to be.
+      read: function of j, 0 to n - 1, that gives the record's payload.
+    """
+    for j in sorted({int(j) for j in np.linspace(0, len(keys) - 1, SAMPLE)} if len(keys) else ()):
+        try:
+            record = records.decode(read(j), position(source, numbers[j], 0), labels=False)
+        except CorruptRecord:       # whoever needs its image will say so
+            continue
+        key = record.filename.encode("utf-8", "surrogateescape")
+        if key != keys[j]:
+            raise ValueError(f"{path}: record {numbers[j]} is of {files.shown(keys[j])}, but "
+                             f"{source} has {files.shown(key)} there: the data were prepared again; "
+                             "predict, and select, them again into other folders")
 
 
 def load_for_arrays(folder, split, count, num_classes, class_names=None):
@@ -104,11 +131,8 @@ def load_for_arrays(folder, split, count, num_classes, class_names=None):
 def array_numbers(path, keys, split, count):
     """int64 [n] of keys such as b"train_00042"; ValueError where they are others."""
     prefix = f"{split}_".encode()
-    try:
-        numbers = np.array([int(key[len(prefix):]) if key.startswith(prefix) else -1
-                            for key in keys.tolist()], np.int64)
-    except ValueError:
-        numbers = np.array([-1])
+    numbers = np.array([int(key[len(prefix):]) if key.startswith(prefix)
+                        and key[len(prefix):].isdigit() else -1 for key in keys.tolist()], np.int64)
     if np.any((numbers < 0) | (numbers >= count)):
         raise ValueError(f"{path} has keys such as {files.shown(keys[0])}: expected {split}_00000 "
                          f"to {split}_{count - 1:05d}, as data_prep names the examples of this "

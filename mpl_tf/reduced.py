@@ -18,7 +18,8 @@ import json
 import os
 import sys
 
-from mpl_tf import compare, config as config_module, model_dir, prediction_files, selection
+from data_prep import command
+from mpl_tf import compare, config as config_module, config_checks, model_dir, prediction_files, selection
 from mpl_tf.train import fail
 
 # What becomes of the flags in the rows of Table 2; the control has the signal multiplied by zero.
@@ -41,7 +42,7 @@ def arguments(argv):
         epilog="All other flags are those of mpl_tf.train, for the students.")
     parser.add_argument("--pretrain", metavar="FLAGFILE", help="q_large's flags (pretrain_<data "
                         "set>.cfg beside --flagfile); it is trained on the students' data")
-    parser.add_argument("--per_class", type=int, metavar="K", help="examples selected of each "
+    parser.add_argument("--per_class", type=command.whole(1), metavar="K", help="examples selected of each "
                         f"class ({', '.join(f'{k} {v}' for k, v in PER_CLASS.items())})")
     parser.add_argument("--short", choices=("repeat", "leave"), default="repeat",
                         help="classes with fewer (repeat)")
@@ -50,7 +51,7 @@ def arguments(argv):
     parser.add_argument("--rows", default=",".join(ROWS), help="students to train (all)")
     parser.add_argument("--seeds", help="comma-separated: seed s is --seed=s and, for labels drawn "
                         "at random, --split_seed=s (the flags' one)")
-    parser.add_argument("--batch_size_predict", type=int, default=256, help="images of a forward "
+    parser.add_argument("--batch_size_predict", type=command.whole(1), default=256, help="images of a forward "
                         "pass of predict (256)")
     chosen, others = parser.parse_known_args(argv)
     chosen.rows = chosen.rows.split(",")
@@ -113,20 +114,27 @@ class Chain:
     def __init__(self, folder):
         self._folder, self._path = folder, os.path.join(folder, STAGES)
         os.makedirs(folder, exist_ok=True)
-        self._notes = model_dir.read_json(self._path) or {}
+        self._notes = model_dir.read_json(self._path)
+        if self._notes is None and not os.path.exists(self._path):
+            self._notes = {}
+        if not isinstance(self._notes, dict):
+            raise ValueError(f"{self._path} cannot be read, so what the stages were made from is not "
+                             f"known: give it back, or choose another --model_dir")
 
     def path(self, stage):
         """Its folder."""
         return os.path.join(self._folder, stage)
 
-    def begin(self, stage, inputs):
+    def begin(self, stage, inputs, at_once=False):
         """Notes what a stage is made from, a dict of JSON.
+
+        at_once: the stage leaves nothing before it is finished, so it may be begun otherwise.
 
         Raises:
           ValueError: it was begun with something else.
         """
         note = self._note(stage)
-        if note and note["inputs"] != inputs:
+        if note and note["inputs"] != inputs and not (at_once and "output" not in note):
             wrong = sorted(key for key in {**note["inputs"], **inputs}
                            if note["inputs"].get(key) != inputs.get(key))
             raise ValueError(
@@ -164,14 +172,21 @@ class Chain:
 
 def run_seed(stages, chosen):
     """Takes one seed's stages; {row: results}, or None where a signal ended one of them."""
+    folder = os.path.dirname(stages["pretrain"].model_dir)
+    os.makedirs(folder, exist_ok=True)
+    with model_dir.hold(folder):
+        return _run_held(stages, chosen, Chain(folder))
+
+
+def _run_held(stages, chosen, chain):
     from data_prep import predict, select
     student, large = stages[chosen.rows[0]], stages["pretrain"]
-    chain = Chain(os.path.dirname(large.model_dir))
+    sources, splits = sources_of(student)
+    check_sources(student, sources, chosen.per_class)
     results = {"pretrain": train(large)}
     if results["pretrain"] is None:
         return None
 
-    sources, splits = sources_of(student)
     plan, _ = predict.plan_and_tasks(large.model_dir, sources)
     files = hashlib.sha256(json.dumps(plan["shards"], sort_keys=True).encode()).hexdigest()
     chain.begin("predictions", {"pretrain": plan["model"], "data": files})
@@ -184,7 +199,7 @@ def run_seed(stages, chosen):
     predicted = chain.end("predictions", prediction_files.fingerprint)
 
     chain.begin("selection", {"predictions": predicted, "per_class": chosen.per_class,
-                              "rank_all": chosen.rank_all, "short": chosen.short})
+                              "rank_all": chosen.rank_all, "short": chosen.short}, at_once=True)
     if not chain.finished("selection", selection.fingerprint):
         say("selection")
         select.run([f"--predictions_dir={chain.path('predictions')}",
@@ -203,6 +218,7 @@ def run_seed(stages, chosen):
 
 def sources_of(student):
     """(folders that are predicted, splits that are selected from or None for all of them)."""
+    from data_prep import predict
     from mpl_tf import record_files
     if student.dataset != "digits" and not student.data_dir:
         raise ValueError(f"--data_dir is missing: {student.dataset} has to be prepared as shards, "
@@ -210,10 +226,31 @@ def sources_of(student):
     sources = ["digits" if student.dataset == "digits" else student.data_dir]
     if student.unlabeled_dir:
         return [*sources, student.unlabeled_dir], sorted(
-            record_files.find_splits(student.unlabeled_dir))
+            set(record_files.find_splits(student.unlabeled_dir)) - set(predict.LEFT_OUT))
     if student.extra_unlabeled:
         return sources, ["extra"]
     return sources, None if student.dataset == "image_folder" else ["train"]
+
+
+def check_sources(student, sources, per_class):
+    """Finds what the stages after pretraining would stop at, before it begins.
+
+    Raises:
+      ValueError, FileNotFoundError: in one line.
+    """
+    from data_prep import predict
+    from mpl_tf import record_files
+    own = config_checks.TRAINING_EXAMPLES.get(student.dataset)
+    if own and per_class > own and not (student.unlabeled_dir or student.extra_unlabeled):
+        raise ValueError(f"--per_class={per_class}: {student.dataset} has {own} examples to select "
+                         "from; ask for fewer, or give more in --unlabeled_dir")
+    predict.tasks_of(sources, None, student.dataset)
+    both = set.intersection(*(set(record_files.find_splits(source)) - set(predict.LEFT_OUT)
+                              for source in sources)) if len(sources) > 1 else ()
+    if both:
+        raise ValueError(f"--unlabeled_dir={student.unlabeled_dir} has shards of {min(both)!r}, as "
+                         "--data_dir has: expected names that tell them apart; write it with "
+                         "`python -m data_prep.unlabeled`")
 
 
 def train(settings):

@@ -18,7 +18,7 @@ import zipfile
 import numpy as np
 
 from mpl_tf import model_dir
-from mpl_tf.predictions import array_numbers
+from mpl_tf.predictions import array_numbers, check_keys
 
 ARRAYS, REPORT, MONTAGE = "selection.npz", "selection.json", "selection.png"
 log = logging.getLogger("mpl_tf")
@@ -106,7 +106,13 @@ def positions(folder, index, plan=None):
     wanted = shard.astype(np.int64) << 32 | chosen.number
     at = np.searchsorted(combined[order], wanted)
     at = order[np.minimum(at, len(order) - 1)]
-    return _found(folder, at, combined[at] == wanted)
+    found = combined[at] == wanted
+    for i in np.unique(chosen.shard[found]):
+        rows = np.flatnonzero(found & (chosen.shard == i))
+        check_keys(os.path.join(folder, ARRAYS), index.paths[place[chosen.shards[i]]],
+                   chosen.key[rows], chosen.number[rows],
+                   lambda j, rows=rows: index.read(at[rows[j]]))
+    return _found(folder, at, found)
 
 
 def positions_in_arrays(folder, counts, keep, plan=None):
@@ -136,8 +142,8 @@ def _found(folder, at, found):
         raise ValueError(f"selection={folder}: none of its {len(at)} examples are among the "
                          "unlabeled ones: select from those with `python -m data_prep.select`")
     if not found.all():
-        log.info("%d of the %d selected examples are held out, or are not among the unlabeled "
-                 "ones: left out", int((~found).sum()), len(at))
+        log.warning("%d of the %d selected examples are held out, or are not among the unlabeled "
+                    "ones: left out", int((~found).sum()), len(at))
     return at[found]
 
 

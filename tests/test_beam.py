@@ -103,6 +103,14 @@ def refused(arguments, capfd):
     return lines[0]
 
 
+def test_a_workers_traceback_ends_in_its_line():
+    text = ('Traceback (most recent call last):\n  File "x.py", line 3, in f\n    raise\n'
+            "ValueError: shard.npz: row 0 has NaN: write it again [while running 'Map(read)']\n")
+    assert beam.reason(RuntimeError(text)) == "shard.npz: row 0 has NaN: write it again"
+    assert beam.reason(ValueError("one line [while running 'predict']")) == "one line"
+    assert beam.reason(RuntimeError("Pipeline failed\nmore")) == "Pipeline failed"
+
+
 def test_what_a_worker_refuses_is_one_line(trained, stored, tmp_path, capfd):
     run, source = trained
     broken = tmp_path / "broken"

@@ -109,8 +109,13 @@ def test_without_the_file_that_lists_them_checkpoints_are_found_and_listed_again
     assert [os.path.basename(path)
             for path in tf.train.get_checkpoint_state(str(tmp_path)).all_model_checkpoint_paths] == [
                 "ckpt-9", "ckpt-10"]
-    for path in glob.glob(str(tmp_path / "ckpt-*")):
-        os.remove(path)
+    listed.unlink()     # killed while it wrote the first one's index
+    for path in glob.glob(str(tmp_path / "ckpt-*.index")):
+        with open(path, "r+b") as file:
+            file.truncate(20)
+    assert checkpoints.latest(str(tmp_path)) is None
+    assert checkpoints.Checkpoints(str(tmp_path), model(), seed=7).restore() == 0
+    assert os.listdir(tmp_path) == []
     listed.write_text("")
     assert checkpoints.Checkpoints(str(tmp_path), model(), seed=7).restore() == 0
 

@@ -101,7 +101,12 @@ REFUSED = {
     "missing record": (dict(number=lambda n: n + (n > 3)), "one is missing or there twice"),
     "twice": (dict(number=lambda n: n - (n > 3)), "one is missing or there twice"),
     "lengths": (dict(top=lambda t: t[1:]), "do not belong together"),
-    "elsewhere": (dict(key=lambda k: np.array([b"000.png", *k[1:]])), "000.png is predicted 2 ti")}
+    "elsewhere": (dict(key=lambda k: np.array([*k[:2], b"000.png", *k[3:]])), "000.png is predicted 2 ti"),
+    "prepared again": (dict(key=lambda k: k[::-1]), "record 0 is of 011.png, but .* has 005.png"),
+    "no class": (dict(top=lambda t: t - 5), "row 0 says class -.* .7 such rows., which is not"),
+    "another class": (dict(top=lambda t: (t + 1) % 3), "row . says class .* not its distribution"),
+    "rest": (dict(rest=lambda r: r * np.nan), "row 0 says class . with all but nan .7 such rows"),
+    "more than one": (dict(rest=lambda r: r - 3), "row 0 says class .* with all but -")}
 
 
 @pytest.mark.parametrize("what", REFUSED)

@@ -189,7 +189,24 @@ def test_other_options_and_a_new_selection_under_a_finished_student_are_refused(
     assert "noisy_student was made from another selection than there is now" in err
 
 
+def test_a_stage_that_leaves_nothing_may_be_begun_otherwise(tmp_path):
+    chain = reduced.Chain(str(tmp_path))
+    os.makedirs(chain.path("selection"))
+    chain.begin("selection", {"per_class": 5000}, at_once=True)
+    chain.begin("selection", {"per_class": 5}, at_once=True)
+    chain.end("selection", os.listdir)
+    with pytest.raises(ValueError, match="from another per_class"):
+        chain.begin("selection", {"per_class": 6}, at_once=True)
+    (tmp_path / reduced.STAGES).write_text("{")
+    with pytest.raises(ValueError, match="stages.json cannot be read"):
+        reduced.Chain(str(tmp_path))
+
+
 @pytest.mark.parametrize("flags, said", [
+    (["--per_class=1298"], "--per_class=1298: digits has 1297 examples"),
+    (["--per_class=0"], "expected a whole number of 1 or more"),
+    (["--batch_size_predict=0"], "expected a whole number of 1 or more"),
+    (["--dataset=cifar10", "--data_dir={root}", "--student_network=wrn-10-1"], "has no shards"),
     (["--rows=mpl"], "'mpl' is none of noisy_student"), (["--seeds=a"], "expected integers"),
     (["--train_step=4"], "unknown flag --train_step"),
     (["--pretrain={root}/student.cfg"], "expected --method=baseline"),
@@ -197,9 +214,11 @@ def test_other_options_and_a_new_selection_under_a_finished_student_are_refused(
     (["--dataset=image_folder", "--student_network=wrn-10-1"], "--per_class is missing")])
 def test_bad_flags(planned, capsys, flags, said):
     argv, run = planned
+    finished_before = os.path.exists(run / "seed_3" / "pretrain" / "results.json")
     argv = [text for text in argv if not text.startswith("--per_class") or "per_class" not in said]
     try:
         code = reduced.main([*argv, *(flag.format(root=run.parent) for flag in flags)])
     except SystemExit as error:
         code = error.code
     assert code == 2 and said in capsys.readouterr().err
+    assert not os.path.exists(run / "seed_3" / "pretrain" / "results.json") or finished_before

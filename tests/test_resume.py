@@ -115,7 +115,7 @@ def prepared(dataset, shared_data, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("dataset, changes", [
     ("cifar10", {"student_network": "wrn-10-1", "teacher_network": "wrn-10-1"}),
-    ("imagenet", {"image_size": 32, "labeled_shards": 8, "student_network": "small_conv",
+    ("imagenet", {"image_size": 32, "labeled_shards": 16, "student_network": "small_conv",
                   "teacher_network": "small_conv", "precision": "float32"})])
 def test_from_shards(dataset, changes, shared_data, tmp_path):
     """The flag files of the paper's runs, cut to 8 steps: killed, resumed and evaluated."""

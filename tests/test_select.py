@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from data_prep import command, select
-from mpl_tf import datasets, prediction_files, predictions, record_datasets, selection
+from data_prep import command, predict, select
+from mpl_tf import (datasets, prediction_files, predictions, record_datasets, record_files,
+                    selection)
 from tests.stored import CLASSES, change, colors, predicted, write_images
 
 DIGITS = "train-00000-of-00001"
@@ -118,6 +119,57 @@ def test_a_key_in_two_files_is_refused(tmp_path):
     predicted(tmp_path / "out", str(tmp_path / "a"), str(tmp_path / "b"))
     with pytest.raises(ValueError, match="the key same00.*.png is in a-00000-of-00001 and in b-0"):
         run(tmp_path / "out", tmp_path / "selection", "--per_class=8")
+
+
+def test_a_key_of_two_classes_is_refused_and_ties_do_not_depend_on_the_order_of_files(tmp_path):
+    """The same name on two files' images, which another class each is likeliest of."""
+    for name in ("a", "b"):
+        write_images(tmp_path / name, name, counts=(1,), name="same.png")
+    plan = predicted(tmp_path / "two", str(tmp_path / "a"), str(tmp_path / "b"))
+    change(tmp_path / "two", "b-00000-of-00001", top=np.array([1], np.int32), rest=np.zeros(1, "f4"),
+           probs=np.array([[0, 1, 0]], np.float16))
+    change(tmp_path / "two", "a-00000-of-00001", top=np.array([0], np.int32), rest=np.zeros(1, "f4"),
+           probs=np.array([[1, 0, 0]], np.float16))
+    with pytest.raises(ValueError, match="the key same.png is in a-00000-of-00001 and in b-0"):
+        run(tmp_path / "two", tmp_path / "selection", "--per_class=1")
+    shards = [prediction_files.read_shard(str(tmp_path / "two"), name, plan)
+              for name in sorted(plan["shards"])]
+    found = [next(select.candidates(shard, i, True, 1))[1] for i, shard in enumerate(shards)]
+    both = {name: np.concatenate([f[name] for f in found]) for name in found[0]}
+    both["rest"][:] = 0
+    turned = {name: column[::-1] for name, column in both.items()}
+    assert select.best_rows(both, 1)["shard"] == select.best_rows(turned, 1)["shard"] == [0]
+
+
+def test_what_a_kill_left_in_the_folder_does_not_stand_in_the_way(stored, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".partial-selection.npz").write_bytes(b"half")
+    run(stored[0], tmp_path / "out", "--per_class=2")
+    assert sorted(os.listdir(tmp_path / "out")) == ["selection.json", "selection.npz",
+                                                    "selection.png"]
+
+
+def test_more_than_there_is_is_refused_before_the_folder_is_made(stored, tmp_path):
+    with pytest.raises(ValueError, match="--per_class=5000: .* examples in all"):
+        run(stored[0], tmp_path / "out", "--per_class=5000")
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_prepared_again_in_another_order_are_refused(tmp_path):
+    """Of the same names and the same sizes."""
+    source = write_images(tmp_path / "shards", counts=(6,))
+    plan = predicted(tmp_path / "out", source)
+    run(tmp_path / "out", tmp_path / "selection", "--per_class=2")
+    path = os.path.join(source, "unlabeled-00000-of-00001")
+    payloads = [record_files.read(path, *place) for place in zip(*record_files.scan(path))]
+    record_files.write(path, payloads[::-1])
+    index = record_datasets.load_unlabeled(source, 8, "whole").index
+    for use in (lambda: predictions.load(str(tmp_path / "out"), index, 3),
+                lambda: selection.positions(str(tmp_path / "selection"), index),
+                lambda: predict.finished(str(tmp_path / "out"), predict._tasks(
+                    source, None, "cifar10")[0][0], plan)):
+        with pytest.raises(ValueError, match="record [0-9] is of 00.*.png, but .*prepared again"):
+            use()
 
 
 # Back to the examples of a data set.
