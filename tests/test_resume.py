@@ -126,7 +126,7 @@ def test_from_shards(dataset, changes, shared_data, tmp_path):
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     finish(start("train", **flags, model_dir=straight))
     kill_when(start("train", **flags, model_dir=killed),
-              (killed / "checkpoints" / "ckpt-4.index").exists)
+              (killed / "checkpoints" / "checkpoint").exists)
     assert "steps      4 to 8" in finish(start("train", **flags, model_dir=killed))
     assert_same_state(str(straight), str(killed))
     accuracy = model_dir.read_json(str(killed / "results.json"))["student_test_accuracy"]
