@@ -16,6 +16,7 @@ import functools
 import os
 import re
 import sys
+import threading
 
 import numpy as np
 
@@ -31,6 +32,7 @@ except ImportError:
     raise
 
 SPACE = "mpl_tf"        # of the counters
+_LOADING = threading.Lock()
 
 
 def run(arguments):
@@ -78,9 +80,14 @@ def predict_file(task, plan, model_dir, folder, batch_size, skip_corrupt):
         beam.metrics.Metrics.counter(SPACE, "skipped").inc(len(shard.skipped))
 
 
-@functools.lru_cache(maxsize=1)
 def load(model_dir, model, num_classes, size):
-    """The Network of a worker, loaded once for each process and network."""
+    """The Network of a worker, loaded once for each process and network; its threads share it."""
+    with _LOADING:
+        return _load(model_dir, model, num_classes, size)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(model_dir, model, num_classes, size):
     found = prediction_files.model_fingerprint(model_dir)
     if found != model:
         raise ValueError(f"model_dir={model_dir} holds another network here ({found[:12]}) than "
@@ -93,6 +100,8 @@ def run_select(arguments, options):
     """data_prep.select; Beam's `options`."""
     flags = select.parse(arguments)
     plan, names = select.begin(flags)
+    if not names:
+        return
     flags.predictions_dir, flags.output_dir = map(
         os.path.abspath, (flags.predictions_dir, flags.output_dir))
 

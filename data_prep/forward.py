@@ -8,6 +8,7 @@ import concurrent.futures
 import dataclasses
 import os
 import queue
+import sys
 import threading
 import time
 
@@ -163,7 +164,10 @@ def _batches(tasks, view, batch_size, skip_corrupt):
                     task, len(images), lambda i: (b"train_%05d" % i, images[i], None), threads,
                     batch_size, skip_corrupt)
                 continue
-            offsets, lengths = record_files.scan(task.path)
+            problems = [] if skip_corrupt else None
+            offsets, lengths = record_files.scan(task.path, problems)
+            for problem in problems or ():
+                print(f"skipped, with what is behind it: {problem}", file=sys.stderr, flush=True)
             with open(task.path, "rb", buffering=0) as file:
                 yield from _of_file(
                     task, len(offsets), lambda i: _read(file, offsets[i], lengths[i], i, view),
@@ -171,7 +175,7 @@ def _batches(tasks, view, batch_size, skip_corrupt):
 
 
 def _of_file(task, count, read, threads, batch_size, skip_corrupt):
-    for first in range(0, count, batch_size):
+    for first in range(0, max(count, 1), batch_size):       # one batch of none ends an empty file
         numbers = range(first, min(first + batch_size, count))
         found = list(threads.map(read, numbers))
         problems = [problem for *_, problem in found if problem]
@@ -180,7 +184,7 @@ def _of_file(task, count, read, threads, batch_size, skip_corrupt):
         used = [i for i, (*_, problem) in zip(numbers, found) if not problem]
         yield _Batch(task, first, [found[i - first][0] for i in used], used,
                      np.stack([found[i - first][1] for i in used]) if used else np.zeros([0]),
-                     [i for i in numbers if found[i - first][2]], last=numbers[-1] == count - 1)
+                     [i for i in numbers if found[i - first][2]], last=first + batch_size >= count)
 
 
 def _read(file, offset, length, number, view):

@@ -28,12 +28,20 @@ def run(arguments):
     """Selects as the command line says."""
     flags = parse(arguments)
     plan, names = begin(flags)
+    if not names:
+        return
     kept, histogram = best_of(flags.predictions_dir, plan, names, flags.per_class, flags.rank_all)
     write(flags, plan, names, kept, histogram)
 
 
 def begin(flags):
-    """Checks everything; (plan of the predictions, names of the shards to select from)."""
+    """Checks everything; (plan of the predictions, names of the shards to select from).
+
+    No names: this very selection is there already.
+
+    Raises:
+      ValueError: in one line; for another selection that is there too, unless --overwrite.
+    """
     plan = prediction_files.read_plan(flags.predictions_dir)
     names = names_of(plan, flags.splits.split(",") if flags.splits else None, flags)
     count = sum(prediction_files.count(flags.predictions_dir, name) for name in names)
@@ -47,7 +55,29 @@ def begin(flags):
     if foreign:
         raise ValueError(f"--output_dir={flags.output_dir} holds {foreign[0]!r}, which is no part "
                          "of a selection: choose a new or empty folder")
-    return plan, names
+    if flags.overwrite or not os.path.exists(os.path.join(flags.output_dir, selection.REPORT)):
+        return plan, names
+    if not _is_there(flags, plan, names):
+        raise ValueError(f"--output_dir={flags.output_dir} holds another selection, or a damaged "
+                         "one: choose a new folder, or add --overwrite to replace it")
+    print(f"{flags.output_dir}: this selection is there already", flush=True)
+    return plan, []
+
+
+def _made_of(flags, plan):
+    return {"model": plan["model"], "num_classes": plan["num_classes"],
+            "per_class": flags.per_class, "rank_all": flags.rank_all, "short": flags.short,
+            "predictions": prediction_files.fingerprint(flags.predictions_dir)}
+
+
+def _is_there(flags, plan, names):
+    try:
+        found = selection.load(flags.output_dir)
+    except ValueError:
+        return False
+    report = model_dir.read_json(os.path.join(flags.output_dir, selection.REPORT))
+    made_of = _made_of(flags, plan)
+    return found.shards == tuple(names) and made_of == {key: report.get(key) for key in made_of}
 
 
 def parse(arguments):
@@ -57,8 +87,7 @@ def parse(arguments):
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions_dir", required=True, help="folder that data_prep.predict "
                         "wrote")
-    parser.add_argument("--output_dir", required=True, help="folder for the selection; a selection "
-                        "that is there is replaced")
+    parser.add_argument("--output_dir", required=True, help="folder for the selection")
     parser.add_argument("--per_class", required=True, type=command.whole(1), metavar="K",
                         help="examples of each class")
     parser.add_argument("--splits", help="comma-separated, of those predicted (default: all)")
@@ -66,6 +95,8 @@ def parse(arguments):
                         "class")
     parser.add_argument("--short", choices=("repeat", "leave"), default="repeat", help="what "
                         "becomes of a class with fewer than K (default: %(default)s)")
+    parser.add_argument("--overwrite", action="store_true", help="replace another selection that is "
+                        "in --output_dir")
     return parser.parse_args(arguments)
 
 
@@ -189,9 +220,7 @@ def write(flags, plan, names, kept, histogram):
         label=np.repeat(np.arange(len(kept), dtype=np.int32), [len(row) for row in rows]),
         confidence=(1 - columns["rest"].astype(np.float64)).astype(np.float32))
     report = select_report.report(plan, kept, rows, histogram, per_class)
-    report.update(model=plan["model"], num_classes=plan["num_classes"], per_class=per_class,
-                  rank_all=flags.rank_all, short=flags.short, shards=len(names),
-                  predictions=prediction_files.fingerprint(flags.predictions_dir))
+    report.update(_made_of(flags, plan), shards=len(names))
     montage = os.path.join(folder, selection.MONTAGE)
     if os.path.exists(montage):
         os.remove(montage)      # it would be another selection's

@@ -79,12 +79,23 @@ def read_plan(folder):
     """predictions.json of a folder, a dict; ValueError, in one line, where there is none."""
     path = os.path.join(folder, PLAN)
     plan = model_dir.read_json(path)
-    if not isinstance(plan, dict) or set(plan) != set(plan_of(*[None] * 7)):
+    if not _is_plan(plan):
         what = "is not what data_prep.predict writes" if plan is not None else (
             "cannot be read" if os.path.exists(path) else "is missing")
         raise ValueError(f"{path} {what}: expected a folder of predictions; write one with "
                          "`python -m data_prep.predict`, or correct the path")
     return plan
+
+
+def _is_plan(plan):
+    if not isinstance(plan, dict) or set(plan) != set(plan_of(*[None] * 7)):
+        return False
+    names, view, shards = plan["class_names"], plan["view"], plan["shards"]
+    return (isinstance(plan["model"], str) and type(plan["num_classes"]) is int
+            and (names is None or isinstance(names, list) and len(names) == plan["num_classes"])
+            and isinstance(view, dict) and set(view) == {"size", "crop"}
+            and isinstance(plan["sources"], list) and isinstance(shards, dict)
+            and all(type(count) is int for count in shards.values()))
 
 
 def shard_path(folder, name):

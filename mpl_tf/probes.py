@@ -113,7 +113,7 @@ class Probes:
         """The shown probes, uint8 [n, H, W, C]."""
         examples, images = self._chosen[shown], self._dataset.unlabeled
         if isinstance(images, RecordImages):
-            return images.evaluation_views(tf.constant(examples, tf.int64)).numpy()
+            return images.pictures(examples)
         return images[examples]
 
 

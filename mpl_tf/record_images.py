@@ -184,17 +184,34 @@ class RecordImages:
         images, used = zip(*self._threads.map(one, range(len(examples))))
         return np.stack(images, axis=1), np.array(used, np.int64)
 
-    def _evaluation_batch(self, examples):
-        part = CENTRE if self.crop == "inception" else 1.0
+    def pictures(self, examples):
+        """uint8 [B, size, size, 3] to look at, of int [B]; black where a record is skipped.
 
+        Raises:
+          CorruptRecord: one cannot be used, and skip_corrupt is off.
+        """
         def one(example):
             try:
-                return self._decode(int(example), lambda *size: [central_box(*size, part)])[0]
+                return self._central(example)
+            except CorruptRecord as problem:
+                self._note(problem, int(example))
+                return np.zeros(self.shape[1:], np.uint8)
+
+        return np.stack(list(self._threads.map(one, examples)))
+
+    def _evaluation_batch(self, examples):
+        def one(example):
+            try:
+                return self._central(example)
             except CorruptRecord as problem:
                 self.problem = self.problem or problem
                 raise
 
         return np.stack(list(self._threads.map(one, examples)))
+
+    def _central(self, example):
+        part = CENTRE if self.crop == "inception" else 1.0
+        return self._decode(int(example), lambda *size: [central_box(*size, part)])[0]
 
     def _note(self, problem, example):
         """Remembers a record that cannot be used; raises unless it is to be skipped."""

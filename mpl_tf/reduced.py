@@ -78,7 +78,9 @@ def configs(chosen, others):
                              "add --per_class=K")
         chosen.per_class = PER_CLASS[student.dataset]
     if chosen.pretrain is None:
-        files = [text.partition("=")[2] for text in others if text.startswith("--flagfile=")]
+        files = [following if text in ("--flagfile", "-flagfile") else text.partition("=")[2]
+                 for text, following in zip(others, [*others[1:], ""])
+                 if text.lstrip("-").partition("=")[0] == "flagfile"]
         if not files:
             raise ValueError("--pretrain is missing: expected q_large's flag file; add "
                              "--pretrain=flags/pretrain_digits.cfg, for one")
@@ -204,7 +206,7 @@ def _run_held(stages, chosen, chain):
         say("selection")
         select.run([f"--predictions_dir={chain.path('predictions')}",
                     f"--output_dir={chain.path('selection')}", f"--per_class={chosen.per_class}",
-                    f"--short={chosen.short}", *["--rank_all"] * chosen.rank_all,
+                    f"--short={chosen.short}", *["--rank_all"] * chosen.rank_all, "--overwrite",
                     *[f"--splits={','.join(splits)}"] * bool(splits)])
     selected = chain.end("selection", selection.fingerprint)
 

@@ -3,7 +3,7 @@
 A folder of a selection (`python -m data_prep.select` writes it) holds
 
     selection.npz       its M examples, in the order of the classes, see Selection
-    selection.json      which predictions it is made of, how, and a report
+    selection.json      which predictions it is made of, how, sha256 of the former, and a report
     selection.png       some of the images
 
 No TensorFlow here.
@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import logging
 import os
-import zipfile
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from mpl_tf import model_dir
 from mpl_tf.predictions import array_numbers, check_keys
 
 ARRAYS, REPORT, MONTAGE = "selection.npz", "selection.json", "selection.png"
+AGAIN = "select again with `python -m data_prep.select`"
 log = logging.getLogger("mpl_tf")
 
 
@@ -45,10 +45,10 @@ class Selection:
 
 def save(folder, selection, report):
     """Writes a Selection and its report, a dict with "model" and "num_classes"."""
-    with model_dir.partial(os.path.join(folder, ARRAYS)) as temporary, \
-            open(temporary, "wb") as file:
+    path = os.path.join(folder, ARRAYS)
+    with model_dir.partial(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **dataclasses.asdict(selection))
-    model_dir.write_json(os.path.join(folder, REPORT), report)
+    model_dir.write_json(os.path.join(folder, REPORT), {**report, "sha256": _sha256(path)})
 
 
 def load(folder, plan=None):
@@ -62,22 +62,19 @@ def load(folder, plan=None):
     """
     path = os.path.join(folder, ARRAYS)
     report = model_dir.read_json(os.path.join(folder, REPORT))
-    if not isinstance(report, dict) or "model" not in report or not os.path.isfile(path):
+    if (not isinstance(report, dict) or not {"model", "num_classes", "sha256"} <= set(report)
+            or not os.path.isfile(path)):
         raise ValueError(f"selection={folder} holds no selection: expected {ARRAYS} and {REPORT}; "
                          "write them with `python -m data_prep.select`, or correct the path")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {field.name: stored[field.name] for field in dataclasses.fields(Selection)}
-        arrays["shards"] = tuple(str(name) for name in arrays["shards"])
-        if len({len(arrays[name]) for name in ("shard", "number", "key", "label",
-                                              "confidence")}) != 1:
-            raise ValueError("its arrays do not belong together")
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())[:120]}): select again "
-                         "with `python -m data_prep.select`") from error
+    if _sha256(path) != report["sha256"]:
+        raise ValueError(f"{path} is not the one that {REPORT} is of: it is damaged, or was changed; "
+                         f"{AGAIN}")
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {field.name: stored[field.name] for field in dataclasses.fields(Selection)}
+    arrays["shards"] = tuple(str(name) for name in arrays["shards"])
     if plan and (report["model"], report["num_classes"]) != (plan["model"], plan["num_classes"]):
         raise ValueError(f"{path} was selected by predictions of another network than those that "
-                         "are to be learned from: select again with `python -m data_prep.select`")
+                         f"are to be learned from: {AGAIN}")
     return Selection(**arrays)
 
 
@@ -150,5 +147,12 @@ def _found(folder, at, found):
 def fingerprint(folder):
     """sha256 of a selection; ValueError where there is none."""
     load(folder)
-    with open(os.path.join(folder, ARRAYS), "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+    return _sha256(os.path.join(folder, ARRAYS))
+
+
+def _sha256(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 22), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -88,7 +88,38 @@ def test_a_corrupt_record_is_an_error_or_skipped(tmp_path):
     np.testing.assert_array_equal(probs[[0, 1, 3, 4, 5]], shard.probs)
 
 
+def test_a_file_that_ends_within_a_record_is_predicted_up_to_there_when_asked(tmp_path, capsys):
+    source = write_images(tmp_path / "shards", counts=(6, 3))
+    path = os.path.join(source, FIRST)
+    offsets, _ = forward.record_files.scan(path)
+    with open(path, "r+b") as file:
+        file.truncate(offsets[4] + 20)
+    with pytest.raises(ValueError, match="record 4 at byte"):
+        predicted(tmp_path / "out", source)
+    capsys.readouterr()
+    plan = predicted(tmp_path / "out", source, skip_corrupt=True)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and FIRST in told[0] and "skipped, with what is behind it" in told[0]
+    shard = prediction_files.read_shard(str(tmp_path / "out"), FIRST, plan)
+    assert shard.number.tolist() == [0, 1, 2, 3]
+    with open(path, "r+b") as file:
+        file.truncate(0)
+    plan = predicted(tmp_path / "empty", source, skip_corrupt=True)
+    assert len(prediction_files.read_shard(str(tmp_path / "empty"), FIRST, plan).key) == 0
+    assert len(prediction_files.read_shard(str(tmp_path / "empty"), SECOND, plan).key) == 3
+
+
 # What is refused, each in one line that names the file and the fix.
+
+@pytest.mark.parametrize("values", [
+    dict(num_classes="3"), dict(class_names=["ant", "bee"]), dict(shards=[FIRST]),
+    dict(shards={FIRST: "5"}), dict(view=[8, "whole"]), dict(model=None), dict(sources="x"),
+    dict(more=1)])
+def test_a_plan_that_is_none_is_one_line(stored, values):
+    change(stored[0], None, plan=True, **values)
+    with pytest.raises(ValueError, match="predictions.json is not what data_prep.predict writes"):
+        prediction_files.read_plan(str(stored[0]))
+
 
 REFUSED = {
     "another network": (dict(model="model-b"), "is of another network .*: delete it, and write it"),

@@ -230,6 +230,16 @@ def test_no_file_stays_open(folder):
     assert opened() <= before + 1
 
 
+def test_a_picture_that_is_skipped_is_black(folder):
+    lenient, strict = imagenet(folder, skip_corrupt=True).unlabeled, imagenet(folder).unlabeled
+    damage(folder, 2)
+    shown = lenient.pictures(np.array([1, 2, 3]))
+    np.testing.assert_array_equal(shown[:, 3, 5], [color_of(1), (0, 0, 0), color_of(3)])
+    assert lenient.problem is None and len(lenient.skipped) == 1
+    with pytest.raises(record_files.CorruptRecord, match="record 2 .* --skip_corrupt"):
+        strict.pictures(np.array([1, 2, 3]))
+
+
 def test_a_file_that_is_gone_is_one_line(folder):
     images = imagenet(folder).unlabeled
     os.remove(folder / "train-00001-of-00004")

@@ -92,6 +92,14 @@ def test_the_flag_files_are_section_4_2(name, per_class, splits):
             "rmsprop", 1e-3, 0.9, 1e-5, "exponential", 0.9999)
 
 
+@pytest.mark.parametrize("given", [["--flagfile={}"], ["-flagfile={}"], ["--flagfile", "{}"]])
+def test_q_large_s_flags_lie_beside_the_students(given):
+    flagfile = f"{ROOT}/flags/reduced_digits.cfg"
+    chosen, others = reduced.arguments([text.format(flagfile) for text in given])
+    reduced.configs(chosen, others)
+    assert chosen.pretrain == f"{ROOT}/flags/pretrain_digits.cfg"
+
+
 def test_a_chain_remembers_what_each_stage_was_made_from(tmp_path):
     size = lambda folder: sorted(os.listdir(folder))
     chain = reduced.Chain(str(tmp_path))

@@ -207,8 +207,29 @@ def test_selections_that_are_refused(stored, tmp_path):
     with pytest.raises(ValueError, match="holds no selection: expected selection.npz"):
         selection.load(str(tmp_path))
     (tmp_path / "out" / selection.ARRAYS).write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="selection.npz is damaged"):
+    with pytest.raises(ValueError, match="selection.npz is not the one that selection.json is of"):
         selection.load(str(tmp_path / "out"))
+
+
+def test_another_selection_is_replaced_only_when_asked(stored, tmp_path, capsys):
+    folder, out = stored[0], tmp_path / "out"
+    first, _ = run(folder, out, "--per_class=5")
+    before = {name: (out / name).read_bytes() for name in os.listdir(out)}
+    capsys.readouterr()
+    run(folder, out, "--per_class=5")
+    assert capsys.readouterr().out == f"{out}: this selection is there already\n"
+    for flags in (["--per_class=6"], ["--per_class=5", "--short=leave"],
+                  ["--per_class=5", "--rank_all"]):
+        with pytest.raises(ValueError, match="holds another selection, .* add --overwrite"):
+            run(folder, out, *flags)
+    assert {name: (out / name).read_bytes() for name in os.listdir(out)} == before
+    second, report = run(folder, out, "--per_class=6", "--overwrite")
+    assert (len(first.key), len(second.key), report["per_class"]) == (15, 18, 6)
+    (out / selection.ARRAYS).write_bytes(before[selection.ARRAYS])  # whole, but not this one's
+    with pytest.raises(ValueError, match="or a damaged one"):
+        run(folder, out, "--per_class=6")
+    (out / selection.REPORT).unlink()       # a kill came before it was written: there is none
+    run(folder, out, "--per_class=6")
 
 
 @pytest.fixture(scope="module")
