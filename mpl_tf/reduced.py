@@ -155,7 +155,11 @@ class Chain:
         note = self._note(stage)
         if not note or "output" not in note:
             return False
-        if fingerprint(self.path(stage)) != note["output"]:
+        try:
+            found = fingerprint(self.path(stage))
+        except ValueError:      # a file is damaged or gone
+            found = None
+        if found != note["output"]:
             raise ValueError(f"{self.path(stage)} was changed after it was finished: give back "
                              "what was there, or delete this folder and those of the stages after "
                              "it, and run the same command")
