@@ -153,7 +153,7 @@ def test_bad_command_lines(arguments, said, capfd):
 def test_another_network_on_the_worker_is_refused(trained):
     run, _ = trained
     plan, _ = predict.plan_and_tasks(str(run), [trained[1]])
-    beam.load.cache_clear()
+    beam._load.cache_clear()
     with pytest.raises(ValueError, match="all workers see"):
         beam.load(str(run), "another", plan["num_classes"], 8)
     assert isinstance(beam.load(str(run), plan["model"], plan["num_classes"], 8), forward.Network)
