@@ -170,10 +170,17 @@ def finished(folder, task, plan):
         return False
     shard = predictions.read_shard(folder, task.name, plan)
     if task.path:
-        offsets, lengths = record_files.scan(task.path, [])
+        problems = []
+        offsets, lengths = record_files.scan(task.path, problems)
+
+        def read(j):
+            if shard.number[j] >= len(offsets):
+                raise problems[0] if problems else record_files.CorruptRecord(
+                    f"{task.path} has {len(offsets)} records, no number {shard.number[j]}")
+            return record_files.read(task.path, offsets[shard.number[j]], lengths[shard.number[j]])
+
         check_keys(predictions.shard_path(folder, task.name), task.path, shard.key, shard.number,
-                   lambda j: record_files.read(task.path, offsets[shard.number[j]],
-                                               lengths[shard.number[j]]))
+                   read)
     return True
 
 

@@ -49,9 +49,7 @@ def begin(flags):
         raise ValueError(f"--per_class={flags.per_class}: {flags.predictions_dir} has {count} "
                          "examples in all; ask for fewer, or predict more")
     os.makedirs(flags.output_dir, exist_ok=True)
-    foreign = sorted(name for name in os.listdir(flags.output_dir)
-                     if not name.startswith(model_dir.PARTIAL) and name not in (
-                         selection.ARRAYS, selection.REPORT, selection.MONTAGE))
+    foreign = sorted(name for name in os.listdir(flags.output_dir) if not _is_own(name))
     if foreign:
         raise ValueError(f"--output_dir={flags.output_dir} holds {foreign[0]!r}, which is no part "
                          "of a selection: choose a new or empty folder")
@@ -62,6 +60,11 @@ def begin(flags):
                          "one: choose a new folder, or add --overwrite to replace it")
     print(f"{flags.output_dir}: this selection is there already", flush=True)
     return plan, []
+
+
+def _is_own(name):
+    return name.startswith(model_dir.PARTIAL) or name in (
+        selection.ARRAYS, selection.REPORT, selection.MONTAGE)
 
 
 def _made_of(flags, plan):
@@ -103,6 +106,8 @@ def parse(arguments):
 def names_of(plan, splits, flags):
     """Names of the shards to select from; ValueError for a split that was not predicted."""
     found = prediction_files.splits_of(plan)
+    if len(set(splits or ())) < len(splits or ()):
+        raise ValueError(f"--splits={flags.splits} names a split twice: expected each once")
     for split in splits or ():
         if split not in found:
             raise ValueError(f"--splits={flags.splits}: {flags.predictions_dir} has no predictions "
@@ -221,17 +226,16 @@ def write(flags, plan, names, kept, histogram):
         confidence=(1 - columns["rest"].astype(np.float64)).astype(np.float32))
     report = select_report.report(plan, kept, rows, histogram, per_class)
     report.update(_made_of(flags, plan), shards=len(names))
-    montage = os.path.join(folder, selection.MONTAGE)
-    if os.path.exists(montage):
-        os.remove(montage)      # it would be another selection's
-    selection.save(folder, chosen, report)
+    for name in sorted(filter(_is_own, os.listdir(folder)), key=selection.REPORT.__ne__):
+        os.remove(os.path.join(folder, name))   # another's or a killed one's; the report first
     print("\n".join(select_report.lines(report)), flush=True)
     sheet = select_report.montage(plan, names, kept)
     if sheet is None:
         print(f"no montage: {', '.join(plan['sources'])} is not here", flush=True)
     else:
-        with model_dir.partial(montage) as temporary:
+        with model_dir.partial(os.path.join(folder, selection.MONTAGE)) as temporary:
             sheet.save(temporary, "PNG")
+    selection.save(folder, chosen, report)      # last: with its report a selection is finished
     print(f"{folder}: {len(chosen.key)} examples", flush=True)
 
 

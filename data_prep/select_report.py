@@ -84,17 +84,20 @@ def montage(plan, names, kept):
 
 
 def _image(folder, name, number, view):
-    """uint8 [TILE, TILE, 3] of a record, or None where its file has changed."""
+    """uint8 [TILE, TILE, 3] of a record, or None where it cannot be read any more."""
     from PIL import Image
     if folder == "digits":
         image = Image.fromarray(forward.digits()[number, ..., 0])
     else:
         path = os.path.join(folder, name)
-        offsets, lengths = record_files.scan(path)
+        offsets, lengths = record_files.scan(path, [])
         if number >= len(offsets):
             return None
-        payload = record_files.read(path, offsets[number], lengths[number], number)
-        encoded = records.decode(payload, path, labels=False).encoded
+        try:
+            payload = record_files.read(path, offsets[number], lengths[number], number)
+            encoded = records.decode(payload, path, labels=False).encoded
+        except record_files.CorruptRecord:
+            return None
         image = Image.fromarray(forward.decoded(encoded, view))
     return np.asarray(image.convert("RGB").resize((inspect.TILE, inspect.TILE),
                                                   Image.Resampling.NEAREST))

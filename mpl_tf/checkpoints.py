@@ -18,6 +18,7 @@ import tensorflow as tf
 from mpl_tf import model_dir
 
 AVERAGE = "student_average"     # the student's averaged weights, where they are kept
+END_OF_INDEX = bytes.fromhex("57fb808b247547db")    # of every table that TensorFlow wrote to its end
 
 
 class Journal(tf.train.experimental.PythonState):
@@ -157,11 +158,15 @@ def complete(folder):
 
 
 def _has_whole_index(path):
+    """False where a killed process had begun its index: the last bytes of a table are always these.
+
+    One that is damaged otherwise, or may not be read, is whole: it is to be told of, not removed.
+    """
     try:
-        tf.train.load_checkpoint(path)
-    except (tf.errors.OpError, ValueError, RuntimeError):
-        return False
-    return True
+        with open(path + ".index", "rb") as file:
+            return file.read().endswith(END_OF_INDEX)
+    except OSError:
+        return True
 
 
 def _listed(folder):

@@ -8,7 +8,8 @@
     targets.png                                                             of reduced_mpl
 
 Whatever is being written has a name that begins with PARTIAL; a process that was killed leaves it
-behind, and the next one removes it. No TensorFlow here.
+behind, and the next one removes it (in a folder of predictions, where several machines may be
+writing, it stays). No TensorFlow here.
 """
 
 import contextlib
@@ -127,11 +128,12 @@ def check_data(folder, data):
     if noted == data:
         return
     if noted is not None and _has_checkpoint(folder):
-        changed = ", ".join(f"{name} {noted.get(name)} then, {value} now"
-                            for name, value in data.items() if noted.get(name) != value)
-        raise ValueError(f"model_dir={folder} was trained on other data: {changed}; give the same "
-                         "--data_dir and --unlabeled_dir (they may have moved), or another "
-                         "--model_dir")
+        changed = ", ".join(f"{name} {noted[name]} then, {data.get(name, 'none')} now"
+                            for name in noted if data.get(name) != noted[name])
+        if changed:     # a run that was begun before something was noted has less
+            raise ValueError(f"model_dir={folder} was trained on other data: {changed}; give the "
+                             "same --data_dir, --unlabeled_dir, --fixed_teacher and "
+                             "--predictions_dir (they may have moved), or another --model_dir")
     write_json(path, data)
 
 

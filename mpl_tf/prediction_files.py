@@ -12,8 +12,10 @@ TensorFlow here.
 import dataclasses
 import hashlib
 import os
+import struct
 import uuid
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -22,6 +24,9 @@ from mpl_tf import model_dir
 PLAN = "predictions.json"
 TOLERANCE = 1e-2    # of a stored sum: float16 rounds each of K probabilities by up to 1/2048 of it
 AGAIN = "write it again with `python -m data_prep.predict`"
+# What NumPy and zipfile raise for damaged files, encryption that is none included.
+_DAMAGED = (KeyError, IndexError, ValueError, TypeError, EOFError, OSError, RuntimeError,
+            struct.error, zlib.error, zipfile.BadZipFile)
 _KINDS = {"key": "S", "number": "i", "probs": "f", "top": "i", "rest": "f", "skipped": "i",
           "model": "U", "bytes": "i"}
 
@@ -159,7 +164,7 @@ def read_shard(folder, name, plan):
                 or any(arrays[key].dtype.kind != kind for key, kind in _KINDS.items()
                        if isinstance(arrays[key], np.ndarray) and arrays[key].size)):
             raise ValueError("its arrays do not belong together")
-    except (KeyError, ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is damaged ({reason}): delete it, and {AGAIN}") from error
     if shard.model != plan["model"]:
@@ -184,7 +189,7 @@ def count(folder, name):
         with zipfile.ZipFile(path) as archive, archive.open("number.npy") as file:
             np.lib.format.read_magic(file)
             return np.lib.format.read_array_header_1_0(file)[0][0]
-    except (KeyError, ValueError, IndexError, OSError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         what = "damaged" if os.path.exists(path) else "missing"
         raise ValueError(f"{path} is {what}: run the same `python -m data_prep.predict` to the "
                          "end, with every --shard_index; delete the file first if it is "
@@ -242,7 +247,7 @@ def fingerprint(folder):
         try:
             with zipfile.ZipFile(path) as file:
                 members = [(m.filename, m.CRC, m.file_size) for m in file.infolist()]
-        except (OSError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             raise ValueError(f"{path} is missing or damaged ({error}): delete it, and "
                              f"{AGAIN}") from error
         digest.update(repr((name, members)).encode())

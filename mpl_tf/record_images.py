@@ -217,14 +217,15 @@ class RecordImages:
         """Remembers a record that cannot be used; raises unless it is to be skipped."""
         place = self.index.where(example)
         with self._lock:
+            if place in self.skipped:
+                return
             if not self.skip_corrupt or len(self.skipped) + 1 >= len(self):
                 advice = "" if self.skip_corrupt else ", or continue with --skip_corrupt"
                 problem = CorruptRecord(f"{problem}{advice}")
                 self.problem = self.problem or problem
                 raise problem
-            if place not in self.skipped:
-                self.skipped[place] = str(problem)
-                log.warning("skipped: %s", problem)
+            self.skipped[place] = str(problem)
+            log.warning("skipped: %s", problem)
 
     def _decode(self, example, boxes_of):
         """Crops of one example; CorruptRecord, naming file and position, where it cannot be.

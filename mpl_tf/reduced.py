@@ -254,9 +254,10 @@ def check_sources(student, sources, per_class):
     both = set.intersection(*(set(record_files.find_splits(source)) - set(predict.LEFT_OUT)
                               for source in sources)) if len(sources) > 1 else ()
     if both:
+        remedy = ("prepare all unlabeled images together, into --data_dir" if "unlabeled" in both
+                  else "write it with `python -m data_prep.unlabeled`")
         raise ValueError(f"--unlabeled_dir={student.unlabeled_dir} has shards of {min(both)!r}, as "
-                         "--data_dir has: expected names that tell them apart; write it with "
-                         "`python -m data_prep.unlabeled`")
+                         f"--data_dir has: expected names that tell them apart; {remedy}")
 
 
 def train(settings):

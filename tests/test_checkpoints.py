@@ -120,6 +120,21 @@ def test_without_the_file_that_lists_them_checkpoints_are_found_and_listed_again
     assert checkpoints.Checkpoints(str(tmp_path), model(), seed=7).restore() == 0
 
 
+def test_a_damaged_checkpoint_without_the_list_is_told_of_and_not_removed(tmp_path):
+    saved(tmp_path, steps=(3, 4))
+    (tmp_path / "checkpoint").unlink()
+    path = tmp_path / "ckpt-4.index"
+    content = path.read_bytes()
+    path.write_bytes(content[:40] + bytes([content[40] ^ 1]) + content[41:])
+    before = sorted(os.listdir(tmp_path))
+    with pytest.raises(ValueError, match="ckpt-4 cannot be read .*continue from the one before"):
+        checkpoints.Checkpoints(str(tmp_path), model(), seed=7).restore()
+    assert sorted(os.listdir(tmp_path)) == sorted([*before, "checkpoint"])
+    for name in glob.glob(str(tmp_path / "ckpt-4.*")):
+        os.remove(name)
+    assert checkpoints.Checkpoints(str(tmp_path), model(), seed=7).restore() == 3
+
+
 @pytest.mark.parametrize("other, reason", [
     (dict(hidden=16, classes=5), "another architecture"),
     (dict(optimizer=tf.keras.optimizers.SGD), "another architecture")])

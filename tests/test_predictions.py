@@ -174,6 +174,40 @@ def test_missing_foreign_and_damaged_files_are_refused(stored, tmp_path):
         predictions.load(str(tmp_path), index, 3)
 
 
+def test_damaged_archives_are_one_line(stored):
+    """Every byte of the archive's own structures flipped, one at a time."""
+    folder, _, index = stored
+    path = folder / f"{FIRST}.npz"
+    content = path.read_bytes()
+    headers = [i for i in range(len(content) - 4) if content[i:i + 2] == b"PK"]
+    refused = 0
+    for start in headers:
+        for place in range(start, min(start + 34, len(content))):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1:])
+            for use in (lambda: predictions.load(str(folder), index, 3),
+                        lambda: prediction_files.count(str(folder), FIRST),
+                        lambda: prediction_files.fingerprint(str(folder))):
+                try:
+                    use()
+                except ValueError as error:
+                    assert FIRST in str(error) and "\n" not in str(error)
+                    refused += 1
+    assert refused > 300
+
+
+def test_a_file_damaged_after_it_was_predicted(tmp_path):
+    source = write_images(tmp_path / "shards", counts=(6,))
+    name = "unlabeled-00000-of-00001"
+    plan = predicted(tmp_path / "out", source)
+    path = os.path.join(source, name)
+    offsets, _ = forward.record_files.scan(path)
+    with open(path, "r+b") as file:
+        file.seek(offsets[2] + 3)
+        file.write(b"\x77")
+    task = forward.Task(name, path)
+    assert predict.finished(str(tmp_path / "out"), task, plan)  # whoever reads the images will say so
+
+
 def test_networks_that_give_no_distribution_are_refused(tmp_path):
     source = write_images(tmp_path / "shards")
     for network, said in [(lambda x: np.full([len(x), 3], np.nan), "has NaN"),

@@ -236,6 +236,9 @@ def test_a_picture_that_is_skipped_is_black(folder):
     shown = lenient.pictures(np.array([1, 2, 3]))
     np.testing.assert_array_equal(shown[:, 3, 5], [color_of(1), (0, 0, 0), color_of(3)])
     assert lenient.problem is None and len(lenient.skipped) == 1
+    two = RecordImages(lenient.index.subset(np.array([1, 2])), 16, skip_corrupt=True)
+    for _ in range(2):      # the second time it is known
+        assert not two.pictures(np.array([0, 1]))[1].any()
     with pytest.raises(record_files.CorruptRecord, match="record 2 .* --skip_corrupt"):
         strict.pictures(np.array([1, 2, 3]))
 

@@ -229,7 +229,25 @@ def test_another_selection_is_replaced_only_when_asked(stored, tmp_path, capsys)
     with pytest.raises(ValueError, match="or a damaged one"):
         run(folder, out, "--per_class=6")
     (out / selection.REPORT).unlink()       # a kill came before it was written: there is none
+    (out / selection.MONTAGE).unlink()
+    (out / ".partial-selection.png").write_bytes(b"half")
     run(folder, out, "--per_class=6")
+    assert sorted(os.listdir(out)) == [selection.REPORT, selection.ARRAYS, selection.MONTAGE]
+    report = (out / selection.REPORT).read_text()
+    with pytest.raises(ValueError, match="names a split twice"):
+        run(folder, out, "--per_class=6", "--splits=unlabeled,unlabeled")
+    assert (out / selection.REPORT).read_text() == report
+
+
+def test_a_montage_of_damaged_files_is_of_what_is_left(tmp_path):
+    source = write_images(tmp_path / "shards", counts=(6, 3))
+    path = os.path.join(source, "unlabeled-00000-of-00002")
+    offsets, _ = record_files.scan(path)
+    with open(path, "r+b") as file:
+        file.truncate(offsets[4] + 20)
+    predicted(tmp_path / "out", source, skip_corrupt=True)
+    run(tmp_path / "out", tmp_path / "selection", "--per_class=7")
+    assert (tmp_path / "selection" / selection.MONTAGE).exists()
 
 
 @pytest.fixture(scope="module")
