@@ -3,7 +3,8 @@
 import tensorflow as tf
 
 from mpl_tf import passes, targets
-from mpl_tf.training_model import TrainingModel, check_networks
+from mpl_tf.network_checks import check_networks, check_objective
+from mpl_tf.training_model import TrainingModel
 from mpl_tf.update_rules import learning_rate
 
 register = tf.keras.utils.register_keras_serializable(package="mpl_tf")
@@ -87,6 +88,7 @@ class Baseline(_OneNetwork):
 
     def __init__(self, student, objective, seed=0, name="baseline", **kwargs):
         check_networks(student=student)
+        check_objective(objective)
         super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
         self.student = student
         self._add_means("loss", *objective.terms, "learning_rate")

@@ -17,6 +17,7 @@ class Batch(NamedTuple):
     unlabeled_probs: tf.Tensor = None   # where the model asks for them
 
 
+LABELS_OUTSIDE = "labeled examples have class numbers outside"
 _LAYOUT = ('{"labeled": {"image", "label"}, "unlabeled": {"image", "augmented"}}, '
            '"augmented" where views differ')
 _LAYOUT_PROBS = _LAYOUT + ', and "teacher_probs" [B, K] beside each "image"'
@@ -66,8 +67,21 @@ def unpack(data, objective=None, need_unlabeled=True, need_probs=(), num_classes
     labels = labeled["label"]
     if isinstance(labels, tf.Tensor):   # one_hot takes some integers and not others
         labels = tf.cast(labels, tf.int64)
+        if num_classes is not None:
+            _check_labels(labels, num_classes)
     return Batch(labels, labeled["image"], labeled[view], unlabeled.get("image"),
                  unlabeled.get("augmented", unlabeled.get("image")), **probs)
+
+
+def _check_labels(labels, num_classes):
+    """In a graph the step stops; one that XLA compiled cannot, and its losses are not a number."""
+    fits = tf.reduce_all((labels >= 0) & (labels < num_classes))
+    line = (f"{LABELS_OUTSIDE} [0, {num_classes}), the classes that the networks have logits for: "
+            "correct the labels, or build the networks with more classes")
+    if not tf.executing_eagerly():
+        tf.debugging.Assert(fits, [line])
+    elif not fits:
+        raise ValueError(line)
 
 
 def _check_probs(part, views, num_classes):

@@ -10,9 +10,9 @@ import tensorflow as tf
 from mpl_tf import data, datasets, networks, objectives, strategy
 from mpl_tf.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.mpl import MetaPseudoLabels
+from mpl_tf.network_checks import check_networks
 from mpl_tf.record_images import RecordImages
 from mpl_tf.schedules import WarmupCosine, WarmupExponential
-from mpl_tf.training_model import check_networks
 
 MOST_LABELED = 10_000       # evaluated, of those that are decoded anew each time
 

@@ -12,7 +12,9 @@ import tensorflow as tf
 
 from mpl_tf import meta_gradient, passes, targets
 from mpl_tf.baselines import objective_passes
-from mpl_tf.training_model import TrainingModel, check_networks, check_teacher_input
+from mpl_tf.network_checks import (check_networks, check_objective, check_replayable,
+                                   check_teacher_input)
+from mpl_tf.training_model import TrainingModel
 from mpl_tf.update_rules import Rule, check_optimizer, learning_rate
 
 
@@ -48,6 +50,7 @@ class MetaPseudoLabels(TrainingModel):
         if meta_gradient not in ("nested_tape", "jvp"):
             raise ValueError(f'meta_gradient={meta_gradient!r}: give "nested_tape" or "jvp"')
         check_networks(student=student, teacher=teacher)
+        check_objective(objective)
         check_teacher_input(teacher_input, teacher, objective)
         super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
         self.student, self.teacher = student, teacher
@@ -97,7 +100,7 @@ class MetaPseudoLabels(TrainingModel):
         student_optimizer = tf.keras.optimizers.get(student_optimizer)
         check_optimizer(student_optimizer)
         if self.meta_gradient == "jvp":
-            self._check_replayable()
+            check_replayable(**self.networks)
         self._compile(student_optimizer, metrics, kwargs)
         self.teacher_optimizer = tf.keras.optimizers.get(teacher_optimizer)
         if self.teacher_optimizer is student_optimizer:
@@ -122,6 +125,11 @@ class MetaPseudoLabels(TrainingModel):
         return {**super().get_config(), "meta_gradient": self.meta_gradient,
                 "teacher_input": self.teacher_input,
                 "meta_weight": float(tf.keras.backend.get_value(self.meta_weight))}
+
+    def _build(self, images):
+        super()._build(images)
+        if self.meta_gradient == "jvp":     # layers may have come with the weights
+            check_replayable(**self.networks)
 
     def train_step(self, data):
         """One step of student and teacher on a batch; returns the means since the last reset.

@@ -1,70 +1,24 @@
 """What the models of this package share: batches, logs, evaluation, saving. No algorithm in here."""
 
+import os
+import re
+
 import tensorflow as tf
 
-from mpl_tf import batches, layers, passes, targets
+from mpl_tf import batches, passes, targets
+from mpl_tf.network_checks import check_images, check_networks
 
 
-def check_networks(**networks):
-    """ValueError unless all are Keras models for the same classes, without losses of their own.
-
-    Regularizers, the student's constraints and mixed_float16 are refused by the layer's name: they
-    would change the update behind the differentiated formulas.
-    """
-    classes = {}
-    for role, network in networks.items():
-        if not isinstance(network, tf.keras.Model):
-            raise ValueError(f"{role} is a {type(network).__name__}, expected a tf.keras.Model "
-                             "from images to logits [B, K]")
-        if network.built and getattr(network, "output_shape", None):
-            classes[role] = network.output_shape[-1]
-        for layer in network._flatten_layers():
-            _check_layer(role, layer)
-        for weight in network.trainable_variables if role == "student" and network.built else ():
-            if getattr(weight, "constraint", None) is not None:
-                raise ValueError(f"student's weight {weight.name!r} has a constraint, which changes "
-                                 "its update and is not differentiated: remove it")
-    weights = [id(weight) for network in networks.values() if network.built
-               for weight in network.weights]
-    if len(set(weights)) < len(weights):
-        raise ValueError(f"{' and '.join(networks)} share weights: build them as separate models")
-    if len(set(classes.values())) > 1:
-        raise ValueError("networks disagree on the number of classes: "
-                         + ", ".join(f"{role} has {k}" for role, k in classes.items())
-                         + "; build them with the same number of logits")
-
-
-def _check_layer(role, layer):
-    for name, value in vars(layer).items():
-        if isinstance(value, tf.keras.regularizers.Regularizer):
-            raise ValueError(f"{role}'s layer {layer.name!r} has a {name.lstrip('_')}, which is not "
-                             "differentiated here: remove it and set the weight decay in compile")
-        if isinstance(value, tf.keras.constraints.Constraint) and role == "student":
-            raise ValueError(f"student's layer {layer.name!r} has a {name}, which changes its update "
-                             "and is not differentiated: remove it")
-    if layer.dtype_policy.name == "mixed_float16":
-        raise ValueError(f"{role}'s layer {layer.name!r} has the policy mixed_float16, whose loss "
-                         "scaling would change the update that is differentiated: use "
-                         "mixed_bfloat16")
-
-
-def check_teacher_input(teacher_input, teacher, objective):
-    """ValueError, in one line, where teacher or objective do not take `teacher_input`."""
-    if teacher_input not in ("image", "teacher_probs"):
-        raise ValueError(f'teacher_input={teacher_input!r}: give "image" or "teacher_probs"')
-    if teacher_input == "image":
-        return
-    if objective.unlabeled or objective.labeled_view != "image":
-        raise ValueError(
-            f'teacher_input="teacher_probs" with the objective {type(objective).__name__}, which '
-            "needs strong views of the teacher's images: its input is a stored distribution, so "
-            "use objectives.Supervised")
-    if teacher.built and getattr(teacher, "output_shape", None):
-        if teacher.input_shape[1:] != teacher.output_shape[1:]:
-            raise ValueError(
-                f'teacher_input="teacher_probs" with a teacher from {teacher.input_shape[1:]} to '
-                f"{teacher.output_shape[1:]}: expected distributions over the same classes; build "
-                "it with networks.calibration(num_classes)")
+def _own_line(message):
+    """The line in what a traced step raised, if a module of this package raised it; else None."""
+    label = re.search(re.escape(batches.LABELS_OUTSIDE) + r"[^\n\]]*", message)
+    if label:
+        return label.group()
+    raisers = re.findall(r'File "(.+?)", line', message)
+    if not (message.startswith("in user code:") and raisers
+            and os.path.dirname(raisers[-1]) == os.path.dirname(__file__)):
+        return None
+    return message.strip().rpartition("Error: ")[2]
 
 
 class TrainingModel(tf.keras.Model):
@@ -125,12 +79,20 @@ class TrainingModel(tf.keras.Model):
 
     def fit(self, x=None, *args, **kwargs):
         """Keras's fit, on a dataset of dicts; under a strategy each is the global batch."""
-        if isinstance(x, tf.data.Dataset):      # judged here, an error stays one line
+        self._assert_compile_was_called()
+        if isinstance(x, tf.data.Dataset):      # judged here, before anything is traced
             batch = self._unpack(x.element_spec)
+            check_images(self.classifiers, batch.labeled_image.shape)
             with self.distribute_strategy.scope():
                 self._build(batch.labeled_image)
             batches.check_divisible(x.element_spec, self.distribute_strategy.num_replicas_in_sync)
-        return super().fit(x, *args, **kwargs)
+        try:
+            return super().fit(x, *args, **kwargs)
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            line = _own_line(str(error))
+            if line is None:
+                raise
+            raise ValueError(line) from None
 
     def evaluate(self, *args, **kwargs):
         """Keras's evaluate, of the student as it would be saved."""
@@ -185,7 +147,7 @@ class TrainingModel(tf.keras.Model):
 
     def _unpack(self, data):
         network = self._network
-        known = self._needs_probs and network.built and getattr(network, "output_shape", None)
+        known = network.built and getattr(network, "output_shape", None)
         return batches.unpack(data, self.objective, self._needs_unlabeled, self._needs_probs,
                               known[-1] if known else None)
 
@@ -210,20 +172,6 @@ class TrainingModel(tf.keras.Model):
         if shape and not self.compiled_metrics.metrics:
             self.compiled_metrics.build(
                 tf.zeros([1, shape[-1]], self.loss_dtype), tf.zeros([1], tf.int64))
-
-    def _check_replayable(self):
-        for role, network in self.networks.items():
-            stuck = layers.not_replayable(network)
-            if stuck:
-                raise ValueError(
-                    f'meta_gradient="jvp" replays passes, but {role} has {", ".join(stuck)}, whose '
-                    'random numbers cannot be drawn again: use mpl_tf.layers.Dropout, or '
-                    '"nested_tape"')
-            embeddings = [layer.name for layer in network._flatten_layers()
-                          if isinstance(layer, tf.keras.layers.Embedding)]
-            if embeddings:
-                raise ValueError(f'meta_gradient="jvp" cannot differentiate the embedding '
-                                 f'{embeddings[0]} of {role} in TensorFlow: use "nested_tape"')
 
     def _apply(self, role, gradients, weight_decay):
         """Updates a network by the mean over replicas of its gradients, weight decay counted once."""

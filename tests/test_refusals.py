@@ -1,5 +1,7 @@
 """What MetaPseudoLabels refuses, each in one line that names what is wrong."""
 
+import math
+
 import pytest
 import tensorflow as tf
 
@@ -25,6 +27,13 @@ def _with(**options):
      "student has 3, teacher has 5"),
     (lambda: (lambda x: x, tiny.network("teacher", 2)), "student is a function"),
     (lambda: (tiny.network("student", 1),) * 2, "share weights"),
+    (lambda: _with(activation="softmax"), "student ends in a softmax (layer 'odd'), expected logits"),
+    (lambda: (tiny.network("student", 1), tf.keras.Sequential([
+        tf.keras.Input((2,)), tf.keras.Sequential([
+            tf.keras.layers.Dense(3), tf.keras.layers.Softmax(name="last")])])),
+     "teacher ends in a softmax (layer 'last')"),
+    (lambda: (tf.keras.Sequential([tf.keras.Input((2, 2)), tf.keras.layers.Dense(3)]),
+              tiny.network("teacher", 2)), "student's output is (None, 2, 3), expected logits [B, K]"),
     (lambda: _with(kernel_regularizer="l2"), "'odd' has a kernel_regularizer"),
     (lambda: _with(bias_regularizer="l2"), "'odd' has a bias_regularizer"),
     (lambda: _with(activity_regularizer="l2"), "'odd' has a activity_regularizer"),
@@ -94,7 +103,24 @@ def test_keras_dropout_is_refused_where_passes_are_replayed():
     assert logs["meta_gradient_norm"][0] > 0
 
 
+def test_random_layers_that_come_with_the_weights():
+    """Made in `build`, after compile."""
+    class Odd(tf.keras.layers.Layer):
+        def build(self, shape):
+            self.drop = tf.keras.layers.Dropout(0.5)
+
+        def call(self, inputs, training=None):
+            return self.drop(inputs, training=training)
+
+    student = tf.keras.Sequential([Odd(), tf.keras.layers.Dense(3)])
+    with pytest.raises(ValueError) as error:
+        tiny.model(student, tiny.network("teacher", 2), meta_gradient="jvp").fit(
+            tiny.dataset(tiny.batches(1)), verbose=0)
+    assert "student has dropout" in _line(error)
+
+
 def test_an_embedding_has_no_forward_mode():
+    """The student's: the teacher is not differentiated forwards."""
     def networks():
         return [tf.keras.Sequential([
             tf.keras.Input((2,)), tf.keras.layers.Lambda(lambda x: tf.cast(x > 0, tf.int32)),
@@ -104,8 +130,11 @@ def test_an_embedding_has_no_forward_mode():
     with pytest.raises(ValueError) as error:
         tiny.model(*networks(), meta_gradient="jvp")
     assert "embedding odd of student" in _line(error) and "nested_tape" in str(error.value)
-    logs = tiny.model(*networks()).fit(tiny.dataset(tiny.batches(1)), verbose=0).history
-    assert logs["meta_gradient_norm"][0] > 0
+    for role, options in ((networks()[0], {}),
+                          (tiny.network("student", 1), dict(meta_gradient="jvp"))):
+        logs = tiny.model(role, networks()[1], **options).fit(
+            tiny.dataset(tiny.batches(1)), verbose=0).history
+        assert logs["meta_gradient_norm"][0] > 0
 
 
 def test_losses_and_constraints_of_a_networks_own():
@@ -127,15 +156,16 @@ def test_losses_and_constraints_of_a_networks_own():
         odd = tf.keras.Sequential([tf.keras.Input((2,)), Odd(**options), tf.keras.layers.Dense(3)])
         other = tiny.network("teacher", 2)
         model = tiny.model(*((odd, other) if role == "student" else (other, odd)))
-        model.train_step(tf.nest.map_structure(tf.constant, tiny.batches(1)[0]))
+        model.fit(tiny.dataset(tiny.batches(1)), verbose=0)
 
     with pytest.raises(ValueError, match="odd/scale.* has a constraint") as error:
         fit("student", constraint=tf.keras.constraints.NonNeg())
     _line(error)
     fit("teacher", constraint=tf.keras.constraints.NonNeg())    # not differentiated
     for role in ("student", "teacher"):
-        with pytest.raises(ValueError, match="adds 1 losses of its own"):
+        with pytest.raises(ValueError, match="adds 1 losses of its own") as error:
             fit(role, loss=True)
+        _line(error)
 
 
 def test_one_optimizer_for_two():
@@ -184,10 +214,61 @@ def test_training_data(make, words):
     assert words in _line(error)
 
 
-def test_labels_out_of_range_make_losses_not_a_number():
-    logs = tiny.model(objective=mpl_tf.objectives.Supervised()).train_step(
-        tf.nest.map_structure(tf.constant, _relabeled(lambda labels: labels + 2)))
-    assert tf.math.is_nan(logs["R"]) and tf.math.is_nan(logs["teacher_supervised_loss"])
+@pytest.mark.parametrize("move", [2, -1])
+def test_labels_out_of_range(move):
+    """A step that XLA compiled cannot stop; its losses are not a number."""
+    wrong = _relabeled(lambda labels: labels + move)
+    for use in (lambda model: model.fit(tiny.dataset([wrong]), verbose=0),
+                lambda model: model.train_step(tf.nest.map_structure(tf.constant, wrong))):
+        with pytest.raises(ValueError, match=r"class numbers outside \[0, 3\), the classes") as error:
+            use(tiny.model())
+        _line(error)
+    logs = tiny.model(objective=mpl_tf.objectives.Supervised(), jit_compile=True).fit(
+        tiny.dataset([wrong]), verbose=0).history
+    assert math.isnan(logs["R"][0]) and math.isnan(logs["teacher_supervised_loss"][0])
+
+
+def test_the_own_terms_of_an_objective_and_its_attribute():
+    class Odd(mpl_tf.objectives.Supervised):
+        terms = ("other",)
+
+    with pytest.raises(ValueError, match="its attribute `terms` has .'other'.: make them agree") as error:
+        tiny.model(objective=Odd()).fit(tiny.dataset(tiny.batches(1)), verbose=0)
+    _line(error)
+
+
+def test_errors_of_others_stay_as_they_are():
+    class Odd(tf.keras.layers.Layer):
+        def call(self, inputs, training=False):
+            if training:
+                raise ValueError("of a layer")
+            return inputs
+
+    student = tf.keras.Sequential([tf.keras.Input((2,)), Odd(), tf.keras.layers.Dense(3)])
+    with pytest.raises(ValueError, match="in user code:(.|\n)*of a layer"):
+        tiny.model(student, tiny.network("teacher", 2)).fit(
+            tiny.dataset(tiny.batches(1)), verbose=0)
+
+
+def test_fit_before_compile():
+    model = mpl_tf.MetaPseudoLabels(
+        tiny.network("student", 1), tiny.network("teacher", 2), mpl_tf.objectives.Supervised())
+    with pytest.raises(RuntimeError, match="must compile your model"):
+        model.fit(tiny.dataset(tiny.batches(1)))
+
+
+@pytest.mark.parametrize("objective", ["uda", mpl_tf.objectives.UDA, None])
+def test_objectives(objective):
+    with pytest.raises(ValueError, match="expected an mpl_tf.objectives.Objective such as") as error:
+        mpl_tf.MetaPseudoLabels(tiny.network("student", 1), tiny.network("teacher", 2), objective)
+    _line(error)
+
+
+def test_images_of_another_shape():
+    wide = tf.keras.Sequential([tf.keras.Input((5,)), tf.keras.layers.Dense(3)])
+    with pytest.raises(ValueError) as error:
+        tiny.model(tiny.network("student", 1), wide).fit(tiny.dataset(tiny.batches(1)))
+    assert "teacher takes images (5,), but the training data's are (2,)" in _line(error)
 
 
 def test_jit_compile_on_two_replicas():
