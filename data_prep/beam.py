@@ -27,9 +27,11 @@ try:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 except ImportError:
-    if __name__ == "__main__":
-        sys.exit("error: Apache Beam is not installed: pip install -r requirements-beam.txt")
-    raise
+    if __name__ != "__main__":
+        raise
+    if {"-h", "--help"} & set(sys.argv[1:2]):
+        sys.exit(print(__doc__))
+    sys.exit("error: Apache Beam is not installed: pip install -r requirements-beam.txt")
 
 SPACE = "mpl_tf"        # of the counters
 _LOADING = threading.Lock()

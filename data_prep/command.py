@@ -5,11 +5,13 @@ import os
 import shlex
 import sys
 
+from mpl_tf.arguments import Parser, whole
+
 INTERRUPTED = 130       # as a shell says it
 
 
 def parser(module, description, source, output=None, skip=None):
-    """An argparse.ArgumentParser with the common flags.
+    """An arguments.Parser with the common flags.
 
     Args:
       module: "imagenet", for `python -m data_prep.imagenet`.
@@ -17,7 +19,7 @@ def parser(module, description, source, output=None, skip=None):
       source: help for --source_dir.
       output, skip: help for --output_dir, which need not be given then, and for --skip_corrupt.
     """
-    result = argparse.ArgumentParser(
+    result = Parser(
         prog=f"python -m data_prep.{module}", description=description, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     result.add_argument("--source_dir", required=True, help=source)
@@ -32,19 +34,6 @@ def parser(module, description, source, output=None, skip=None):
     result.add_argument("--workers", type=whole(1), default=cores(), help="processes that convert "
                         "images (default: all cores, here %(default)s)")
     return result
-
-
-def whole(least):
-    """For argparse's `type`: whole numbers from `least` on."""
-    def parse(text):
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or value < least:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of {least} or more")
-        return value
-    return parse
 
 
 def cores():
@@ -65,7 +54,7 @@ def main(run, arguments=None):
     Returns:
       What `run` returns (None is 0), 2 after an error, or 130 after Ctrl-C.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")      # of this process and its workers
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")      # of this process and its workers
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return run(arguments) or 0

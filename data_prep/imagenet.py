@@ -17,15 +17,16 @@ from data_prep import command
 from data_prep import images
 from data_prep import shards
 from data_prep import sources
+from mpl_tf.arguments import whole
 from mpl_tf.records import Record
 
 
 def run(arguments):
     """Prepares ImageNet as the command line says."""
     parser = command.parser("imagenet", __doc__, "folder with train/ and val/")
-    parser.add_argument("--train_shards", type=command.whole(1), default=1024,
+    parser.add_argument("--train_shards", type=whole(1), default=1024,
                         help="files for train/ (default: %(default)s)")
-    parser.add_argument("--validation_shards", type=command.whole(0), default=128,
+    parser.add_argument("--validation_shards", type=whole(0), default=128,
                         help="files for val/; 0: val/ is left out (default: %(default)s)")
     parser.add_argument("--validation_labels", help="text file for a flat val/: a synset per line, "
                         "in the order of the sorted file names (the well-known "

@@ -28,7 +28,7 @@ from mpl_tf.bar import Bar
 from mpl_tf.record_files import CorruptRecord
 
 REPORT = "report.json"
-SHOWN = 20              # broken records that are printed
+SHOWN = 20              # broken records, and classes, that are printed
 TILE, ROWS = 96, 8      # pixels of a montage's tiles, and how many rows and columns of them
 
 
@@ -185,6 +185,10 @@ def lines(split, report):
     if report["labeled"]:
         result.append(f"  {report['labeled']} labeled, {report['classes']} classes, examples of "
                       f"each: {_words(report['examples_per_class'])}")
+        classes = [f"{found['text'] or label} {found['examples']}"
+                   for label, found in report["class_histogram"].items()]
+        more = [f"and {len(classes) - SHOWN} more"] * (len(classes) > SHOWN)
+        result.append("  " + ", ".join(classes[:SHOWN] + more))
     else:
         result.append("  unlabeled")
     result += [f"  {key}: {_counts(kinds)}" for key, kinds in report["keys"].items()]

@@ -21,6 +21,7 @@ from mpl_tf import config as config_module
 from mpl_tf import model_dir
 from mpl_tf import prediction_files as predictions
 from mpl_tf import record_files
+from mpl_tf.arguments import Parser, whole
 from mpl_tf.predictions import check_keys
 
 LEFT_OUT = ("test", "validation")   # splits that are predicted only when --splits names them
@@ -58,7 +59,7 @@ def end(flags, tasks):
 
 def parse(arguments):
     """The command line's flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m data_prep.predict", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_dir", required=True, help="folder of q_large's finished run")
@@ -66,11 +67,11 @@ def parse(arguments):
                         "digits; may be given several times")
     parser.add_argument("--output_dir", required=True, help="folder for the predictions")
     parser.add_argument("--splits", help="comma-separated (default: all but test and validation)")
-    parser.add_argument("--shard_index", type=command.whole(0), default=0, help="of this machine, "
+    parser.add_argument("--shard_index", type=whole(0), default=0, help="of this machine, "
                         "from 0 (default: %(default)s)")
-    parser.add_argument("--num_shards", type=command.whole(1), default=1, help="machines that "
+    parser.add_argument("--num_shards", type=whole(1), default=1, help="machines that "
                         "share the files (default: %(default)s)")
-    parser.add_argument("--batch_size", type=command.whole(1), default=256, help="images of a "
+    parser.add_argument("--batch_size", type=whole(1), default=256, help="images of a "
                         "forward pass (default: %(default)s)")
     parser.add_argument("--skip_corrupt", action="store_true", help="leave out, and count, images "
                         "that cannot be read; without it they are an error")

@@ -19,6 +19,7 @@ from data_prep import select_report
 from mpl_tf import model_dir
 from mpl_tf import prediction_files
 from mpl_tf import selection
+from mpl_tf.arguments import Parser, whole
 from mpl_tf.bar import Bar
 
 COLUMNS = ("rest", "key", "shard", "number")    # of a candidate; the first two decide its rank
@@ -85,13 +86,13 @@ def _is_there(flags, plan, names):
 
 def parse(arguments):
     """The command line's flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m data_prep.select", description=__doc__, allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--predictions_dir", required=True, help="folder that data_prep.predict "
                         "wrote")
     parser.add_argument("--output_dir", required=True, help="folder for the selection")
-    parser.add_argument("--per_class", required=True, type=command.whole(1), metavar="K",
+    parser.add_argument("--per_class", required=True, type=whole(1), metavar="K",
                         help="examples of each class")
     parser.add_argument("--splits", help="comma-separated, of those predicted (default: all)")
     parser.add_argument("--rank_all", action="store_true", help="every example counts for every "

@@ -16,15 +16,16 @@ from data_prep import command
 from data_prep import images
 from data_prep import shards
 from data_prep import sources
+from mpl_tf.arguments import whole
 from mpl_tf.records import Record
 
 
 def run(arguments):
     """Prepares unlabeled images as the command line says."""
     parser = command.parser("unlabeled", __doc__, "folder with images at any depth, or a tar file")
-    parser.add_argument("--image_size", type=command.whole(1), help="height and width to make all "
+    parser.add_argument("--image_size", type=whole(1), help="height and width to make all "
                         "images (default: as they are)")
-    parser.add_argument("--shards", type=command.whole(1), help="how many files to write (default: "
+    parser.add_argument("--shards", type=whole(1), help="how many files to write (default: "
                         "one for 10,000 images or 100 MB)")
     flags = parser.parse_args(arguments)
     shards.prepare(plan(flags.source_dir, flags.seed, flags.image_size, flags.shards),

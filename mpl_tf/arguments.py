@@ -4,9 +4,11 @@ The syntax is absl's. Nested flag files are also found beside the file that incl
 mistakes are ValueErrors of one line. No TensorFlow.
 """
 
+import argparse
 import difflib
 import os
 import re
+import sys
 import textwrap
 
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
@@ -87,6 +89,43 @@ def suggestion(name, names):
     """The end of a line that refuses `name`: the most similar of `names`, if any is."""
     close = difflib.get_close_matches(name.replace("-", "_"), names, n=1)
     return f"did you mean --{close[0]}?" if close else "expected a flag that --help lists"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, for the programs with a few flags of their own: a mistake is one line, exit code 2.
+
+    Attributes:
+      hint: ends the line that refuses an unknown flag.
+    """
+
+    hint = ""
+
+    def parse_known_args(self, args=None, namespace=None):
+        """argparse's."""
+        self._given = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message):
+        """Exits; a flag that is missing may be one that was misspelt."""
+        known = [option[2:] for option in self._option_string_actions if option.startswith("--")]
+        unknown = [name for name in (text.partition("=")[0] for text in self._given)
+                   if name.startswith("--") and len(name) > 2 and name[2:] not in known]
+        if unknown and re.match("unrecognized|the following arguments are required", message):
+            message = f"unknown flag {unknown[0]}: {suggestion(unknown[0][2:], known)}{self.hint}"
+        self.exit(2, f"error: {message}\n")
+
+
+def whole(least):
+    """For argparse's `type`: whole numbers from `least` on."""
+    def parse(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or value < least:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of {least} or more")
+        return value
+    return parse
 
 
 def help_text(usage, fields, headings=True):

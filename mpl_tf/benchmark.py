@@ -12,18 +12,18 @@ between rows and their passes, and the median of the rounds' ratios is printed, 
 whose speed drifts does not matter. Peak memory is what a call adds to the process at its highest.
 """
 
-import argparse
 import ctypes
 import gc
 import statistics
 import time
 
 import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
+from mpl_tf.arguments import Parser
 
 
 def arguments(argv=None):
     """The command line's arguments; exits with one line for a bad one."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mpl_tf.benchmark", description=__doc__.split("\n")[0])
     parser.add_argument("--what", choices=["step", "input", "memory"], default="step", help="what to measure")
     parser.add_argument("--network", help="teacher and student (wrn-28-2; memory: "

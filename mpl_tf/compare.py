@@ -8,13 +8,13 @@ split. Each run has its own folder in output_dir, so an interrupted comparison c
 finished one only prints. Flags after -- go to every run.
 """
 
-import argparse
 import os
 import re
 import statistics
 import sys
 
 from mpl_tf import config, model_dir
+from mpl_tf.arguments import Parser
 
 FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_)?accuracy|median_last_evaluations"
 
@@ -22,7 +22,7 @@ FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_)?accuracy|median_las
 def arguments(argv):
     """(parsed arguments, flags for every run); exits with one line for bad ones."""
     own, _, extra = "\0".join(argv).partition("\0--\0")
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mpl_tf.compare", description=__doc__.split("\n")[0],
         epilog="Flags after -- go to every run, such as -- --train_steps=500")
     parser.add_argument("flagfiles", nargs="+", help="a row each")
@@ -32,6 +32,7 @@ def arguments(argv):
     parser.add_argument("--figure", default="student_test_accuracy",
                         help="of results.json, such as student_holdout_accuracy "
                         "(student_test_accuracy)")
+    parser.hint = "; flags for every run go after --, such as -- --train_steps=500"
     chosen = parser.parse_args(own.split("\0") if own else [])
     chosen.names = [os.path.splitext(os.path.basename(path))[0] for path in chosen.flagfiles]
     try:
@@ -91,7 +92,7 @@ def main(argv):
     """Runs what is not finished, then prints and writes the table; returns the exit code."""
     chosen, extra = arguments(argv[1:])
     runs = configs(chosen, extra)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
     from mpl_tf import training
     from mpl_tf.train import fail

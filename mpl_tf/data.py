@@ -232,7 +232,8 @@ def _check(dataset, batch_size, unlabeled_batch_size, strong, labeled_strong, st
     if unlabeled_batch_size > len(dataset.unlabeled):
         raise ValueError(
             f"unlabeled batch size {unlabeled_batch_size} is more than the {len(dataset.unlabeled)}"
-            f" unlabeled examples of {dataset.name}: give at most {len(dataset.unlabeled)}")
+            f" unlabeled examples of {dataset.name}: give --unlabeled_batch_size="
+            f"{len(dataset.unlabeled)} or less")
     if batch_size % num_replicas or unlabeled_batch_size % num_replicas:
         raise ValueError(
             f"batch sizes {batch_size} labeled and {unlabeled_batch_size} unlabeled cannot be "

@@ -28,7 +28,7 @@ def main(argv):
         if settings.data_dir:
             changes["data_dir"] = settings.data_dir
         of_run = of_run.replace(**changes)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         step, figures = evaluate(of_run)
     except (ValueError, OSError) as error:
         if "\n" in str(error):

@@ -5,12 +5,12 @@ then the likeliest classes with their probabilities; --json_lines prints JSON, w
 image that cannot be read is named on stderr, and the exit code is 1.
 """
 
-import argparse
 import json
 import os
 import sys
 
 from mpl_tf import config as config_module, model_dir
+from mpl_tf.arguments import Parser, whole
 from mpl_tf.train import fail
 
 BATCH = 64
@@ -18,11 +18,11 @@ BATCH = 64
 
 def arguments(argv):
     """The command line's arguments; exits with one line for bad ones."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mpl_tf.predict", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders of them")
     parser.add_argument("--model_dir", required=True, help="folder of a finished run")
-    parser.add_argument("--top", type=int, default=3, help="classes shown (3)")
+    parser.add_argument("--top", type=whole(1), default=3, help="classes shown (3)")
     parser.add_argument("--json_lines", action="store_true", help="print JSON, a line an image")
     return parser.parse_args(argv)
 
@@ -91,7 +91,7 @@ def main(argv):
     except ValueError as error:
         return fail(error, 2)
     crop = "inception" if run.image_size else "whole"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return classify(saved, files, crop, names, chosen)
 
 
@@ -128,7 +128,7 @@ def line(path, probabilities, names, top, as_json):
     best = sorted(named, key=lambda pair: -pair[1])
     if as_json:
         return json.dumps({"path": path, "class": best[0][0], "probabilities": named})
-    return f"{path}: " + ", ".join(f"{name} {p:.3f}" for name, p in best[:max(top, 1)])
+    return f"{path}: " + ", ".join(f"{name} {p:.3f}" for name, p in best[:top])
 
 
 if __name__ == "__main__":

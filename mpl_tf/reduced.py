@@ -18,8 +18,9 @@ import json
 import os
 import sys
 
-from data_prep import command
-from mpl_tf import compare, config as config_module, config_checks, model_dir, prediction_files, selection
+from mpl_tf import (compare, config as config_module, config_checks, model_dir, prediction_files,
+                    selection)
+from mpl_tf.arguments import Parser, whole
 from mpl_tf.train import fail
 
 # What becomes of the flags in the rows of Table 2; the control has the signal multiplied by zero.
@@ -36,13 +37,13 @@ STAGES = "stages.json"      # what each stage was made from
 
 def arguments(argv):
     """(this program's arguments, flags for the students); exits with one line for bad ones."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mpl_tf.reduced", allow_abbrev=False, description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="All other flags are those of mpl_tf.train, for the students.")
     parser.add_argument("--pretrain", metavar="FLAGFILE", help="q_large's flags (pretrain_<data "
                         "set>.cfg beside --flagfile); it is trained on the students' data")
-    parser.add_argument("--per_class", type=command.whole(1), metavar="K", help="examples selected of each "
+    parser.add_argument("--per_class", type=whole(1), metavar="K", help="examples selected of each "
                         f"class ({', '.join(f'{k} {v}' for k, v in PER_CLASS.items())})")
     parser.add_argument("--short", choices=("repeat", "leave"), default="repeat",
                         help="classes with fewer (repeat)")
@@ -51,7 +52,7 @@ def arguments(argv):
     parser.add_argument("--rows", default=",".join(ROWS), help="students to train (all)")
     parser.add_argument("--seeds", help="comma-separated: seed s is --seed=s and, for labels drawn "
                         "at random, --split_seed=s (the flags' one)")
-    parser.add_argument("--batch_size_predict", type=command.whole(1), default=256, help="images of a forward "
+    parser.add_argument("--batch_size_predict", type=whole(1), default=256, help="images of a forward "
                         "pass of predict (256)")
     chosen, others = parser.parse_known_args(argv)
     chosen.rows = chosen.rows.split(",")
@@ -71,16 +72,21 @@ def configs(chosen, others):
     Raises:
       ValueError: in one line.
     """
-    student = config_module.parse(["reduced", *others, "--method=reduced_mpl"])
+    files = [following if text in ("--flagfile", "-flagfile") else text.partition("=")[2]
+             for text, following in zip(others, [*others[1:], ""])
+             if text.lstrip("-").partition("=")[0] == "flagfile"]
+    if not files and chosen.pretrain is None:
+        raise ValueError("--flagfile is missing: expected the students' flags; add "
+                         "--flagfile=flags/reduced_digits.cfg, for one")
+    # The folders of stored predictions are the chain's own, see below.
+    student = config_module.parse(["reduced", *others, "--method=reduced_mpl",
+                                   "--predictions_dir=predictions", "--selection=selection"])
     if chosen.per_class is None:
         if student.dataset not in PER_CLASS:
             raise ValueError(f"--per_class is missing: the paper has none for {student.dataset}; "
                              "add --per_class=K")
         chosen.per_class = PER_CLASS[student.dataset]
     if chosen.pretrain is None:
-        files = [following if text in ("--flagfile", "-flagfile") else text.partition("=")[2]
-                 for text, following in zip(others, [*others[1:], ""])
-                 if text.lstrip("-").partition("=")[0] == "flagfile"]
         if not files:
             raise ValueError("--pretrain is missing: expected q_large's flag file; add "
                              "--pretrain=flags/pretrain_digits.cfg, for one")
@@ -283,7 +289,7 @@ def main(argv):
         runs = configs(chosen, others)
     except ValueError as error:
         return fail(error, 2)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
     tf.config.experimental.enable_op_determinism()
     figures = {}

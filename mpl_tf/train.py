@@ -13,7 +13,7 @@ from mpl_tf import config
 def main(argv):
     """Runs the command line `argv`; returns the exit code."""
     settings = config.from_argv(argv)   # bad flags end here, before TensorFlow is imported
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         from mpl_tf import training
         training.make_deterministic(settings.seed)

@@ -98,8 +98,9 @@ def _train(config, writer):
               flush=True)
     if writer:
         write_outcome(config, model, dataset.class_names, results, probes)
-        print(f"{evaluation.table(results)}\nin {config.model_dir}: {model_dir.RESULTS}, "
-              "student.keras, saved_model, tensorboard", flush=True)
+        figures = sorted(name for name in os.listdir(config.model_dir) if name.endswith(".png"))
+        print(f"{evaluation.table(results)}\nin {config.model_dir}: " + ", ".join([
+            model_dir.RESULTS, *figures, "student.keras", "saved_model", "tensorboard"]), flush=True)
     return results
 
 

@@ -108,7 +108,7 @@ def main(argv):
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from mpl_tf.two_moons_learners import train_learners
     accuracies = {name: [] for name in TITLES}
     for seed in seeds:

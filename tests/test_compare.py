@@ -23,6 +23,8 @@ def test_table_against_hand_worked_numbers():
     (["--reference=b", "flags/digits.cfg"], "expected one of digits"),
     (["flags/digits.cfg", "elsewhere/digits.cfg"], "the name digits twice"),
     (["--seeds=0,1,0", "flags/digits.cfg"], "the seed 0 twice"),
+    (["flags/digits.cfg", "--train_steps=9"], "unknown flag --train_steps: expected a flag that "
+     "--help lists; flags for every run go after --"),
     ([], "flagfiles"),
 ])
 def test_bad_arguments_are_refused(argv, named, capsys):

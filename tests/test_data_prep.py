@@ -241,12 +241,14 @@ def test_refusals_before_any_work(change, flags, words, folder, tmp_path, capsys
 
 @pytest.mark.parametrize("flags, words", [
     (["--source_dir=a"], "--output_dir"), (["--output_dir=a"], "--source_dir"),
-    (["--source_dir=a", "--output_dir=b", "--sead=1"], "unrecognized arguments: --sead=1"),
-    (["--source_dir=a", "--output_dir=b", "--over"], "unrecognized arguments: --over"),
+    (["--source_dir=a", "--output_dir=b", "--sead=1"], "error: unknown flag --sead: did you mean --seed?"),
+    (["--source_dir=a", "--output_dir=b", "--over"], "error: unknown flag --over: did you mean --overwrite?"),
+    (["--sourcedir=a", "--output_dir=b"], "error: unknown flag --sourcedir: did you mean --source_dir?"),
     (["--source_dir=a", "--output_dir=b", "--seed=-1"], "'-1': expected a whole number of 0 or"),
     (["--source_dir=a", "--output_dir=b", "--workers=0"], "'0': expected a whole number of 1 or"),
 ])
 def test_wrong_flags(flags, words, capsys):
     with pytest.raises(SystemExit) as caught:
         command.main(unlabeled.run, flags)
-    assert caught.value.code == 2 and words in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert caught.value.code == 2 and words in err and err.count("\n") == 1

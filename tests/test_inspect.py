@@ -35,6 +35,7 @@ def test_whole_shards(shards, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "train: 12 records in 2 files" in out and "12 JPEG RGB" in out
     assert "12 labeled, 3 classes, examples of each: least 4, median 4, most 4" in out
+    assert "\n  n01440764 4, n02084071 4, n15075141 4\n" in out
     assert "image/class/label: 12 int64 x 1" in out and out.count("broken: nothing") == 2
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["train"]["height"] == {"least": 24, "median": 24, "most": 24}

@@ -100,6 +100,11 @@ def test_q_large_s_flags_lie_beside_the_students(given):
     assert chosen.pretrain == f"{ROOT}/flags/pretrain_digits.cfg"
 
 
+def test_without_the_students_flags(capsys):
+    assert reduced.main(["reduced"]) == 2
+    assert capsys.readouterr().err.startswith("error: --flagfile is missing: expected the students'")
+
+
 def test_a_chain_remembers_what_each_stage_was_made_from(tmp_path):
     size = lambda folder: sorted(os.listdir(folder))
     chain = reduced.Chain(str(tmp_path))
