@@ -29,7 +29,7 @@ try:
 except ImportError:
     if __name__ != "__main__":
         raise
-    if {"-h", "--help"} & set(sys.argv[1:2]):
+    if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(print(__doc__))
     sys.exit("error: Apache Beam is not installed: pip install -r requirements-beam.txt")
 

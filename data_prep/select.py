@@ -227,10 +227,10 @@ def write(flags, plan, names, kept, histogram):
         confidence=(1 - columns["rest"].astype(np.float64)).astype(np.float32))
     report = select_report.report(plan, kept, rows, histogram, per_class)
     report.update(_made_of(flags, plan), shards=len(names))
+    sheet = select_report.montage(plan, names, kept)
     for name in sorted(filter(_is_own, os.listdir(folder)), key=selection.REPORT.__ne__):
         os.remove(os.path.join(folder, name))   # another's or a killed one's; the report first
     print("\n".join(select_report.lines(report)), flush=True)
-    sheet = select_report.montage(plan, names, kept)
     if sheet is None:
         print(f"no montage: {', '.join(plan['sources'])} is not here", flush=True)
     else:

@@ -90,15 +90,13 @@ def _image(folder, name, number, view):
         image = Image.fromarray(forward.digits()[number, ..., 0])
     else:
         path = os.path.join(folder, name)
-        offsets, lengths = record_files.scan(path, [])
-        if number >= len(offsets):
-            return None
         try:
+            offsets, lengths = record_files.scan(path, [])
             payload = record_files.read(path, offsets[number], lengths[number], number)
             encoded = records.decode(payload, path, labels=False).encoded
-        except record_files.CorruptRecord:
+            image = Image.fromarray(forward.decoded(encoded, view))
+        except Exception:   # a damaged image raises whatever its decoder does
             return None
-        image = Image.fromarray(forward.decoded(encoded, view))
     return np.asarray(image.convert("RGB").resize((inspect.TILE, inspect.TILE),
                                                   Image.Resampling.NEAREST))
 

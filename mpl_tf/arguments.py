@@ -6,6 +6,7 @@ mistakes are ValueErrors of one line. No TensorFlow.
 
 import argparse
 import difflib
+import itertools
 import os
 import re
 import sys
@@ -108,9 +109,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         """Exits; a flag that is missing may be one that was misspelt."""
         known = [option[2:] for option in self._option_string_actions if option.startswith("--")]
-        unknown = [name for name in (text.partition("=")[0] for text in self._given)
-                   if name.startswith("--") and len(name) > 2 and name[2:] not in known]
-        if unknown and re.match("unrecognized|the following arguments are required", message):
+        _, _, rest = message.partition("unrecognized arguments: ")
+        given = rest.split() if rest else itertools.takewhile(lambda text: text != "--", self._given)
+        unknown = [name for name in (text.partition("=")[0] for text in given)
+                   if name.startswith("--") and name[2:] not in known]
+        if unknown and (rest or message.startswith("the following arguments are required")):
             message = f"unknown flag {unknown[0]}: {suggestion(unknown[0][2:], known)}{self.hint}"
         self.exit(2, f"error: {message}\n")
 

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from mpl_tf import passes, targets
+from mpl_tf import batches, passes, targets
 from mpl_tf.network_checks import check_networks, check_objective
 from mpl_tf.training_model import TrainingModel
 from mpl_tf.update_rules import learning_rate
@@ -22,6 +22,7 @@ def objective_passes(network, objective, batch, seed, step):
     """
     labeled_logits = passes.forward(
         network, batch.labeled_view, passes.pass_seed(seed, step, passes.TEACHER_LABELED))
+    batches.check_labels(batch.labels, labeled_logits.shape[-1])
     if not objective.unlabeled:
         return (*_losses(objective, batch.labels, labeled_logits), labeled_logits, None)
     views = tf.concat([batch.weak_view, batch.student_view], axis=0)

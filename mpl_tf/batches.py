@@ -67,14 +67,15 @@ def unpack(data, objective=None, need_unlabeled=True, need_probs=(), num_classes
     labels = labeled["label"]
     if isinstance(labels, tf.Tensor):   # one_hot takes some integers and not others
         labels = tf.cast(labels, tf.int64)
-        if num_classes is not None:
-            _check_labels(labels, num_classes)
     return Batch(labels, labeled["image"], labeled[view], unlabeled.get("image"),
                  unlabeled.get("augmented", unlabeled.get("image")), **probs)
 
 
-def _check_labels(labels, num_classes):
-    """In a graph the step stops; one that XLA compiled cannot, and its losses are not a number."""
+def check_labels(labels, num_classes):
+    """Stops a step whose labels, int [B_l], are not in [0, num_classes).
+
+    One that XLA compiled cannot be stopped, and its losses are not a number.
+    """
     fits = tf.reduce_all((labels >= 0) & (labels < num_classes))
     line = (f"{LABELS_OUTSIDE} [0, {num_classes}), the classes that the networks have logits for: "
             "correct the labels, or build the networks with more classes")

@@ -24,7 +24,7 @@ from mpl_tf.arguments import Parser
 def arguments(argv=None):
     """The command line's arguments; exits with one line for a bad one."""
     parser = Parser(
-        prog="python -m mpl_tf.benchmark", description=__doc__.split("\n")[0])
+        prog="python -m mpl_tf.benchmark", allow_abbrev=False, description=__doc__.split("\n")[0])
     parser.add_argument("--what", choices=["step", "input", "memory"], default="step", help="what to measure")
     parser.add_argument("--network", help="teacher and student (wrn-28-2; memory: "
                         "efficientnet-b0)")

@@ -23,7 +23,7 @@ def arguments(argv):
     """(parsed arguments, flags for every run); exits with one line for bad ones."""
     own, _, extra = "\0".join(argv).partition("\0--\0")
     parser = Parser(
-        prog="python -m mpl_tf.compare", description=__doc__.split("\n")[0],
+        prog="python -m mpl_tf.compare", allow_abbrev=False, description=__doc__.split("\n")[0],
         epilog="Flags after -- go to every run, such as -- --train_steps=500")
     parser.add_argument("flagfiles", nargs="+", help="a row each")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated (0,1,2,3,4)")

@@ -40,18 +40,23 @@ def _check_output(role, network):
     if not isinstance(shape, tuple) or len(shape) != 2:
         raise ValueError(f"{role}'s output is {shape}, expected logits [B, K]: flatten or pool the "
                          "features before the last layer")
+    if isinstance(last, (tf.keras.layers.Dense, tf.keras.layers.Activation)):
+        last_function = last.activation
+    else:       # of an operation that was called on a functional model's tensor
+        last_function = getattr(last, "function", None)
     if isinstance(last, tf.keras.layers.Softmax) or (
-            getattr(last, "activation", None) is tf.keras.activations.softmax):
+            last_function in (tf.keras.activations.softmax, tf.nn.softmax)):
         raise ValueError(f"{role} ends in a softmax (layer {last.name!r}), expected logits: remove "
                          "it, the losses here take the softmax themselves")
 
 
-def _last_layer(network):
-    """The layer that the output comes from, where that can be told; else None."""
+def _last_layer(network, output=0):
+    """The layer that an output comes from, where that can be told; else None."""
     if not isinstance(network, tf.keras.Model):
         return network
     if network.outputs:
-        return _last_layer(network.outputs[0]._keras_history.layer)
+        last = network.outputs[output]._keras_history
+        return _last_layer(last.layer, last.tensor_index)
     return _last_layer(network.layers[-1]) if isinstance(network, tf.keras.Sequential) else None
 
 
@@ -96,10 +101,15 @@ def check_objective(objective):
 
 
 def check_images(networks, shape):
-    """ValueError unless all `networks`, by role, take images of `shape` (batch dimension first)."""
+    """ValueError unless all `networks`, by role, take images of `shape` (batch dimension first).
+
+    Keras adds or drops a last dimension of 1; a Sequential without Input takes other shapes too.
+    """
     for role, network in networks.items():
         expected = network.built and getattr(network, "input_shape", None)
-        if isinstance(expected, tuple) and not shape[1:].is_compatible_with(expected[1:]):
+        fixed = isinstance(expected, tuple) and getattr(network, "_has_explicit_input_shape", True)
+        if fixed and shape.rank and not any(each.is_compatible_with(expected) for each in (
+                shape, shape + [1], shape[:-1] if shape[-1:] == [1] else shape)):
             raise ValueError(f"{role} takes images {expected[1:]}, but the training data's are "
                              f"{tuple(shape[1:])}: build it for those, or resize them")
 

@@ -31,6 +31,9 @@ def forward(network, images, seed):
         raise ValueError(f"{network.name} adds {len(network.losses)} losses of its own (add_loss, or a "
                          "weight's regularizer), which no step minimises here: remove them, and set "
                          "the weight decay in compile")
+    if logits.shape.rank != 2:
+        raise ValueError(f"{network.name} gives {logits.shape}, expected logits [B, K]: flatten or pool "
+                         "the features before the last layer")
     return targets.full_precision(logits)
 
 

@@ -14,11 +14,11 @@ def _own_line(message):
     label = re.search(re.escape(batches.LABELS_OUTSIDE) + r"[^\n\]]*", message)
     if label:
         return label.group()
-    raisers = re.findall(r'File "(.+?)", line', message)
-    if not (message.startswith("in user code:") and raisers
-            and os.path.dirname(raisers[-1]) == os.path.dirname(__file__)):
-        return None
-    return message.strip().rpartition("Error: ")[2]
+    # Of the last frame its file and its source: what TensorFlow raises below is not ours.
+    frame = re.match(r'in user code:.*File "(?P<file>.+?)", line [^\n]*\n\s*raise [^\n]*\n'
+                     r'\s*\w+: (?P<line>[^\n]+)\s*\Z', message, re.DOTALL)
+    own = frame and os.path.dirname(frame["file"]) == os.path.dirname(__file__)
+    return frame["line"] if own else None
 
 
 class TrainingModel(tf.keras.Model):
@@ -147,7 +147,7 @@ class TrainingModel(tf.keras.Model):
 
     def _unpack(self, data):
         network = self._network
-        known = network.built and getattr(network, "output_shape", None)
+        known = self._needs_probs and network.built and getattr(network, "output_shape", None)
         return batches.unpack(data, self.objective, self._needs_unlabeled, self._needs_probs,
                               known[-1] if known else None)
 

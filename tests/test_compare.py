@@ -25,6 +25,7 @@ def test_table_against_hand_worked_numbers():
     (["--seeds=0,1,0", "flags/digits.cfg"], "the seed 0 twice"),
     (["flags/digits.cfg", "--train_steps=9"], "unknown flag --train_steps: expected a flag that "
      "--help lists; flags for every run go after --"),
+    (["--output=x"], "unknown flag --output: did you mean --output_dir?"),
     ([], "flagfiles"),
 ])
 def test_bad_arguments_are_refused(argv, named, capsys):

@@ -237,6 +237,58 @@ def test_the_own_terms_of_an_objective_and_its_attribute():
     _line(error)
 
 
+def test_what_tensorflow_raises_in_a_users_objective_says_where():
+    class Odd(mpl_tf.objectives.Objective):
+        def losses(self, labels, labeled_logits, *_):
+            loss = tf.reduce_sum(labeled_logits[:2] * labeled_logits[:3])
+            return loss, {"supervised_loss": loss}
+
+    with pytest.raises(ValueError, match="in user code:(.|\n)*test_refusals.py(.|\n)*Dimensions"):
+        tiny.model(objective=Odd()).fit(tiny.dataset(tiny.batches(1)), verbose=0)
+
+
+class _Subclassed(tf.keras.Model):
+    """Its output's shape is not known before it is called."""
+
+    def __init__(self, rank=2):
+        super().__init__()
+        self.dense, self.rank = tf.keras.layers.Dense(3), rank
+
+    def call(self, inputs):
+        logits = self.dense(inputs)
+        return logits if self.rank == 2 else logits[:, None]
+
+
+def test_subclassed_networks():
+    wrong = _relabeled(lambda labels: labels + 2)
+    for student, data, said in ((_Subclassed(), wrong, "class numbers outside [0, 3)"),
+                                (_Subclassed(3), tiny.batches(1)[0], "expected logits [B, K]")):
+        with pytest.raises(ValueError) as error:
+            tiny.model(student, _Subclassed()).fit(tiny.dataset([data]), verbose=0)
+        assert said in _line(error)
+
+
+def test_what_keras_takes_is_not_refused():
+    relaxed = tf.keras.Sequential([tf.keras.layers.GlobalAveragePooling2D(), tf.keras.layers.Dense(3)])
+    relaxed(tf.zeros([1, 5, 5, 1]))
+    inputs = tf.keras.Input((4, 4, 1))
+    logits = tf.keras.layers.Dense(3)(tf.keras.layers.Flatten()(inputs))
+    both = tf.keras.Model(inputs, [tf.keras.layers.Softmax()(logits), logits])
+    outer = tf.keras.Input((4, 4, 1))
+    teacher = tf.keras.Model(outer, both(outer)[1])
+    images, labels = tf.zeros([8, 4, 4]), tf.zeros([8], tf.int32)
+    for shown in (images, images[..., None]):
+        student = relaxed if shown.shape.rank == 4 else tf.keras.Sequential([
+            tf.keras.Input((4, 4, 1)), tf.keras.layers.Flatten(), tf.keras.layers.Dense(3)])
+        model = tiny.model(student, teacher, objective=mpl_tf.objectives.Supervised())
+        model.fit(tf.data.Dataset.from_tensors(
+            {"labeled": {"image": shown, "label": labels}, "unlabeled": {"image": shown}}), verbose=0)
+    with pytest.raises(ValueError, match="teacher ends in a softmax"):
+        tiny.model(relaxed, tf.keras.Model(outer, both(outer)[0]))
+    with pytest.raises(ValueError, match="teacher ends in a softmax"):
+        tiny.model(relaxed, tf.keras.Model(inputs, tf.nn.softmax(logits)))
+
+
 def test_errors_of_others_stay_as_they_are():
     class Odd(tf.keras.layers.Layer):
         def call(self, inputs, training=False):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_prep import command, predict, select
-from mpl_tf import (datasets, prediction_files, predictions, record_datasets, record_files,
+from mpl_tf import (datasets, prediction_files, predictions, record_datasets, record_files, records,
                     selection)
 from tests.stored import CLASSES, change, colors, predicted, write_images
 
@@ -248,6 +248,12 @@ def test_a_montage_of_damaged_files_is_of_what_is_left(tmp_path):
     predicted(tmp_path / "out", source, skip_corrupt=True)
     run(tmp_path / "out", tmp_path / "selection", "--per_class=7")
     assert (tmp_path / "selection" / selection.MONTAGE).exists()
+    for name in os.listdir(source):     # whole records, but of no images
+        path = os.path.join(source, name)
+        record_files.write(path, [records.encode(records.Record(
+            encoded=b"garbage", format="PNG", filename="x"))] * len(record_files.scan(path, [])[0]))
+    chosen, _ = run(tmp_path / "out", tmp_path / "selection", "--per_class=6", "--overwrite")
+    assert len(chosen.key) == 18 and not (tmp_path / "selection" / selection.MONTAGE).exists()
 
 
 @pytest.fixture(scope="module")
