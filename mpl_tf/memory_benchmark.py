@@ -32,18 +32,6 @@ def model_of(method, network, image_size):
     return model
 
 
-def peak_of(call):
-    """MiB that `call` adds at its highest: of the GPU where there is one, else of the process."""
-    import tensorflow as tf
-    from mpl_tf import benchmark
-    if not tf.config.list_physical_devices("GPU"):
-        return benchmark.peak_memory(call)
-    tf.config.experimental.reset_memory_stats("GPU:0")
-    before = tf.config.experimental.get_memory_info("GPU:0")["current"]
-    call()
-    return (tf.config.experimental.get_memory_info("GPU:0")["peak"] - before) / 2 ** 20
-
-
 def measure_memory(chosen):
     """Prints the table of `--what=memory`; returns its rows as dicts."""
     import tensorflow as tf
@@ -61,7 +49,7 @@ def measure_memory(chosen):
         step = tf.function(model.train_step, autograph=False)
         call = lambda: benchmark.block(step(batch))
         call()      # traces
-        peaks = [peak_of(call) for _ in range(chosen.rounds)]
+        peaks = [benchmark.peak_memory(call) for _ in range(chosen.rounds)]
         weights = sum(network.count_params() for network in model.networks.values())
         rows.append({"step": method, "weights": weights,
                      "peak_mib": None if None in peaks else statistics.median(peaks)})

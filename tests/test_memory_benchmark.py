@@ -1,8 +1,13 @@
 """The benchmark of memory prints a row each method; figures are not asserted."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from mpl_tf import benchmark, memory_benchmark
+from tests.conftest import ROOT
 
 
 @pytest.mark.slow
@@ -21,3 +26,21 @@ def test_every_method_has_a_row(capsys):
 def test_the_network_follows_what_is_measured():
     networks = [benchmark.arguments([f"--what={what}"]).network for what in ("memory", "step")]
     assert networks == ["efficientnet-b0", "wrn-28-2"]
+
+
+@pytest.mark.parametrize("peak", [benchmark.peak_memory, benchmark._peak_resident])
+def test_the_peak_is_that_of_what_is_held_at_once(peak):
+    """Eight arrays of 16 MiB, in a process of its own: what is pooled stays resident."""
+    program = (
+        "import mpl_tf, tensorflow as tf\n"
+        "from mpl_tf import benchmark\n"
+        "x = tf.ones([2048, 2048])\n"
+        "def call():\n"
+        "    held = [x * i for i in range(8)]\n"
+        f"print(benchmark.{peak.__name__}(call))\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True,
+                          text=True, check=True)
+    if done.stdout.strip() == "None":
+        pytest.skip("this system tells no peak")
+    assert 120 < float(done.stdout) < 300
