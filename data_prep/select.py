@@ -232,7 +232,7 @@ def write(flags, plan, names, kept, histogram):
         os.remove(os.path.join(folder, name))   # another's or a killed one's; the report first
     print("\n".join(select_report.lines(report)), flush=True)
     if sheet is None:
-        print(f"no montage: {', '.join(plan['sources'])} is not here", flush=True)
+        print(f"no montage: no image can be read in {', '.join(plan['sources'])}", flush=True)
     else:
         with model_dir.partial(os.path.join(folder, selection.MONTAGE)) as temporary:
             sheet.save(temporary, "PNG")

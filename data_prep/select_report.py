@@ -62,7 +62,7 @@ def lines(report):
 def montage(plan, names, kept):
     """A Pillow image: classes in rows, from the most to the least confident example selected.
 
-    Returns None where no folder that was predicted is here any more.
+    Returns None where no image can be read, such as where the folders are not here any more.
     """
     folders = {name: folder for folder in plan["sources"] for name in names
                if folder == "digits" or os.path.isfile(os.path.join(folder, name))}

@@ -1,7 +1,6 @@
 """Work on shards by several processes; each is written whole or not at all."""
 
 import concurrent.futures
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -97,14 +96,10 @@ def write_shard(file, items, make, path, skip_corrupt):
         if not lengths:
             raise ValueError(f"{file} would be empty, as none of its {len(items)} images can be "
                              f"read ({skipped[0]}): give fewer shards")
-        digest = hashlib.sha256()
-        with open(temporary, "rb") as written:
-            for block in iter(lambda: written.read(1 << 22), b""):
-                digest.update(block)
-        size = os.path.getsize(temporary)
+        digest, size = model_dir.sha256(temporary), os.path.getsize(temporary)
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):
             os.remove(temporary)
-    return file, {"examples": len(lengths), "bytes": size, "sha256": digest.hexdigest(),
+    return file, {"examples": len(lengths), "bytes": size, "sha256": digest,
                   "skipped": skipped, "lengths": lengths, "labels": labels}, []

@@ -14,6 +14,7 @@ writing, it stays). No TensorFlow here.
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -158,6 +159,15 @@ def write_json(path, value):
     with partial(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(value, file, indent=1)
         file.write("\n")
+
+
+def sha256(path):
+    """The checksum of a file of any size, a str of 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 22), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -60,11 +60,7 @@ def model_fingerprint(folder):
     if not os.path.isfile(path):
         raise ValueError(f"model_dir={folder} has no saved_model: expected the folder of a "
                          "finished run; train it to the end first")
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 22), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return model_dir.sha256(path)
 
 
 def plan_of(model, num_classes, class_names, size, crop, sources, shards):

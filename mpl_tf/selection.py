@@ -10,7 +10,6 @@ No TensorFlow here.
 """
 
 import dataclasses
-import hashlib
 import logging
 import os
 
@@ -48,7 +47,7 @@ def save(folder, selection, report):
     path = os.path.join(folder, ARRAYS)
     with model_dir.partial(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **dataclasses.asdict(selection))
-    model_dir.write_json(os.path.join(folder, REPORT), {**report, "sha256": _sha256(path)})
+    model_dir.write_json(os.path.join(folder, REPORT), {**report, "sha256": model_dir.sha256(path)})
 
 
 def load(folder, plan=None):
@@ -66,7 +65,7 @@ def load(folder, plan=None):
             or not os.path.isfile(path)):
         raise ValueError(f"selection={folder} holds no selection: expected {ARRAYS} and {REPORT}; "
                          "write them with `python -m data_prep.select`, or correct the path")
-    if _sha256(path) != report["sha256"]:
+    if model_dir.sha256(path) != report["sha256"]:
         raise ValueError(f"{path} is not the one that {REPORT} is of: it is damaged, or was changed; "
                          f"{AGAIN}")
     with np.load(path, allow_pickle=False) as stored:
@@ -147,12 +146,4 @@ def _found(folder, at, found):
 def fingerprint(folder):
     """sha256 of a selection; ValueError where there is none."""
     load(folder)
-    return _sha256(os.path.join(folder, ARRAYS))
-
-
-def _sha256(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 22), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return model_dir.sha256(os.path.join(folder, ARRAYS))

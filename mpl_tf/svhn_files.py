@@ -1,10 +1,10 @@
 """SVHN's official files of cropped digits (format 2), MATLAB's .mat: read and checked."""
 
-import hashlib
 import pathlib
 
 import numpy as np
 
+from mpl_tf import model_dir
 from mpl_tf.splits import Split
 
 URL = "http://ufldl.stanford.edu/housenumbers/"
@@ -90,12 +90,9 @@ def read_mat(path, size=None):
     return Split(np.ascontiguousarray(images.transpose(3, 0, 1, 2)), labels % 10)
 
 
-def _check_file(path, sha256):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 22), b""):
-            digest.update(block)
-    if digest.hexdigest() != sha256:
-        raise ValueError(f"{path} ({path.stat().st_size} bytes) has sha256 {digest.hexdigest()} "
-                         f"instead of the published {sha256}: it is truncated or changed; get it "
-                         f"again from {URL}{path.name}")
+def _check_file(path, published):
+    found = model_dir.sha256(path)
+    if found != published:
+        raise ValueError(f"{path} ({path.stat().st_size} bytes) has sha256 {found} instead of the "
+                         f"published {published}: it is truncated or changed; get it again from "
+                         f"{URL}{path.name}")

@@ -15,6 +15,7 @@ import sys
 import numpy as np
 
 from mpl_tf import config as config_module, model_dir
+from mpl_tf.arguments import Parser, whole
 
 FLAGFILE = pathlib.Path(__file__).resolve().parents[1] / "flags" / "two_moons.cfg"
 TITLES = {"supervised": "Supervised", "pseudo labels": "Pseudo labels",
@@ -127,24 +128,20 @@ def main(argv):
 
 
 def arguments(argv):
-    """(range of seeds, JSON's path or "", Config) of a command line; --help exits.
+    """(range of seeds, JSON's path or "", Config) of a command line; --help exits, as mistakes do.
 
     Raises:
       ValueError: in one line; no TensorFlow has been imported by then.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mpl_tf.two_moons", allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
         epilog="Further flags are those of `python -m mpl_tf.train`, such as --noise=0.15 or\n"
                "--meta_weight=100; they change what flags/two_moons.cfg says.")
-    parser.add_argument("--seeds", type=int, default=20, help="draws of points and labels (20)")
-    parser.add_argument("--first_seed", type=int, default=100, help="the first draw's seed (100)")
+    parser.add_argument("--seeds", type=whole(1), default=20, help="draws of points and labels (20)")
+    parser.add_argument("--first_seed", type=whole(0), default=100, help="the first draw's seed (100)")
     parser.add_argument("--json", default="", metavar="FILE", help="also write the numbers there")
-    parser.error = _refuse
     chosen, flags = parser.parse_known_args(argv[1:])
-    if chosen.seeds < 1 or chosen.first_seed < 0:
-        raise ValueError(f"--seeds={chosen.seeds} --first_seed={chosen.first_seed}: expected at "
-                         "least one seed, from 0 on; use for example --seeds=5 --first_seed=100")
     folder = os.path.dirname(chosen.json) or "."
     if chosen.json and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise ValueError(f"--json={chosen.json}: {folder} is not a folder that can be written to; "
@@ -156,10 +153,6 @@ def arguments(argv):
             raise ValueError(f"--{name}={getattr(config, name)}: the study trains all its learners "
                              "on two_moons, seeds from --first_seed on; leave it out")
     return range(chosen.first_seed, chosen.first_seed + chosen.seeds), chosen.json, config
-
-
-def _refuse(message):
-    raise ValueError(f"{message}; see --help")
 
 
 def summary(accuracies):

@@ -4,9 +4,12 @@ import os
 import pathlib
 import signal
 
-import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
-import pytest
-import tensorflow as tf
+# Of this process and those that tests start, whose words are compared with what ours say.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import mpl_tf  # noqa: E402,F401  (chooses Keras 2 before TensorFlow is imported)
+import pytest  # noqa: E402
+import tensorflow as tf  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 

@@ -19,7 +19,7 @@ brings_keras_3 = pytest.mark.skipif(not BRINGS_KERAS_3, reason="this TensorFlow 
 def python(code, **variables):
     """Runs `code` in a new interpreter with nothing decided about Keras but `variables`."""
     environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
-    environment.update(PYTHONPATH=str(ROOT), TF_CPP_MIN_LOG_LEVEL="3", **variables)
+    environment.update(PYTHONPATH=str(ROOT), **variables)
     return subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True,
                           capture_output=True, timeout=300)
 

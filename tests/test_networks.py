@@ -125,7 +125,7 @@ def fingerprint(model):
 
 
 def test_initial_weights_are_a_function_of_the_seed_in_any_process():
-    code = f"""
+    code = """
 import mpl_tf, tensorflow as tf
 from tests.test_networks import SMALL, fingerprint
 tf.random.set_seed(77)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -174,8 +175,12 @@ def test_one_optimizer_for_two():
         tiny.model(optimizers=(optimizer, optimizer))
 
 
-def test_no_weight_decay_is_no_weight_decay():
-    tiny.model(optimizers=(tf.keras.optimizers.Adam(0.1, weight_decay=0), "sgd"))
+def test_weight_decay_of_0_is_none():
+    def trained(**options):
+        model = tiny.model(optimizers=(tf.keras.optimizers.Adam(0.1, **options), "sgd"))
+        model.fit(tiny.dataset(tiny.batches(2)), verbose=0)
+        return model.get_weights()
+    tf.nest.map_structure(np.testing.assert_array_equal, trained(), trained(weight_decay=0))
 
 
 def test_unknown_way():

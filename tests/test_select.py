@@ -239,7 +239,7 @@ def test_another_selection_is_replaced_only_when_asked(stored, tmp_path, capsys)
     assert (out / selection.REPORT).read_text() == report
 
 
-def test_a_montage_of_damaged_files_is_of_what_is_left(tmp_path):
+def test_a_montage_of_damaged_files_is_of_what_is_left(tmp_path, capsys):
     source = write_images(tmp_path / "shards", counts=(6, 3))
     path = os.path.join(source, "unlabeled-00000-of-00002")
     offsets, _ = record_files.scan(path)
@@ -254,6 +254,7 @@ def test_a_montage_of_damaged_files_is_of_what_is_left(tmp_path):
             encoded=b"garbage", format="PNG", filename="x"))] * len(record_files.scan(path, [])[0]))
     chosen, _ = run(tmp_path / "out", tmp_path / "selection", "--per_class=6", "--overwrite")
     assert len(chosen.key) == 18 and not (tmp_path / "selection" / selection.MONTAGE).exists()
+    assert f"no montage: no image can be read in {source}" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -133,7 +133,7 @@ def run_workers(count):
     for index in range(count):
         config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(config),
-                       "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+                       "CUDA_VISIBLE_DEVICES": "-1"}
         processes.append(subprocess.Popen(
             [sys.executable, "-c", WORKER], env=environment, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE))

@@ -165,8 +165,6 @@ def test_study(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("argument, line", [
-    ("--seeds=0", "expected at least one seed"),
-    ("--seeds=many", "invalid int value"),
     ("--sedes=3", "unknown flag --sedes"),
     ("--noise=-1", "--noise=-1"),
     ("--split_seed=3", "seeds from --first_seed on"),
@@ -178,8 +176,17 @@ def test_bad_arguments(argument, line, capsys):
     assert line in error and error.startswith("error: ") and error.count("\n") == 1
 
 
+@pytest.mark.parametrize("argument", ["--seeds=0", "--seeds=many", "--first_seed=-1"])
+def test_impossible_seeds(argument, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        two_moons.main(["two_moons", argument])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and error.count("\n") == 1
+    assert error.startswith(f"error: argument {argument.partition('=')[0]}: ") and "whole" in error
+
+
 def test_arguments_are_checked_before_tensorflow():
     code = ("import sys; from mpl_tf import two_moons; "
-            "print(two_moons.main(['two_moons', '--seeds=0']), 'tensorflow' in sys.modules)")
+            "print(two_moons.main(['two_moons', '--noise=-1']), 'tensorflow' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]
