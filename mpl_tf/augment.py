@@ -9,7 +9,6 @@ per image would spend its time in dispatch, so a layer sorts the batch by operat
 operation once on its group, and puts the batch together again.
 """
 
-
 import tensorflow as tf
 
 from mpl_tf import image_ops

@@ -7,9 +7,9 @@
 input: see input_benchmark.py. memory: see memory_benchmark.py. step: each row is a real
 `train_step`. Its ratio is to its unavoidable passes, measured beside it: plain forward and backward
 passes of the teacher on x_l and x_u and of the student on x_u and x_l (of the one network where
-there is one), and for UDA the forward pass on the weak view. Rounds alternate
-between rows and their passes, and the median of the rounds' ratios is printed, so that a machine
-whose speed drifts does not matter. Peak memory is what a call adds to the process at its highest.
+there is one), and for UDA the forward pass on the weak view. Rounds alternate between rows and
+their passes, and the median of the rounds' ratios is printed, so that a machine whose speed drifts
+does not matter. Peak memory is what a call adds at its highest, see peak_memory.
 """
 
 import ctypes

@@ -103,7 +103,7 @@ def test_a_baseline_as_users_run_it():
     model = mpl_tf.Baseline(tiny.network("student", 1, batch_norm=True), mpl_tf.objectives.Supervised())
     model.compile(tf.keras.optimizers.legacy.Adam(0.01), metrics=["accuracy"])
     logits = model.student(batch["labeled"]["image"], training=True).numpy()
-    images, labels = tiny.test_data()
+    images, labels = tiny.evaluation_data()
     logs = model.fit(tiny.dataset([batch]), validation_data=(images, labels), verbose=0).history
     assert logs["accuracy"][0] == pytest.approx(
         np.mean(logits.argmax(1) == batch["labeled"]["label"]))

@@ -94,6 +94,7 @@ def test_a_class_that_nothing_is_of_stays_empty(tmp_path):
     select.run([*flags, f"--output_dir={tmp_path / 'plain'}"])
     beam.run(["select", *flags, f"--output_dir={tmp_path / 'beam'}"])
     same_files(tmp_path / "plain", tmp_path / "beam")
+    assert selection.load(str(tmp_path / "beam")).label.tolist() == [1, 1]
 
 
 def refused(arguments, capfd):

@@ -21,7 +21,7 @@ def _cross_entropy(network, images, labels):
 
 def test_fit_evaluate_predict():
     model = tiny.model()
-    images, labels = tiny.test_data()
+    images, labels = tiny.evaluation_data()
     logs = model.fit(tiny.dataset(tiny.batches()), epochs=2, validation_data=(images, labels),
                      validation_batch_size=16, verbose=0).history
     assert set(logs) == LOGGED | {"val_loss", "val_accuracy"}
@@ -69,7 +69,7 @@ def test_images_without_a_second_view():
     model = tiny.model(*networks, objective=mpl_tf.objectives.Supervised())
     batches = tiny.batches(2, shape=(6, 6, 2), augmented=False)
     before = tiny.state(model)
-    logs = model.fit(tiny.dataset(batches), validation_data=tiny.test_data(5, (6, 6, 2)),
+    logs = model.fit(tiny.dataset(batches), validation_data=tiny.evaluation_data(5, (6, 6, 2)),
                      verbose=0).history
     assert logs["meta_gradient_norm"][0] > 0 and "teacher_consistency_loss" not in logs
     after = tiny.state(model)
@@ -99,7 +99,8 @@ def test_callbacks(tmp_path):
             on_epoch_begin=lambda epoch, logs: scale(epoch, logs),
             on_epoch_end=lambda epoch, logs: rates.append(
                 float(model.student_optimizer.learning_rate)))]
-    logs = model.fit(tiny.dataset(tiny.batches(2)), epochs=9, validation_data=tiny.test_data(),
+    logs = model.fit(tiny.dataset(tiny.batches(2)), epochs=9,
+                     validation_data=tiny.evaluation_data(),
                      callbacks=callbacks, verbose=0).history
     np.testing.assert_allclose(rates, [0.1, 0.05], rtol=1e-6)
     np.testing.assert_allclose(logs["student_learning_rate"], rates, rtol=1e-6)
@@ -153,7 +154,7 @@ def test_other_ways_to_run_agree_to_rounding(plain_run, options):
 def test_float64_stays_float64(way):
     tf.keras.backend.set_floatx("float64")
     model = tiny.model(meta_gradient=way)
-    images, labels = tiny.test_data(dtype="float64")
+    images, labels = tiny.evaluation_data(dtype="float64")
     logs = model.fit(tiny.dataset(tiny.batches(2, dtype="float64")), verbose=0).history
     assert logs["R"][0] != float(np.float32(logs["R"][0]))
     assert model.predict(images, verbose=0).dtype == model(images).dtype == "float64"
@@ -166,7 +167,7 @@ def test_float64_stays_float64(way):
 def test_float64_layers_in_a_float32_process():
     model = tiny.model(*tiny.networks(dtype="float64"))
     model.fit(tiny.dataset(tiny.batches(2, dtype="float64")), verbose=0)
-    assert model.predict(tiny.test_data(dtype="float64")[0], verbose=0).dtype == "float64"
+    assert model.predict(tiny.evaluation_data(dtype="float64")[0], verbose=0).dtype == "float64"
     assert model.meta_weight.dtype == tf.float64
     assert {value.dtype.name for name, value in tiny.state(model).items()
             if "kernel" in name} == {"float64"}
@@ -174,7 +175,7 @@ def test_float64_layers_in_a_float32_process():
 
 def test_bfloat16_trains_with_full_precision_logits():
     tf.keras.mixed_precision.set_global_policy("mixed_bfloat16")
-    images, labels = tiny.test_data()
+    images, labels = tiny.evaluation_data()
     for way in ("nested_tape", "jvp"):
         model = tiny.model(meta_gradient=way)
         logs = model.fit(tiny.dataset(tiny.batches(2)), validation_data=(images, labels),

@@ -206,10 +206,10 @@ def _relabeled(labels):
     (lambda: _without("unlabeled", "image"), '["unlabeled"]["image"]'),
     (lambda: _without("labeled", "label"), '["labeled"]["label"]'),
     (lambda: {"labeled": tiny.batches(1)[0]["labeled"]}, '["unlabeled"]["image"]'),
-    (lambda: {"labeled": tiny.test_data(8), "unlabeled": tiny.test_data(8)},
+    (lambda: {"labeled": tiny.evaluation_data(8), "unlabeled": tiny.evaluation_data(8)},
      '["labeled"] is tuple'),
-    (lambda: tiny.test_data(8), "training data yields tuple"),
-    (lambda: tiny.test_data(8)[0], "training data yields TensorSpec"),
+    (lambda: tiny.evaluation_data(8), "training data yields tuple"),
+    (lambda: tiny.evaluation_data(8)[0], "training data yields TensorSpec"),
     (lambda: _relabeled(lambda labels: labels[:, None]), "expected class numbers: int [B_l]"),
     (lambda: _relabeled(lambda labels: labels.astype("float32")), "is float32")])
 def test_training_data(make, words):

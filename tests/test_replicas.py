@@ -48,7 +48,7 @@ def test_batch_norm_and_dropout_on_two_replicas(way, objective):
         model = tiny.model(networks_=tiny.RICH, meta_gradient=way, objective=OBJECTIVES[objective],
                            optimizers=(tiny.nesterov(0.0), tiny.nesterov(0.1)))
     batch = tiny.batches(1)[0]
-    images, labels = tiny.test_data()
+    images, labels = tiny.evaluation_data()
     logs = model.fit(tiny.dataset([batch]), validation_data=(images, labels), verbose=0).history
     assert all(np.isfinite(values[0]) for values in logs.values())
     hidden = model.student.get_layer("hidden")(batch["unlabeled"]["augmented"]).numpy()

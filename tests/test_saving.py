@@ -34,7 +34,7 @@ def test_a_loaded_model_continues_bit_for_bit(tmp_path):
     for role, optimizer in model.optimizers.items():
         assert loaded.optimizers[role].get_config() == optimizer.get_config()
         assert int(loaded.optimizers[role].iterations) == 2
-    images, labels = tiny.test_data()
+    images, labels = tiny.evaluation_data()
     np.testing.assert_array_equal(loaded(images), model(images))
     logs = [one.fit(tiny.dataset(batches[2:]), verbose=0).history for one in (model, loaded)]
     assert logs[0] == logs[1] and "accuracy" in logs[0]

@@ -53,13 +53,10 @@ def dataset(batches_):
     return tf.data.Dataset.from_tensor_slices(stacked)
 
 
-def test_data(count=50, shape=(2,), dtype="float32"):
+def evaluation_data(count=50, shape=(2,), dtype="float32"):
     """Images and labels, as arrays."""
     rng = np.random.default_rng(99)
     return rng.normal(size=(count, *shape)).astype(dtype), rng.integers(0, CLASSES, count)
-
-
-test_data.__test__ = False
 
 
 def two_replicas():
