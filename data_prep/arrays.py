@@ -7,7 +7,7 @@ import numpy as np
 from data_prep.images import encode_png
 from data_prep.shards import Plan, SplitPlan
 from data_prep.sources import shards_for
-from mpl_tf.records import Record
+from mpl_tf.shards.schema import Record
 
 
 class ArrayItems:

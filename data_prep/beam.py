@@ -21,7 +21,7 @@ import threading
 import numpy as np
 
 from data_prep import command, forward, predict, select
-from mpl_tf import prediction_files
+from mpl_tf.datasets import prediction_files
 
 try:
     import apache_beam as beam

@@ -12,23 +12,22 @@ import sys
 from data_prep import arrays
 from data_prep import command
 from data_prep import shards
-from mpl_tf import cifar10_files
-from mpl_tf import tfds_files
-from mpl_tf.splits import check_sizes
+from mpl_tf.datasets import cifar10, tfds
+from mpl_tf.datasets.splits import check_sizes
 
 
 def run(arguments):
     """Prepares CIFAR-10 as the command line says."""
     flags = command.parser("cifar10", __doc__, "folder with the raw files").parse_args(arguments)
     command.require_folder(flags.source_dir)
-    splits = cifar10_files.read(flags.source_dir) or tfds_files.read(
-        "cifar10", flags.source_dir, url=cifar10_files.URL, download=False)
+    splits = cifar10.read(flags.source_dir) or tfds.read(
+        "cifar10", flags.source_dir, url=cifar10.URL, download=False)
     if splits is None:
         raise FileNotFoundError(f"--source_dir={flags.source_dir}: no files of CIFAR-10 are there; "
-                                f"get {cifar10_files.URL} and put it into it")
-    check_sizes(splits, cifar10_files.SIZES, f"cifar10 in {flags.source_dir}")
-    plan = arrays.plan("cifar10", splits, cifar10_files.CLASSES, flags.seed, flip=True)
-    shards.prepare(plan, functools.partial(arrays.make_record, cifar10_files.CLASSES),
+                                f"get {cifar10.URL} and put it into it")
+    check_sizes(splits, cifar10.SIZES, f"cifar10 in {flags.source_dir}")
+    plan = arrays.plan("cifar10", splits, cifar10.CLASSES, flags.seed, flip=True)
+    shards.prepare(plan, functools.partial(arrays.make_record, cifar10.CLASSES),
                    flags.output_dir, command.command_line("cifar10", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
 

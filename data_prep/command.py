@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 
-from mpl_tf.arguments import Parser, whole
+from mpl_tf.common.arguments import Parser, whole
 
 INTERRUPTED = 130       # as a shell says it
 

@@ -15,12 +15,10 @@ import time
 import numpy as np
 
 from data_prep import command
-from mpl_tf import model_dir
-from mpl_tf import prediction_files as predictions
-from mpl_tf import record_files
-from mpl_tf import record_images
-from mpl_tf import records
-from mpl_tf.bar import Bar
+from mpl_tf.common.bar import Bar
+from mpl_tf.datasets import prediction_files as predictions
+from mpl_tf.run import run_folder
+from mpl_tf.shards import record_images, schema, tfrecord
 
 AHEAD, BARE_SECONDS = 3, 1.0        # batches read ahead; how long bare forward passes are timed
 
@@ -61,7 +59,7 @@ class Network:
         if classes != plan["num_classes"] or self.shape[0] != plan["view"]["size"]:
             raise ValueError(
                 f"model_dir={folder}: saved_model takes images of {self.shape[0]} pixels and gives "
-                f"{classes} classes, but its flags and {model_dir.CLASSES} say "
+                f"{classes} classes, but its flags and {run_folder.CLASSES} say "
                 f"{plan['view']['size']} and {plan['num_classes']}: train it again")
 
     def __call__(self, images):
@@ -165,7 +163,7 @@ def _batches(tasks, view, batch_size, skip_corrupt):
                     batch_size, skip_corrupt)
                 continue
             problems = [] if skip_corrupt else None
-            offsets, lengths = record_files.scan(task.path, problems)
+            offsets, lengths = tfrecord.scan(task.path, problems)
             for problem in problems or ():
                 print(f"skipped, with what is behind it: {problem}", file=sys.stderr, flush=True)
             with open(task.path, "rb", buffering=0) as file:
@@ -189,18 +187,18 @@ def _of_file(task, count, read, threads, batch_size, skip_corrupt):
 
 def _read(file, offset, length, number, view):
     """(key, uint8 [size, size, 3], None) of a record; (None, None, CorruptRecord) if unusable."""
-    place = record_files.position(file.name, number, offset)
+    place = tfrecord.position(file.name, number, offset)
     try:
-        record = records.decode(record_files.read(file, offset, length, number), place,
+        record = schema.decode(tfrecord.read(file, offset, length, number), place,
                                 labels=False)
         try:
             pixels = decoded(record.encoded, view)
         except Exception as error:      # a damaged image raises whatever its decoder does
             reason = " ".join(str(error).split())[:120]
-            raise record_files.CorruptRecord(
+            raise tfrecord.CorruptRecord(
                 f"{place}: image {record.filename} cannot be decoded ({reason}): remove or mend "
                 "it, or use --skip_corrupt") from error
-    except record_files.CorruptRecord as problem:
+    except tfrecord.CorruptRecord as problem:
         return None, None, problem
     return record.filename.encode("utf-8", "surrogateescape"), pixels, None
 

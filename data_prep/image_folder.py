@@ -17,7 +17,7 @@ from data_prep import command
 from data_prep import images
 from data_prep import shards
 from data_prep import sources
-from mpl_tf.records import Record
+from mpl_tf.shards.schema import Record
 
 
 def run(arguments):

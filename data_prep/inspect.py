@@ -19,12 +19,11 @@ from PIL import Image, ImageDraw
 from data_prep import command
 from data_prep import images
 from data_prep import workers as work
-from mpl_tf import model_dir
-from mpl_tf import prepared
-from mpl_tf import record_files
-from mpl_tf import records
-from mpl_tf.bar import Bar
-from mpl_tf.record_files import CorruptRecord
+from mpl_tf.common import storage
+from mpl_tf.common.bar import Bar
+from mpl_tf.datasets import prepared
+from mpl_tf.shards import schema, tfrecord
+from mpl_tf.shards.tfrecord import CorruptRecord
 
 REPORT = "report.json"
 SHOWN = 20              # broken records, and classes, that are printed
@@ -38,10 +37,10 @@ def run(arguments):
         output="folder for report.json and the montages (default: neither is written)",
         skip="exit with 0 although something is broken").parse_args(arguments)
     command.require_folder(flags.source_dir, expected="a folder of shards")
-    splits = record_files.find_splits(flags.source_dir)
+    splits = tfrecord.find_splits(flags.source_dir)
     if not splits:
         raise FileNotFoundError(f"--source_dir={flags.source_dir} has no shards: expected files "
-                                f"like {record_files.shard_name('train', 0, 1024)}")
+                                f"like {tfrecord.shard_name('train', 0, 1024)}")
     if flags.output_dir is not None:
         os.makedirs(flags.output_dir, exist_ok=True)
         if os.path.exists(os.path.join(flags.output_dir, REPORT)) and not flags.overwrite:
@@ -54,10 +53,10 @@ def run(arguments):
         print("\n".join(lines(split, report[split])), flush=True)
         if flags.output_dir is not None and tiles:
             path = os.path.join(flags.output_dir, f"{split}.png")
-            with model_dir.partial(path) as temporary:
+            with storage.partial(path) as temporary:
                 montage(tiles).save(temporary, "PNG")
     if flags.output_dir is not None:
-        model_dir.write_json(os.path.join(flags.output_dir, REPORT), report)
+        storage.write_json(os.path.join(flags.output_dir, REPORT), report)
     broken = sum(len(part["broken"]) for part in report.values())
     return 1 if broken and not flags.skip_corrupt else 0
 
@@ -69,7 +68,7 @@ def inspect_split(folder, split, files, seed=0, workers=1):
     """
     expected, broken = _expected(folder, split)
     try:
-        record_files.find_shards(folder, split)
+        tfrecord.find_shards(folder, split)
     except ValueError as error:
         broken.append(str(error))
     per_file = -(-ROWS * ROWS // len(files))
@@ -118,7 +117,7 @@ def inspect_file(path, expected=None, seed=0, num_tiles=0):
       seed, num_tiles: which and how many of its images are shown.
     """
     problems = []
-    offsets, lengths = record_files.scan(path, problems)
+    offsets, lengths = tfrecord.scan(path, problems)
     result = {"path": path, "records": len(offsets), "bytes": os.path.getsize(path), "sizes": [],
               "labels": collections.Counter(), "formats": collections.Counter(), "text": {},
               "keys": collections.defaultdict(collections.Counter), "seen": [], "tiles": []}
@@ -127,13 +126,13 @@ def inspect_file(path, expected=None, seed=0, num_tiles=0):
     with open(path, "rb", buffering=0) as file:
         for number, (offset, length) in enumerate(zip(offsets, lengths)):
             try:
-                payload = record_files.read(file, offset, length, number)
-                _inspect_record(payload, record_files.position(path, number, offset), result,
+                payload = tfrecord.read(file, offset, length, number)
+                _inspect_record(payload, tfrecord.position(path, number, offset), result,
                                 number in shown)
             except CorruptRecord as error:
                 problems.append(error)
     result["broken"] = [str(problem) for problem in problems]
-    if expected and not result["broken"] and model_dir.sha256(path) != expected["sha256"]:
+    if expected and not result["broken"] and storage.sha256(path) != expected["sha256"]:
         result["broken"] = [f"{path}: {len(offsets)} records, not the bytes that were prepared "
                             f"({expected['examples']} records): get or prepare it again"]
     result["keys"] = {key: dict(kinds) for key, kinds in result["keys"].items()}
@@ -142,10 +141,10 @@ def inspect_file(path, expected=None, seed=0, num_tiles=0):
 
 def _inspect_record(payload, where, result, shown):
     """Adds one record to the result of its file; CorruptRecord if something is wrong with it."""
-    features = records.features(payload, where)
+    features = schema.features(payload, where)
     for key, (kind, values) in features.items():
         result["keys"][key][f"{kind} x {len(values)}" if len(values) < 2 else f"{kind} x many"] += 1
-    record = records.decode(payload, where, labels=records.LABEL in features)
+    record = schema.decode(payload, where, labels=schema.LABEL in features)
     try:
         with Image.open(io.BytesIO(record.encoded), formats=("JPEG", "PNG")) as image:
             kind, mode = image.format, image.mode
@@ -169,7 +168,7 @@ def _inspect_record(payload, where, result, shown):
         caption = record.filename if record.label is None else (
             f"{record.label} {record.text or record.synset}")
         result["tiles"].append((caption, tile))
-    result["seen"].append((records.identity(payload, record), where))
+    result["seen"].append((schema.identity(payload, record), where))
 
 
 def lines(split, report):

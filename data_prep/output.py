@@ -4,9 +4,9 @@ import contextlib
 import os
 import shutil
 
-from mpl_tf import model_dir
-from mpl_tf import prepared
-from mpl_tf import record_files
+from mpl_tf.common import storage
+from mpl_tf.datasets import prepared
+from mpl_tf.shards import tfrecord
 
 PROGRESS = ".progress"      # folder with the plan and a note for each finished shard
 PLAN = "plan.json"
@@ -49,7 +49,7 @@ class Output:
 
     def note(self, file):
         """What was noted about a finished shard, a dict; None where it has to be written."""
-        note = model_dir.read_json(self.path(os.path.join(PROGRESS, f"{file}.json")))
+        note = storage.read_json(self.path(os.path.join(PROGRESS, f"{file}.json")))
         path = self.path(file)
         if note and os.path.isfile(path) and os.path.getsize(path) == note["bytes"]:
             return note
@@ -57,22 +57,22 @@ class Output:
 
     def add_note(self, file, note):
         """Notes that a shard is finished."""
-        model_dir.write_json(self.path(os.path.join(PROGRESS, f"{file}.json")), note)
+        storage.write_json(self.path(os.path.join(PROGRESS, f"{file}.json")), note)
 
     def finish(self, sidecar):
         """Writes dataset.json; what helped on the way is removed."""
-        model_dir.write_json(self.path(prepared.SIDECAR), sidecar)
+        storage.write_json(self.path(prepared.SIDECAR), sidecar)
         shutil.rmtree(self.path(PROGRESS))
 
     def _claim(self):
-        sidecar = model_dir.read_json(self.path(prepared.SIDECAR))
+        sidecar = storage.read_json(self.path(prepared.SIDECAR))
         sidecar = sidecar if isinstance(sidecar, dict) and "plan" in sidecar else None
-        plan = sidecar["plan"] if sidecar else model_dir.read_json(
+        plan = sidecar["plan"] if sidecar else storage.read_json(
             self.path(os.path.join(PROGRESS, PLAN)))
         ours = _files_of(plan) if isinstance(plan, dict) else set()
         foreign = sorted(name for name in os.listdir(self.folder)
                          if name not in ours and name != PROGRESS
-                         and not name.startswith(model_dir.PARTIAL))
+                         and not name.startswith(storage.PARTIAL))
         if foreign:
             raise ValueError(f"--output_dir={self.folder} holds {foreign[0]!r}"
                              f"{' and others' if foreign[1:] else ''}, which data_prep did not "
@@ -93,11 +93,11 @@ class Output:
                 shutil.rmtree(self.path(PROGRESS), ignore_errors=True)
                 self.finished = sidecar
         for name in os.listdir(self.folder):
-            if name.startswith(model_dir.PARTIAL):
+            if name.startswith(storage.PARTIAL):
                 self._remove([name])
         if self.finished is None:
             os.makedirs(self.path(PROGRESS), exist_ok=True)
-            model_dir.write_json(self.path(os.path.join(PROGRESS, PLAN)), self._described)
+            storage.write_json(self.path(os.path.join(PROGRESS, PLAN)), self._described)
 
     def _remove(self, names):
         for name in names:
@@ -136,7 +136,7 @@ def _files_of(plan):
     names = {prepared.SIDECAR}
     for split, part in plan.get("splits", {}).items():
         names.add(f"{split}.index.npz")
-        names.update(record_files.shard_name(split, i, part["shards"])
+        names.update(tfrecord.shard_name(split, i, part["shards"])
                      for i in range(part["shards"]))
     return {name for name in names if os.path.basename(name) == name}
 

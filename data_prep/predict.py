@@ -18,11 +18,12 @@ import uuid
 from data_prep import command
 from data_prep import forward
 from mpl_tf import config as config_module
-from mpl_tf import model_dir
-from mpl_tf import prediction_files as predictions
-from mpl_tf import record_files
-from mpl_tf.arguments import Parser, whole
-from mpl_tf.predictions import check_keys
+from mpl_tf.common import storage
+from mpl_tf.common.arguments import Parser, whole
+from mpl_tf.datasets import prediction_files as predictions
+from mpl_tf.datasets.predictions import check_keys
+from mpl_tf.run import run_folder
+from mpl_tf.shards import tfrecord
 
 LEFT_OUT = ("test", "validation")   # splits that are predicted only when --splits names them
 
@@ -89,13 +90,13 @@ def plan_and_tasks(folder, sources, splits=None):
       ValueError, FileNotFoundError: in one line: no finished run, no shards, or two files of the
         same name.
     """
-    of_run = config_module.Config.from_dict(model_dir.read_flags(folder))
+    of_run = config_module.Config.from_dict(run_folder.read_flags(folder))
     model = predictions.model_fingerprint(folder)
     if of_run.dataset == "two_moons":
         raise ValueError(f"model_dir={folder} classifies points: expected a network of images")
-    names = model_dir.read_json(os.path.join(folder, model_dir.CLASSES))
+    names = storage.read_json(os.path.join(folder, run_folder.CLASSES))
     if not names:
-        raise ValueError(f"model_dir={folder} has no {model_dir.CLASSES}: train it again")
+        raise ValueError(f"model_dir={folder} has no {run_folder.CLASSES}: train it again")
     tasks, sizes = tasks_of(sources, splits, of_run.dataset)
     size = of_run.image_size or {"digits": 8}.get(of_run.dataset, 32)
     crop = "inception" if of_run.image_size else "whole"
@@ -127,21 +128,21 @@ def _tasks(source, splits, dataset):
         if dataset != "digits":
             raise ValueError(f"--source_dir=digits with a network of {dataset}: expected a folder "
                              "of its own images' kind")
-        name = record_files.shard_name("train", 0, 1)
+        name = tfrecord.shard_name("train", 0, 1)
         return [(forward.Task(name, None), forward.digits().nbytes)]
     if dataset == "digits":
         raise ValueError(f"--source_dir={source} with a network of digits: use --source_dir=digits")
     command.require_folder(source, expected="a folder of shards, or digits")
-    found = record_files.find_splits(source)
+    found = tfrecord.find_splits(source)
     if not found:
         raise FileNotFoundError(f"--source_dir={source} has no shards: expected files like "
-                                f"{record_files.shard_name('train', 0, 8)}; prepare it first")
+                                f"{tfrecord.shard_name('train', 0, 8)}; prepare it first")
     chosen = splits or [split for split in found if split not in LEFT_OUT]
     if not set(chosen) & set(found):
         raise ValueError(f"--source_dir={source} has shards of {', '.join(found)}: none of them is "
                          f"to be predicted; name some by --splits={','.join(found)}")
     paths = [path for split in chosen if split in found
-             for path in record_files.find_shards(source, split)]
+             for path in tfrecord.find_shards(source, split)]
     return [(forward.Task(os.path.basename(path), path), os.path.getsize(path)) for path in paths]
 
 
@@ -156,12 +157,12 @@ def write_plan(folder, plan):
                              "an empty folder, or delete this one")
         return
     foreign = sorted(name for name in os.listdir(folder)
-                     if not name.startswith(model_dir.PARTIAL))
+                     if not name.startswith(storage.PARTIAL))
     if foreign:
         raise ValueError(f"--output_dir={folder} holds {foreign[0]!r} and no {predictions.PLAN}: "
                          "choose a new or empty folder")
-    temporary = os.path.join(folder, f"{model_dir.PARTIAL}{uuid.uuid4().hex}-{predictions.PLAN}")
-    model_dir.write_json(temporary, plan)   # a name of its own: several machines may begin together
+    temporary = os.path.join(folder, f"{storage.PARTIAL}{uuid.uuid4().hex}-{predictions.PLAN}")
+    storage.write_json(temporary, plan)   # a name of its own: several machines may begin together
     os.replace(temporary, path)
 
 
@@ -172,13 +173,13 @@ def finished(folder, task, plan):
     shard = predictions.read_shard(folder, task.name, plan)
     if task.path:
         problems = []
-        offsets, lengths = record_files.scan(task.path, problems)
+        offsets, lengths = tfrecord.scan(task.path, problems)
 
         def read(j):
             if shard.number[j] >= len(offsets):
-                raise problems[0] if problems else record_files.CorruptRecord(
+                raise problems[0] if problems else tfrecord.CorruptRecord(
                     f"{task.path} has {len(offsets)} records, no number {shard.number[j]}")
-            return record_files.read(task.path, offsets[shard.number[j]], lengths[shard.number[j]])
+            return tfrecord.read(task.path, offsets[shard.number[j]], lengths[shard.number[j]])
 
         check_keys(predictions.shard_path(folder, task.name), task.path, shard.key, shard.number,
                    read)

@@ -16,11 +16,10 @@ import numpy as np
 
 from data_prep import command
 from data_prep import select_report
-from mpl_tf import model_dir
-from mpl_tf import prediction_files
-from mpl_tf import selection
-from mpl_tf.arguments import Parser, whole
-from mpl_tf.bar import Bar
+from mpl_tf.common import storage
+from mpl_tf.common.arguments import Parser, whole
+from mpl_tf.common.bar import Bar
+from mpl_tf.datasets import prediction_files, selection
 
 COLUMNS = ("rest", "key", "shard", "number")    # of a candidate; the first two decide its rank
 
@@ -64,7 +63,7 @@ def begin(flags):
 
 
 def _is_own(name):
-    return name.startswith(model_dir.PARTIAL) or name in (
+    return name.startswith(storage.PARTIAL) or name in (
         selection.ARRAYS, selection.REPORT, selection.MONTAGE)
 
 
@@ -79,7 +78,7 @@ def _is_there(flags, plan, names):
         found = selection.load(flags.output_dir)
     except ValueError:
         return False
-    report = model_dir.read_json(os.path.join(flags.output_dir, selection.REPORT))
+    report = storage.read_json(os.path.join(flags.output_dir, selection.REPORT))
     made_of = _made_of(flags, plan)
     return found.shards == tuple(names) and made_of == {key: report.get(key) for key in made_of}
 
@@ -234,7 +233,7 @@ def write(flags, plan, names, kept, histogram):
     if sheet is None:
         print(f"no montage: no image can be read in {', '.join(plan['sources'])}", flush=True)
     else:
-        with model_dir.partial(os.path.join(folder, selection.MONTAGE)) as temporary:
+        with storage.partial(os.path.join(folder, selection.MONTAGE)) as temporary:
             sheet.save(temporary, "PNG")
     selection.save(folder, chosen, report)      # last: with its report a selection is finished
     print(f"{folder}: {len(chosen.key)} examples", flush=True)

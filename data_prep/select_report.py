@@ -6,8 +6,7 @@ import numpy as np
 
 from data_prep import forward
 from data_prep import inspect
-from mpl_tf import record_files
-from mpl_tf import records
+from mpl_tf.shards import schema, tfrecord
 
 BINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
 SHOWN_CLASSES, SHOWN_EXAMPLES = 16, 8       # rows and columns of the montage
@@ -91,9 +90,9 @@ def _image(folder, name, number, view):
     else:
         path = os.path.join(folder, name)
         try:
-            offsets, lengths = record_files.scan(path, [])
-            payload = record_files.read(path, offsets[number], lengths[number], number)
-            encoded = records.decode(payload, path, labels=False).encoded
+            offsets, lengths = tfrecord.scan(path, [])
+            payload = tfrecord.read(path, offsets[number], lengths[number], number)
+            encoded = schema.decode(payload, path, labels=False).encoded
             image = Image.fromarray(forward.decoded(encoded, view))
         except Exception:   # a damaged image raises whatever its decoder does
             return None

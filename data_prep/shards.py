@@ -16,10 +16,9 @@ import PIL
 
 from data_prep import workers as work
 from data_prep.output import Output
-from mpl_tf import prepared
-from mpl_tf import record_files
-from mpl_tf import record_index
-from mpl_tf.bar import Bar
+from mpl_tf.common.bar import Bar
+from mpl_tf.datasets import prepared
+from mpl_tf.shards import record_index, tfrecord
 
 SHOWN = 10      # unreadable images that an error names
 
@@ -141,7 +140,7 @@ class _Task:
 
     @property
     def file(self):
-        return record_files.shard_name(self.split, self.shard, self.num_shards)
+        return tfrecord.shard_name(self.split, self.shard, self.num_shards)
 
     def sources(self):
         """The shard's items: contiguous ranges, as Szegedy et al.'s."""
@@ -191,14 +190,14 @@ def _digest(items):
 
 
 def _files(split):
-    return [record_files.shard_name(split.name, shard, split.num_shards)
+    return [tfrecord.shard_name(split.name, shard, split.num_shards)
             for shard in range(split.num_shards)]
 
 
 def _index(output, split, notes):
     parts = [notes[file] for file in _files(split)]
     lengths = [np.array(part["lengths"], np.int64) for part in parts]
-    around = record_files.HEADER + record_files.FOOTER
+    around = tfrecord.HEADER + tfrecord.FOOTER
     return record_index.Index(
         paths=tuple(output.path(file) for file in _files(split)),
         sizes=np.array([part["bytes"] for part in parts], np.int64),

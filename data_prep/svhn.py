@@ -14,9 +14,8 @@ import sys
 from data_prep import arrays
 from data_prep import command
 from data_prep import shards
-from mpl_tf import svhn_files
-from mpl_tf import tfds_files
-from mpl_tf.splits import check_sizes
+from mpl_tf.datasets import svhn, tfds
+from mpl_tf.datasets.splits import check_sizes
 
 SPLITS = ("train", "test", "extra")
 
@@ -25,17 +24,17 @@ def run(arguments):
     """Prepares SVHN as the command line says."""
     flags = command.parser("svhn", __doc__, "folder with the raw files").parse_args(arguments)
     command.require_folder(flags.source_dir)
-    has_extra = svhn_files.find(flags.source_dir, ("extra",)) is not None
-    splits = svhn_files.read(flags.source_dir, SPLITS if has_extra else SPLITS[:2])
-    url = svhn_files.URL + svhn_files.file_name("train")
-    splits = splits or tfds_files.read("svhn_cropped", flags.source_dir, SPLITS, url,
+    has_extra = svhn.find(flags.source_dir, ("extra",)) is not None
+    splits = svhn.read(flags.source_dir, SPLITS if has_extra else SPLITS[:2])
+    url = svhn.URL + svhn.file_name("train")
+    splits = splits or tfds.read("svhn_cropped", flags.source_dir, SPLITS, url,
                                        download=False)
     if splits is None:
         raise FileNotFoundError(f"--source_dir={flags.source_dir}: no files of SVHN are there; get "
                                 f"{url} and test_32x32.mat beside it")
-    check_sizes(splits, svhn_files.SIZES, f"svhn in {flags.source_dir}")
-    plan = arrays.plan("svhn", splits, svhn_files.CLASSES, flags.seed, flip=False)
-    shards.prepare(plan, functools.partial(arrays.make_record, svhn_files.CLASSES),
+    check_sizes(splits, svhn.SIZES, f"svhn in {flags.source_dir}")
+    plan = arrays.plan("svhn", splits, svhn.CLASSES, flags.seed, flip=False)
+    shards.prepare(plan, functools.partial(arrays.make_record, svhn.CLASSES),
                    flags.output_dir, command.command_line("svhn", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
 

@@ -8,9 +8,8 @@ import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 
-from mpl_tf import model_dir
-from mpl_tf import record_files
-from mpl_tf import records
+from mpl_tf.common import storage
+from mpl_tf.shards import schema, tfrecord
 
 
 def results(function, arguments, workers):
@@ -73,7 +72,7 @@ def write_shard(file, items, make, path, skip_corrupt):
       could not be read and skip_corrupt is False; then the shard is not written.
     """
     folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f"{model_dir.PARTIAL}{os.getpid()}-{name}")
+    temporary = os.path.join(folder, f"{storage.PARTIAL}{os.getpid()}-{name}")
     skipped, lengths, labels = [], [], []
 
     def serialized():
@@ -84,19 +83,19 @@ def write_shard(file, items, make, path, skip_corrupt):
                 reason = getattr(error, "strerror", None) or error
                 skipped.append(f"{item[0]}: {reason}")
                 continue
-            payload = records.encode(record)
+            payload = schema.encode(record)
             lengths.append(len(payload))
             labels.append(-1 if record.label is None else record.label)
             yield payload
 
     try:
-        record_files.write(temporary, serialized())
+        tfrecord.write(temporary, serialized())
         if skipped and not skip_corrupt:
             return file, None, skipped
         if not lengths:
             raise ValueError(f"{file} would be empty, as none of its {len(items)} images can be "
                              f"read ({skipped[0]}): give fewer shards")
-        digest, size = model_dir.sha256(temporary), os.path.getsize(temporary)
+        digest, size = storage.sha256(temporary), os.path.getsize(temporary)
         os.replace(temporary, path)
     finally:
         if os.path.exists(temporary):

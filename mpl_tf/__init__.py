@@ -14,16 +14,17 @@ import importlib.util
 import os
 import sys
 
+from mpl_tf import moved
+
 _EXPORTS = {
-    "MetaPseudoLabels": "mpl_tf.mpl",
-    "Baseline": "mpl_tf.baselines",
-    "FixedTeacher": "mpl_tf.baselines",
-    "StoredTargets": "mpl_tf.baselines",
-    "WarmupCosine": "mpl_tf.schedules",
-    "WarmupExponential": "mpl_tf.schedules",
+    "MetaPseudoLabels": "mpl_tf.method.mpl",
+    "Baseline": "mpl_tf.method.baselines",
+    "FixedTeacher": "mpl_tf.method.baselines",
+    "StoredTargets": "mpl_tf.method.baselines",
+    "WarmupCosine": "mpl_tf.method.schedules",
+    "WarmupExponential": "mpl_tf.method.schedules",
 }
-_MODULES = ("objectives", "targets", "networks", "layers", "update_rules", "meta_gradient",
-            "augment", "datasets", "data", "schedules", "strategy")
+_MODULES = (*moved.SHORT, "networks", "datasets", "data")
 __all__ = [*_EXPORTS, *_MODULES]
 
 
@@ -60,6 +61,7 @@ def _choose_legacy_keras():
 
 
 _choose_legacy_keras()
+moved.install()
 
 
 def __getattr__(name):

@@ -13,8 +13,9 @@ import re
 import statistics
 import sys
 
-from mpl_tf import config, model_dir
-from mpl_tf.arguments import Parser
+from mpl_tf import config
+from mpl_tf.common import storage
+from mpl_tf.common.arguments import Parser
 
 FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_)?accuracy|median_last_evaluations"
 
@@ -94,7 +95,7 @@ def main(argv):
     runs = configs(chosen, extra)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
-    from mpl_tf import training
+    from mpl_tf.run import training
     from mpl_tf.train import fail
     figures = {}
     for (name, seed), settings in runs.items():
@@ -112,7 +113,7 @@ def main(argv):
         figures[name, seed] = results[chosen.figure]
     text = table(chosen.names, chosen.seeds, figures, chosen.reference)
     print(f"\n{chosen.figure}\n{text}")
-    model_dir.write_json(os.path.join(chosen.output_dir, f"{chosen.figure}.json"), {
+    storage.write_json(os.path.join(chosen.output_dir, f"{chosen.figure}.json"), {
         "command": argv, "seeds": chosen.seeds,
         "figures": {name: [figures[name, seed] for seed in chosen.seeds]
                     for name in chosen.names}})

@@ -7,7 +7,9 @@ another. Exit code 2 for bad input, in one line.
 import os
 import sys
 
-from mpl_tf import config, model_dir
+from mpl_tf import config
+from mpl_tf.common import storage
+from mpl_tf.run import run_folder
 from mpl_tf.train import fail
 
 USAGE = """\
@@ -23,7 +25,7 @@ def main(argv):
     """Runs the command line `argv`; returns the exit code."""
     settings = config.from_argv(argv, USAGE, only=FLAGS)
     try:
-        of_run = config.Config.from_dict(model_dir.read_flags(settings.model_dir))
+        of_run = config.Config.from_dict(run_folder.read_flags(settings.model_dir))
         changes = {"model_dir": settings.model_dir, "eval_batch_size": settings.eval_batch_size}
         if settings.data_dir:
             changes["data_dir"] = settings.data_dir
@@ -34,10 +36,10 @@ def main(argv):
         if "\n" in str(error):
             raise
         return fail(error, 2)
-    from mpl_tf import evaluation
+    from mpl_tf.run import evaluation
     print(f"{settings.model_dir}, step {step}\n{evaluation.table(figures)}")
-    print(comparison(step, figures, model_dir.read_json(
-        os.path.join(settings.model_dir, model_dir.RESULTS))))
+    print(comparison(step, figures, storage.read_json(
+        os.path.join(settings.model_dir, run_folder.RESULTS))))
     return 0
 
 
@@ -47,30 +49,30 @@ def evaluate(of_run):
     Raises:
       ValueError, FileNotFoundError: in one line, for a missing checkpoint or missing data.
     """
-    from mpl_tf import checkpoints, evaluation, experiment
-    folder = os.path.join(of_run.model_dir, model_dir.CHECKPOINTS)
+    from mpl_tf.run import checkpoints, evaluation, wiring
+    folder = os.path.join(of_run.model_dir, run_folder.CHECKPOINTS)
     if checkpoints.latest(folder) is None:
         raise ValueError(f"model_dir={of_run.model_dir} has no checkpoint yet: train it first")
-    dataset = experiment.load_dataset(of_run, stored=False)
+    dataset = wiring.load_dataset(of_run, stored=False)
     # All weights are in the checkpoint.
-    networks = experiment.build_networks(of_run.replace(student_weights=""), dataset)
+    networks = wiring.build_networks(of_run.replace(student_weights=""), dataset)
     if of_run.needs_probs:      # its teacher sees no images
         networks.pop("teacher", None)
     step = checkpoints.restore_networks(folder, networks, averaged=of_run.ema_decay > 0)
     accuracies = {role: evaluation.accuracy_function(network)
                   for role, network in networks.items()}
-    with experiment.records_in_one_line(dataset):
-        return step, evaluation.evaluate(accuracies, experiment.eval_datasets(of_run, dataset))
+    with wiring.records_in_one_line(dataset):
+        return step, evaluation.evaluate(accuracies, wiring.eval_datasets(of_run, dataset))
 
 
 def comparison(step, figures, results):
     """Whether the figures are those of results.json: a line."""
     if not isinstance(results, dict) or results.get("train_steps") != step:
-        return f"no {model_dir.RESULTS} of step {step} to compare with: the run is not finished"
+        return f"no {run_folder.RESULTS} of step {step} to compare with: the run is not finished"
     wrong = [f"{name} {results.get(name)} there, {value} here" for name, value in figures.items()
              if results.get(name) != value]
-    return (f"not {model_dir.RESULTS}'s: " + "; ".join(wrong)) if wrong else (
-        f"the same as {model_dir.RESULTS}'s")
+    return (f"not {run_folder.RESULTS}'s: " + "; ".join(wrong)) if wrong else (
+        f"the same as {run_folder.RESULTS}'s")
 
 
 if __name__ == "__main__":

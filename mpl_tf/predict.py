@@ -9,8 +9,10 @@ import json
 import os
 import sys
 
-from mpl_tf import config as config_module, model_dir
-from mpl_tf.arguments import Parser, whole
+from mpl_tf import config as config_module
+from mpl_tf.common import storage
+from mpl_tf.common.arguments import Parser, whole
+from mpl_tf.run import run_folder
 from mpl_tf.train import fail
 
 BATCH = 64
@@ -58,7 +60,7 @@ def read_image(path, shape, crop):
       ValueError: in one line, for a file that is no image.
     """
     from data_prep import images
-    from mpl_tf import record_images
+    from mpl_tf.shards import record_images
     part = record_images.CENTRE if crop == "inception" else 1.0
     try:
         with open(path, "rb") as file:
@@ -78,13 +80,13 @@ def main(argv):
     """Runs the command line `argv`; returns the exit code."""
     chosen = arguments(argv)
     try:
-        run = config_module.Config.from_dict(model_dir.read_flags(chosen.model_dir))
+        run = config_module.Config.from_dict(run_folder.read_flags(chosen.model_dir))
         saved = os.path.join(chosen.model_dir, "saved_model")
         if not os.path.isdir(saved):
             raise ValueError(f"model_dir={chosen.model_dir} has no saved_model: the run is not "
                              "finished; train it to the end first")
         files = image_files(chosen.paths)
-        names = model_dir.read_json(os.path.join(chosen.model_dir, model_dir.CLASSES))
+        names = storage.read_json(os.path.join(chosen.model_dir, run_folder.CLASSES))
         if run.dataset == "two_moons":
             raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: use "
                              "its saved_model from Python")

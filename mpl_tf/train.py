@@ -15,7 +15,7 @@ def main(argv):
     settings = config.from_argv(argv)   # bad flags end here, before TensorFlow is imported
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from mpl_tf import training
+        from mpl_tf.run import training
         training.make_deterministic(settings.seed)
         training.run(settings)
     except FloatingPointError as error:

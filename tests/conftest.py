@@ -20,8 +20,8 @@ tf.config.set_logical_device_configuration(
 
 
 # Begun first, so that no worker has them left when the other is done.
-LONGEST = ("test_resume", "test_prep_processes", "test_two_moons", "test_meta_gradient", "test_data",
-           "test_keras", "test_mpl", "test_training")
+LONGEST = ("test_resume", "test_processes", "test_study", "test_meta_gradient", "test_pipeline",
+           "test_keras_habits", "test_mpl", "test_training")
 
 
 def pytest_collection_modifyitems(items):

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 import mpl_tf
-from mpl_tf import layers, passes
+from mpl_tf.method import passes
+from mpl_tf.networks import layers
 from tests import tiny
 
 OPTIMIZERS = {

@@ -6,7 +6,8 @@ import sys
 
 import tensorflow as tf
 
-from mpl_tf import checkpoints, config, model_dir
+from mpl_tf import config
+from mpl_tf.run import checkpoints, run_folder
 from tests.conftest import ROOT
 
 TINY = dict(
@@ -23,7 +24,7 @@ def settings(folder, **changes):
 
 def state(folder):
     """{name: array} of all that the last checkpoint in a run's folder holds, but for times."""
-    path = checkpoints.latest(os.path.join(folder, model_dir.CHECKPOINTS))
+    path = checkpoints.latest(os.path.join(folder, run_folder.CHECKPOINTS))
     reader = tf.train.load_checkpoint(path)
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
             if not name.startswith(("journal", "_CHECKPOINTABLE_OBJECT_GRAPH", "save_counter"))}

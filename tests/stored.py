@@ -5,7 +5,8 @@ import json
 import numpy as np
 
 from data_prep import forward, predict
-from mpl_tf import prediction_files, record_files, records
+from mpl_tf.datasets import prediction_files
+from mpl_tf.shards import schema, tfrecord
 from tests.prep import picture, saved
 
 CLASSES = ["ant", "bee", "cat"]
@@ -15,8 +16,8 @@ def write_images(folder, split="unlabeled", counts=(5, 7), size=8, first=0, name
     """Shards of images of one size, named 000.png and on; returns the folder as a str."""
     folder.mkdir(parents=True, exist_ok=True)
     for shard, count in enumerate(counts):
-        path = folder / record_files.shard_name(split, shard, len(counts))
-        record_files.write(str(path), [records.encode(records.Record(
+        path = folder / tfrecord.shard_name(split, shard, len(counts))
+        tfrecord.write(str(path), [schema.encode(schema.Record(
             encoded=saved(picture(first + i, size, size), "PNG"), format="PNG",
             filename=name.format(first + i))) for i in range(count)])
         first += count

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 import mpl_tf
-from mpl_tf import strategy
+from mpl_tf.run import devices
 
 CLASSES = 3
 RICH = {"batch_norm": True, "dropout": 0.3}
@@ -61,7 +61,7 @@ def evaluation_data(count=50, shape=(2,), dtype="float32"):
 
 def two_replicas():
     """The process's one strategy of two logical CPU devices."""
-    return strategy.get_strategy("mirrored")
+    return devices.get_strategy("mirrored")
 
 
 def nesterov(rate=0.3):

@@ -10,8 +10,7 @@ import os
 
 import tensorflow as tf
 
-from mpl_tf import layers
-from mpl_tf.networks import parts
+from mpl_tf.networks import layers, parts
 
 # size: (width, depth, resolution in Tan & Le's training, dropout at the prediction)
 SIZES = {0: (1.0, 1.0, 224, 0.2), 1: (1.0, 1.1, 240, 0.2), 2: (1.1, 1.2, 260, 0.3),

@@ -14,7 +14,7 @@ import zlib
 
 import tensorflow as tf
 
-from mpl_tf import layers
+from mpl_tf.networks import layers
 
 BATCH_NORM_EPSILON = 1e-3   # the authors' code
 

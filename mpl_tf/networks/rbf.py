@@ -5,8 +5,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from mpl_tf import layers
-from mpl_tf.networks import parts
+from mpl_tf.networks import layers, parts
 
 TWO_MOONS_BOX = ((-1.5, -1.0), (2.5, 1.5))      # (lowest, highest) corner, data and margin
 TWO_MOONS_WIDTH = 0.2 / math.sqrt(2.0)

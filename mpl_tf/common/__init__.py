@@ -1,0 +1,1 @@
+"""What all other packages stand on: files, progress, flags, random bits."""

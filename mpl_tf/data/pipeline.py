@@ -1,0 +1,256 @@
+"""The pipelines of tf.data. A training batch is a function of (seed, step), and nothing else.
+
+Position p of an endless stream belongs to epoch p // n, and is example shuffle(p % n) of it; the
+batch of step t is positions t*B to (t+1)*B - 1. There is no state to save: to resume at step t is
+to begin the range of steps there, and no epoch is replayed. Images that stay in their shards are
+read when their batch is made (record_images.py); for the rest they are like arrays.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from mpl_tf.data import augment
+from mpl_tf.shards.record_images import RecordImages
+
+# Streams of random numbers, see augment.uniforms.
+_LABELED_ORDER, _UNLABELED_ORDER = 1, 2
+_LABELED_WEAK, _LABELED_STRONG, _UNLABELED_WEAK, _UNLABELED_STRONG = 3, 4, 5, 6
+_CROP, _COLOR = 16, 32      # added to a view's stream, for its Inception crop and colour
+
+
+def examples_at(positions, num_examples, seed, stream):
+    """Examples at positions of the endless stream.
+
+    Args:
+      positions: int64 [B].
+      num_examples: n; every n positions from a multiple of n hold each example once.
+      seed, stream: Python ints; another order for each.
+
+    Returns:
+      (examples, epochs), int64 [B] each.
+    """
+    epochs = positions // num_examples
+    bits = augment.random_bits(seed, stream, epochs)
+    low = tf.bitwise.bitwise_and(bits, tf.constant(2 ** 32 - 1, tf.uint64))
+    high = tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64))
+    key = tf.cast(tf.stack([low, high, tf.zeros_like(low)], axis=1), tf.uint32)
+    # tf.random.experimental.index_shuffle takes one seed only; its operation one for each index.
+    examples = tf.raw_ops.RandomIndexShuffle(
+        index=positions % num_examples, seed=key, rounds=8,
+        max_index=tf.fill(tf.shape(positions), tf.constant(num_examples - 1, tf.int64)))
+    return tf.reshape(examples, tf.shape(positions)), epochs
+
+
+def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=True, strong=True,
+                  labeled_strong=False, seed=0, start_step=0, train_steps=None, padding=None,
+                  flip=None, randaugment_layers=2, randaugment_magnitude=10.0,
+                  randaugment_operations="published", cutout=None, color="none", num_replicas=1,
+                  replica_offset=0, local_replicas=1):
+    """Training batches for `model.fit`, endless or up to `train_steps`.
+
+        train = mpl_tf.data.train_dataset(mpl_tf.datasets.load("digits"), batch_size=50)
+
+    Args:
+      dataset: a datasets.Dataset.
+      batch_size: labeled examples of one step, over all replicas. A smaller labeled set repeats.
+      unlabeled_batch_size: unlabeled examples of one step, over all replicas; None: batch_size.
+      unlabeled: False leaves the unlabeled part out, for baselines that do not use it. The labeled
+        batches are the same.
+      strong: also make a strong view of the unlabeled images ("augmented"), which the student
+        then learns on. Points have none.
+      labeled_strong: also make a strong view of the labeled images.
+      seed: decides order and views.
+      start_step: the first step, to resume there.
+      train_steps: the step at which the dataset ends; None: it does not end.
+      padding: pixels that the weak view's crop moves at most; None: an eighth of the side, 0
+        where Inception crops are taken.
+      flip: mirror images at random; None: dataset.flip.
+      randaugment_layers, randaugment_magnitude, randaugment_operations: see augment.rand_augment.
+      cutout: side in pixels of the strong view's Cutout, 0 for none; None: half of the side.
+      color: "none", or "inception": the weak views' colours are distorted, see
+        augment.inception_color.
+      num_replicas, replica_offset, local_replicas: for tf.distribute. Of num_replicas replicas
+        this worker has local_replicas, from replica_offset. Element e is then the batch of its
+        replica e % local_replicas at step e // local_replicas: a slice of the same global batch,
+        so that all replicas together see what one device would.
+
+    Returns:
+      tf.data.Dataset of {"labeled": {"image", "label"[, "augmented"]}, "unlabeled": {"image"[,
+      "augmented"]}}: images float32 [B, H, W, C] in [-1, 1] or points [B, 2] as they are, labels
+      int64 [B]; B is per replica and static. Where the data set has stored distributions,
+      "teacher_probs" float32 [B, K] of the same examples, each divided by its sum.
+
+    Raises:
+      ValueError: sizes that do not fit each other or the data.
+    """
+    unlabeled_batch_size = unlabeled_batch_size or batch_size
+    _check(dataset, batch_size, unlabeled_batch_size if unlabeled else 0, strong and unlabeled,
+           labeled_strong, start_step, train_steps, num_replicas, replica_offset, local_replicas)
+    crop, policy = _view_options(
+        dataset, padding, flip, cutout, color, layers=randaugment_layers,
+        magnitude=randaugment_magnitude, operations=randaugment_operations)
+    with tf.device("CPU:0"):    # captured by the map below, so not a constant of its graph
+        labeled_images = _held(dataset.labeled.images)
+        labels = tf.constant(dataset.labeled.labels, tf.int64)
+        unlabeled_images = _held(dataset.unlabeled) if unlabeled else None
+        labeled_probs, unlabeled_probs = (_distributions(probs) for probs in (
+            dataset.labeled_probs, dataset.unlabeled_probs if unlabeled else None))
+
+    def part(images, step, replica, size, order, *streams):
+        local = size // num_replicas
+        positions = step * size + replica * local + tf.range(local, dtype=tf.int64)
+        examples, epochs = examples_at(positions, images.shape[0], seed, order)
+        return _views(images, examples, epochs, seed, streams, crop, policy, color)
+
+    @tf.autograph.experimental.do_not_convert    # there is nothing to convert, and it takes seconds
+    def batch_of(element):
+        step = element // local_replicas
+        replica = replica_offset + element % local_replicas
+        labeled, examples = part(labeled_images, step, replica, batch_size, _LABELED_ORDER,
+                                 _LABELED_WEAK, *[_LABELED_STRONG] * bool(labeled_strong))
+        batch = {"labeled": {**labeled, **labeled_probs(examples),
+                             "label": tf.gather(labels, examples)}}
+        if unlabeled:
+            result, examples = part(
+                unlabeled_images, step, replica, unlabeled_batch_size, _UNLABELED_ORDER,
+                _UNLABELED_WEAK, *[_UNLABELED_STRONG] * bool(strong))
+            batch["unlabeled"] = {**result, **unlabeled_probs(examples)}
+        return batch
+
+    end = tf.int64.max if train_steps is None else train_steps * local_replicas
+    batches = tf.data.Dataset.range(start_step * local_replicas, end).map(
+        batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _on_this_worker(batches.prefetch(tf.data.AUTOTUNE))
+
+
+def _view_options(dataset, padding, flip, cutout, color, **policy):
+    """(crop, policy): the arguments of views but for their images; ValueError for what cannot be."""
+    if dataset.unlabeled.ndim == 4:
+        side = min(dataset.unlabeled.shape[1:3])
+        inception = getattr(dataset.labeled.images, "crop", "whole") == "inception"
+        padding = (0 if inception else side // 8) if padding is None else padding
+        cutout = side // 2 if cutout is None else cutout
+        if not 0 <= padding < side:
+            raise ValueError(f"padding {padding} is outside 0-{side - 1} for images of {side} "
+                             "pixels: give a smaller one")
+        if cutout < 0 or cutout % 2:
+            raise ValueError(f"cutout {cutout} must be even and not negative: it is a square's "
+                             "side in pixels about its centre")
+        if color not in ("none", "inception"):
+            raise ValueError(f"color {color!r} is unknown: use 'none' or 'inception'")
+        augment.check_rand_augment(policy["layers"], policy["magnitude"], policy["operations"])
+    crop = dict(padding=padding, flip=dataset.flip if flip is None else flip)
+    return crop, dict(policy, cutout=cutout)
+
+
+def _views(images, examples, epochs, seed, streams, crop, policy, color):
+    """Of `streams`, one for the weak and perhaps one for the strong view; and the examples."""
+    if isinstance(images, RecordImages):
+        raw, used = images.training_views(
+            examples, epochs, seed, [stream + _CROP for stream in streams])
+    else:
+        raw, used = [tf.gather(images, examples)] * len(streams), examples
+    if len(images.shape) != 4:
+        return {"image": raw[0]}, used
+    weak = augment.weak_view(raw[0], seed, examples, epochs, streams[0], **crop)
+    if color == "inception":
+        weak = augment.inception_color(weak, augment.uniforms(
+            seed, examples, epochs, 4, streams[0] + _COLOR))
+    result = {"image": augment.normalize(weak)}
+    if len(streams) > 1:
+        result["augmented"] = augment.normalize(augment.strong_view(
+            raw[1], seed, examples, epochs, streams[1], **crop, **policy))
+    return result, used
+
+
+def eval_dataset(split, batch_size=500):
+    """(image, label) batches with every example of `split` once, in order; the last may be smaller.
+
+    Args:
+      split: a datasets.Split of N examples.
+      batch_size: examples of a batch.
+
+    Returns:
+      tf.data.Dataset of (float32 [<= batch_size, ...], int64 [<= batch_size]), images in [-1, 1].
+    """
+    if batch_size < 1:
+        raise ValueError(f"eval batch size {batch_size} is not positive: give 1 or more")
+    count = len(split.labels)
+    with tf.device("CPU:0"):
+        images, labels = _held(split.images), tf.constant(split.labels, tf.int64)
+
+    def batch_of(start):
+        end = start + batch_size
+        if isinstance(images, RecordImages):
+            examples = tf.range(start, tf.minimum(end, count))
+            return augment.normalize(images.evaluation_views(examples)), labels[start:end]
+        batch = images[start:end]
+        return augment.normalize(batch) if images.shape.rank == 4 else batch, labels[start:end]
+
+    result = tf.data.Dataset.range(0, count, batch_size)
+    result = result.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return _on_this_worker(result.prefetch(tf.data.AUTOTUNE))
+
+
+def _held(images):
+    """An array as a tensor; RecordImages as they are."""
+    return images if isinstance(images, RecordImages) else tf.constant(images)
+
+
+def _distributions(probs):
+    """examples int64 [B] -> {"teacher_probs": float32 [B, K], each row divided by its sum}, or {}."""
+    if probs is None:
+        return lambda examples: {}
+    if isinstance(probs, np.memmap):    # may be larger than memory: rows are read when needed
+        rows = lambda examples: tf.ensure_shape(
+            tf.numpy_function(lambda chosen: np.asarray(probs[chosen]), [examples], probs.dtype),
+            [*examples.shape, probs.shape[1]])
+    else:
+        held = tf.constant(probs)
+        rows = lambda examples: tf.gather(held, examples)
+
+    def distributions(examples):
+        values = tf.cast(rows(examples), tf.float32)
+        return {"teacher_probs": values / tf.reduce_sum(values, axis=1, keepdims=True)}
+
+    return distributions
+
+
+def _on_this_worker(dataset):
+    # Each replica is given its slice above; tf.distribute must not cut the data once more.
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options)
+
+
+def _check(dataset, batch_size, unlabeled_batch_size, strong, labeled_strong, start_step,
+           train_steps, num_replicas, replica_offset, local_replicas):
+    """Raises ValueError, in one line, for what cannot be; unlabeled_batch_size 0: not wanted."""
+    if batch_size < 1 or unlabeled_batch_size < 0:
+        raise ValueError(f"batch sizes {batch_size} labeled and {unlabeled_batch_size} unlabeled: "
+                         "both must be positive")
+    if unlabeled_batch_size > len(dataset.unlabeled):
+        raise ValueError(
+            f"unlabeled batch size {unlabeled_batch_size} is more than the {len(dataset.unlabeled)}"
+            f" unlabeled examples of {dataset.name}: give --unlabeled_batch_size="
+            f"{len(dataset.unlabeled)} or less")
+    if batch_size % num_replicas or unlabeled_batch_size % num_replicas:
+        raise ValueError(
+            f"batch sizes {batch_size} labeled and {unlabeled_batch_size} unlabeled cannot be "
+            f"shared by {num_replicas} replicas: give multiples of {num_replicas}")
+    if not (local_replicas >= 1 and 0 <= replica_offset <= num_replicas - local_replicas):
+        raise ValueError(f"replicas {replica_offset} to {replica_offset + local_replicas - 1} are "
+                         f"not among {num_replicas}: correct replica_offset or local_replicas")
+    for part, probs, count in (
+            ("labeled", dataset.labeled_probs, len(dataset.labeled.labels)),
+            ("unlabeled", dataset.unlabeled_probs, len(dataset.unlabeled))):
+        if probs is not None and probs.shape != (count, dataset.num_classes):
+            raise ValueError(
+                f"{part}_probs of {dataset.name} has shape {tuple(probs.shape)}, expected a "
+                f"distribution for each example: {(count, dataset.num_classes)}; predict again")
+    if start_step < 0 or (train_steps is not None and train_steps < start_step):
+        raise ValueError(f"start_step {start_step} and train_steps {train_steps}: start_step lies "
+                         "between 0 and train_steps")
+    if (strong or labeled_strong) and dataset.unlabeled.ndim != 4:
+        raise ValueError(f"{dataset.name} has points, which have no strong view: give "
+                         "strong=False and labeled_strong=False")

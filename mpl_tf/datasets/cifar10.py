@@ -1,0 +1,111 @@
+"""CIFAR-10's official python files: read, checked and unpickled without executing anything."""
+
+import hashlib
+import io
+import pathlib
+import pickle
+import tarfile
+import zlib
+
+import numpy as np
+
+from mpl_tf.datasets.splits import Split
+
+URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
+FOLDER = "cifar-10-batches-py"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
+           "truck")
+SIZES = {"train": 50000, "test": 10000}
+MD5 = {
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+}
+
+
+def read(data_dir):
+    """CIFAR-10 from its official files.
+
+    Args:
+      data_dir: the folder that has `cifar-10-batches-py/` or `cifar-10-python.tar.gz`, or is the
+        former; None: no folder.
+
+    Returns:
+      {"train": Split of 50,000, "test": Split of 10,000} in the official order, images uint8
+      [N, 32, 32, 3]; None where there are no such files.
+
+    Raises:
+      FileNotFoundError, ValueError: a file is missing, or is not the published one.
+    """
+    where, contents = _files(data_dir)
+    if contents is None:
+        return None
+    for name, md5 in MD5.items():
+        check_file(contents.get(name), md5, f"{name} in {where}")
+    *batches, test = [unpickle_batch(contents.pop(name), name) for name in MD5]
+    return {"train": Split(np.concatenate([batch.images for batch in batches]),
+                           np.concatenate([batch.labels for batch in batches])),
+            "test": test}
+
+
+def _files(data_dir):
+    """(where, name -> bytes) of the official files; the second is None where there are none."""
+    if data_dir is None:
+        return None, None
+    folder = pathlib.Path(data_dir)
+    for candidate in (folder, folder / FOLDER):
+        files = [candidate / name for name in MD5 if (candidate / name).is_file()]
+        if files:
+            return candidate, {file.name: file.read_bytes() for file in files}
+    archive = folder / pathlib.PurePosixPath(URL).name
+    if not archive.is_file():
+        return None, None
+    try:
+        with tarfile.open(archive) as tar:    # in memory: nothing in it is written anywhere
+            files = {pathlib.PurePosixPath(m.name).name: m for m in tar if m.isfile()}
+            return archive, {name: tar.extractfile(member).read()
+                             for name, member in files.items() if name in MD5}
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{archive} cannot be read ({error}): it is truncated or damaged; get it "
+                         f"again from {URL}") from error
+
+
+def check_file(contents, md5, source):
+    """Raises unless the bytes `contents` (None: no such file) have the published md5."""
+    if contents is None:
+        raise FileNotFoundError(f"there is no {source}: get all files from {URL}")
+    found = hashlib.md5(contents).hexdigest()
+    if found != md5:
+        raise ValueError(f"{source} ({len(contents)} bytes) has md5 {found} instead of the "
+                         f"published {md5}: it is truncated or changed; get it again from "
+                         f"{URL}")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds arrays and Python's own containers, numbers and strings; calls nothing else."""
+
+    def find_class(self, module, name):
+        reconstruct = np.empty(0).__reduce__()[0]    # its module's name differs between NumPys
+        allowed = {("numpy.core.multiarray", "_reconstruct"): reconstruct,
+                   ("numpy._core.multiarray", "_reconstruct"): reconstruct,
+                   ("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
+        return allowed[module, name]
+
+
+def unpickle_batch(contents, source):
+    """One of CIFAR-10's python batches -> Split; ValueError, naming `source`, if it is not one.
+
+    `contents` is a pickle of a dict: b"data" uint8 [N, 3072] by channel, b"labels" a list of N.
+    """
+    try:
+        batch = _Unpickler(io.BytesIO(contents), encoding="bytes").load()
+        images = batch[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        return Split(np.ascontiguousarray(images, np.uint8), np.array(batch[b"labels"], np.int64))
+    except Exception as error:    # a damaged pickle can raise nearly anything
+        raise ValueError(f"{source} is not a CIFAR-10 python batch ({error}): get it from "
+                         f"{URL}") from error

@@ -1,0 +1,255 @@
+"""q_large's distributions as they are stored: the files, written and read.
+
+A folder of predictions (Section 3.2; `python -m data_prep.predict` writes it) holds
+
+    predictions.json        which network and which shards it is of: see `plan_of`
+    <name of a shard>.npz   of each shard: see Shard
+
+Every file says which network it is of, so files of several machines may be put into one folder. No
+TensorFlow here.
+"""
+
+import dataclasses
+import hashlib
+import os
+import struct
+import uuid
+import zipfile
+import zlib
+
+import numpy as np
+
+from mpl_tf.common import storage
+
+PLAN = "predictions.json"
+TOLERANCE = 1e-2    # of a stored sum: float16 rounds each of K probabilities by up to 1/2048 of it
+AGAIN = "write it again with `python -m data_prep.predict`"
+# What NumPy and zipfile raise for damaged files, encryption that is none included.
+_DAMAGED = (KeyError, IndexError, ValueError, TypeError, EOFError, OSError, RuntimeError,
+            struct.error, zlib.error, zipfile.BadZipFile)
+_KINDS = {"key": "S", "number": "i", "probs": "f", "top": "i", "rest": "f", "skipped": "i",
+          "model": "U", "bytes": "i"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The distributions of n examples of one file of shards, in their order.
+
+    Attributes:
+      key: bytes [n] (dtype S), what tells an example from all others: its file name.
+      number: int32 [n], increasing: which record of the file.
+      probs: float16 [n, K]. top: int32 [n], the likeliest class, before rounding.
+      rest: float32 [n], one minus its probability, summed from the others: it still tells examples
+        apart whose probability is 1 in float16.
+      skipped: int32 [m], records that could not be used.
+      model: fingerprint of the network. bytes: int, size of the file that the examples are in.
+    """
+    key: np.ndarray
+    number: np.ndarray
+    probs: np.ndarray
+    top: np.ndarray
+    rest: np.ndarray
+    skipped: np.ndarray
+    model: str
+    bytes: int
+
+
+def model_fingerprint(folder):
+    """sha256 of the exported student's weights in a finished run's folder; ValueError without."""
+    path = os.path.join(folder, "saved_model", "variables", "variables.data-00000-of-00001")
+    if not os.path.isfile(path):
+        raise ValueError(f"model_dir={folder} has no saved_model: expected the folder of a "
+                         "finished run; train it to the end first")
+    return storage.sha256(path)
+
+
+def plan_of(model, num_classes, class_names, size, crop, sources, shards):
+    """What predictions.json holds, a dict.
+
+    Args:
+      model: its fingerprint. num_classes: K. class_names: list of str, or None.
+      size, crop: the view that the network saw, as of record_images.RecordImages.
+      sources: list of str, the folders that the shards are in, for people and montages.
+      shards: {name: bytes} of all files that are to be predicted.
+    """
+    return {"model": model, "num_classes": num_classes, "class_names": class_names,
+            "view": {"size": size, "crop": crop}, "sources": sources, "shards": shards}
+
+
+def read_plan(folder):
+    """predictions.json of a folder, a dict; ValueError, in one line, where there is none."""
+    path = os.path.join(folder, PLAN)
+    plan = storage.read_json(path)
+    if not _is_plan(plan):
+        what = "is not what data_prep.predict writes" if plan is not None else (
+            "cannot be read" if os.path.exists(path) else "is missing")
+        raise ValueError(f"{path} {what}: expected a folder of predictions; write one with "
+                         "`python -m data_prep.predict`, or correct the path")
+    return plan
+
+
+def _is_plan(plan):
+    if not isinstance(plan, dict) or set(plan) != set(plan_of(*[None] * 7)):
+        return False
+    names, view, shards = plan["class_names"], plan["view"], plan["shards"]
+    return (isinstance(plan["model"], str) and type(plan["num_classes"]) is int
+            and (names is None or isinstance(names, list) and len(names) == plan["num_classes"])
+            and isinstance(view, dict) and set(view) == {"size", "crop"}
+            and isinstance(plan["sources"], list) and isinstance(shards, dict)
+            and all(type(count) is int for count in shards.values()))
+
+
+def shard_path(folder, name):
+    """Where the distributions of the shard `name` are."""
+    return os.path.join(folder, f"{name}.npz")
+
+
+def write_shard(path, shard):
+    """Writes a Shard, whole or not at all.
+
+    Raises:
+      ValueError: the distributions are none: NaN, or a sum that is not 1.
+    """
+    check(path, shard.probs)
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f"{storage.PARTIAL}{uuid.uuid4().hex}-{name}")
+    try:
+        with open(temporary, "wb") as file:
+            np.savez(file, **dataclasses.asdict(shard))
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def check(path, probs):
+    """Raises ValueError unless each row of [n, K] is a distribution, but for rounding."""
+    sums = probs.sum(axis=1, dtype=np.float64)
+    wrong = ~((probs >= 0).all(axis=1) & (np.abs(sums - 1) <= TOLERANCE))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        found = ("NaN" if np.isnan(probs[row]).any() else "a negative probability"
+                 if (probs[row] < 0).any() else f"a sum of {sums[row]:.4g}")
+        raise ValueError(f"{path}: row {row} has {found} ({int(wrong.sum())} such rows): expected "
+                         f"distributions that sum to 1 within {TOLERANCE:g}; {AGAIN}")
+
+
+def read_shard(folder, name, plan):
+    """The Shard of a file `name` of the plan, checked.
+
+    Raises:
+      ValueError: in one line: not predicted, damaged, of another network, another number of classes
+        or another file, a key twice, or rows that are no distributions.
+    """
+    path = shard_path(folder, name)
+    if name not in plan["shards"]:
+        raise ValueError(f"{folder} has no predictions of {name}, only of "
+                         f"{len(plan['shards'])} files such as {min(plan['shards'])}: predict "
+                         "its folder too, or name another folder of predictions")
+    if not os.path.isfile(path):
+        raise ValueError(f"{path} is missing: {name} has not been predicted; run the same "
+                         "`python -m data_prep.predict` to the end, with every --shard_index")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in _KINDS}
+        arrays.update(model=str(arrays["model"]), bytes=int(arrays["bytes"]))
+        shard = Shard(**arrays)
+        n = len(shard.key)
+        if (shard.number.shape != (n,) or shard.top.shape != (n,) or shard.rest.shape != (n,)
+                or shard.probs.ndim != 2 or len(shard.probs) != n
+                or any(arrays[key].dtype.kind != kind for key, kind in _KINDS.items()
+                       if isinstance(arrays[key], np.ndarray) and arrays[key].size)):
+            raise ValueError("its arrays do not belong together")
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{path} is damaged ({reason}): delete it, and {AGAIN}") from error
+    if shard.model != plan["model"]:
+        raise ValueError(f"{path} is of another network ({shard.model[:12]} instead of "
+                         f"{plan['model'][:12]}): delete it, and {AGAIN}")
+    if shard.probs.shape[1] != plan["num_classes"]:
+        raise ValueError(f"{path} has {shard.probs.shape[1]} classes instead of "
+                         f"{plan['num_classes']}: delete it, and {AGAIN}")
+    if shard.bytes != plan["shards"][name]:
+        raise ValueError(f"{path} is of a file {name} of {shard.bytes} bytes, not "
+                         f"{plan['shards'][name]}: delete it, and {AGAIN}")
+    _check_numbers(path, shard)
+    check(path, shard.probs)
+    _check_ranks(path, shard)
+    return shard
+
+
+def count(folder, name):
+    """How many examples the stored file of a shard has, from its header; ValueError without it."""
+    path = shard_path(folder, name)
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("number.npy") as file:
+            np.lib.format.read_magic(file)
+            return np.lib.format.read_array_header_1_0(file)[0][0]
+    except _DAMAGED as error:
+        what = "damaged" if os.path.exists(path) else "missing"
+        raise ValueError(f"{path} is {what}: run the same `python -m data_prep.predict` to the "
+                         "end, with every --shard_index; delete the file first if it is "
+                         "damaged") from error
+
+
+def _check_ranks(path, shard):
+    """The likeliest class and what is left beside it are those of the distribution."""
+    if not len(shard.top):
+        return
+    if shard.top.min() < 0 or shard.top.max() >= shard.probs.shape[1]:
+        wrong = (shard.top < 0) | (shard.top >= shard.probs.shape[1])
+    else:
+        probs = shard.probs.astype(np.float32)
+        top = probs[np.arange(len(probs)), shard.top]
+        wrong = (top < probs.max(axis=1)) | ~(np.abs(1 - shard.rest - top) <= TOLERANCE)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise ValueError(f"{path}: row {row} says class {shard.top[row]} with all but "
+                         f"{shard.rest[row]:.4g} ({int(wrong.sum())} such rows), which is not its "
+                         f"distribution: delete it, and {AGAIN}")
+
+
+def _check_numbers(path, shard):
+    numbers = np.sort(np.concatenate([shard.number, shard.skipped]))
+    if np.any(np.diff(shard.number) <= 0) or not np.array_equal(numbers, np.arange(len(numbers))):
+        raise ValueError(f"{path}: its {len(numbers)} records are not each of 0 to "
+                         f"{len(numbers) - 1} once: one is missing or there twice; delete it, and "
+                         f"{AGAIN}")
+    keys, count = np.unique(shard.key, return_counts=True)
+    if np.any(count > 1):
+        raise ValueError(f"{path}: the key {shown(keys[count > 1][0])} is there "
+                         f"{count.max()} times: expected every example once; give the images names "
+                         "of their own, and prepare and predict them again")
+
+
+def splits_of(plan):
+    """{split: names of its shards, sorted} of a plan."""
+    splits = {}
+    for name in sorted(plan["shards"]):
+        splits.setdefault(name.rsplit("-", 3)[0], []).append(name)
+    return splits
+
+
+def fingerprint(folder):
+    """sha256 of what a folder of predictions holds, from the checksums that its files keep.
+
+    Raises:
+      ValueError: a shard of the plan is missing or damaged.
+    """
+    plan = read_plan(folder)
+    digest = hashlib.sha256(plan["model"].encode())
+    for name in sorted(plan["shards"]):
+        path = shard_path(folder, name)
+        try:
+            with zipfile.ZipFile(path) as file:
+                members = [(m.filename, m.CRC, m.file_size) for m in file.infolist()]
+        except _DAMAGED as error:
+            raise ValueError(f"{path} is missing or damaged ({error}): delete it, and "
+                             f"{AGAIN}") from error
+        digest.update(repr((name, members)).encode())
+    return digest.hexdigest()
+
+
+def shown(key):
+    """A key, bytes, as text for people."""
+    return key.decode("utf-8", "backslashreplace")

@@ -1,0 +1,149 @@
+"""Which unlabeled examples a student learns on: the most confident of each class (Section 3.2).
+
+A folder of a selection (`python -m data_prep.select` writes it) holds
+
+    selection.npz       its M examples, in the order of the classes, see Selection
+    selection.json      which predictions it is made of, how, sha256 of the former, and a report
+    selection.png       some of the images
+
+No TensorFlow here.
+"""
+
+import dataclasses
+import logging
+import os
+
+import numpy as np
+
+from mpl_tf.common import storage
+from mpl_tf.datasets.predictions import array_numbers, check_keys
+
+ARRAYS, REPORT, MONTAGE = "selection.npz", "selection.json", "selection.png"
+AGAIN = "select again with `python -m data_prep.select`"
+log = logging.getLogger("mpl_tf")
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """M examples, some perhaps several times.
+
+    Attributes:
+      shards: tuple of str, names of files. sizes: int64 [number of shards], bytes of each.
+      shard, number: int32 [M], which file, and which record of it.
+      key: bytes [M] (dtype S). label: int32 [M], the class that it was selected for.
+      confidence: float32 [M], the probability of that class.
+    """
+    shards: tuple
+    sizes: np.ndarray
+    shard: np.ndarray
+    number: np.ndarray
+    key: np.ndarray
+    label: np.ndarray
+    confidence: np.ndarray
+
+
+def save(folder, selection, report):
+    """Writes a Selection and its report, a dict with "model" and "num_classes"."""
+    path = os.path.join(folder, ARRAYS)
+    with storage.partial(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **dataclasses.asdict(selection))
+    storage.write_json(os.path.join(folder, REPORT), {**report, "sha256": storage.sha256(path)})
+
+
+def load(folder, plan=None):
+    """The Selection in a folder.
+
+    Args:
+      plan: of predictions (prediction_files.read_plan) that it has to go with, or None.
+
+    Raises:
+      ValueError: in one line: there is none, it is damaged, or it is of another network.
+    """
+    path = os.path.join(folder, ARRAYS)
+    report = storage.read_json(os.path.join(folder, REPORT))
+    if (not isinstance(report, dict) or not {"model", "num_classes", "sha256"} <= set(report)
+            or not os.path.isfile(path)):
+        raise ValueError(f"selection={folder} holds no selection: expected {ARRAYS} and {REPORT}; "
+                         "write them with `python -m data_prep.select`, or correct the path")
+    if storage.sha256(path) != report["sha256"]:
+        raise ValueError(f"{path} is not the one that {REPORT} is of: it is damaged, or was changed; "
+                         f"{AGAIN}")
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {field.name: stored[field.name] for field in dataclasses.fields(Selection)}
+    arrays["shards"] = tuple(str(name) for name in arrays["shards"])
+    if plan and (report["model"], report["num_classes"]) != (plan["model"], plan["num_classes"]):
+        raise ValueError(f"{path} was selected by predictions of another network than those that "
+                         f"are to be learned from: {AGAIN}")
+    return Selection(**arrays)
+
+
+def positions(folder, index, plan=None):
+    """Where the selected examples are in an Index: int64 [at most M], repeats kept.
+
+    Selected examples of these files that the Index does not hold are left out, and counted in the
+    log: examples that are held out.
+
+    Raises:
+      ValueError: as `load`; or a file of the selection is not one of the Index's, or has changed.
+    """
+    chosen = load(folder, plan)
+    place = {os.path.basename(path): i for i, path in enumerate(index.paths)}
+    for i in np.unique(chosen.shard):
+        name, size = chosen.shards[i], chosen.sizes[i]
+        if name not in place or index.sizes[place[name]] != size:
+            found = (f"has {index.sizes[place[name]]} bytes there" if name in place else
+                     "is not there")
+            raise ValueError(f"selection={folder} has examples of {name} ({size} bytes), which "
+                             f"{found}: name the folder that was predicted and selected from, or "
+                             "select again")
+    shard = np.array([place.get(name, -1) for name in chosen.shards])[chosen.shard]
+    combined = index.shard.astype(np.int64) << 32 | index.number
+    order = np.argsort(combined, kind="stable")
+    wanted = shard.astype(np.int64) << 32 | chosen.number
+    at = np.searchsorted(combined[order], wanted)
+    at = order[np.minimum(at, len(order) - 1)]
+    found = combined[at] == wanted
+    for i in np.unique(chosen.shard[found]):
+        rows = np.flatnonzero(found & (chosen.shard == i))
+        check_keys(os.path.join(folder, ARRAYS), index.paths[place[chosen.shards[i]]],
+                   chosen.key[rows], chosen.number[rows],
+                   lambda j, rows=rows: index.read(at[rows[j]]))
+    return _found(folder, at, found)
+
+
+def positions_in_arrays(folder, counts, keep, plan=None):
+    """As `positions`, for a data set in memory.
+
+    Args:
+      counts: {split: examples} in the order in which they lie one behind the other.
+      keep: bool [N] of all of them, those that may be learned on.
+    """
+    chosen = load(folder, plan)
+    splits = np.array([name.rsplit("-", 3)[0] for name in chosen.shards])[chosen.shard]
+    first, at = 0, np.full(len(chosen.key), -1, np.int64)
+    for split, count in counts.items():
+        of_split = splits == split
+        at[of_split] = first + array_numbers(
+            os.path.join(folder, ARRAYS), chosen.key[of_split], split, count)
+        first += count
+    if (at < 0).any():
+        raise ValueError(f"selection={folder} has examples of {splits[at < 0][0]!r}: expected only "
+                         f"{', '.join(counts)}; name the folder that they are in as unlabeled_dir, "
+                         "or select again")
+    return _found(folder, at, keep[at])
+
+
+def _found(folder, at, found):
+    if not found.any():
+        raise ValueError(f"selection={folder}: none of its {len(at)} examples are among the "
+                         "unlabeled ones: select from those with `python -m data_prep.select`")
+    if not found.all():
+        log.warning("%d of the %d selected examples are held out, or are not among the unlabeled "
+                    "ones: left out", int((~found).sum()), len(at))
+    return at[found]
+
+
+def fingerprint(folder):
+    """sha256 of a selection; ValueError where there is none."""
+    load(folder)
+    return storage.sha256(os.path.join(folder, ARRAYS))

@@ -1,0 +1,256 @@
+"""What the models of this package share: batches, logs, evaluation, saving. No algorithm in here."""
+
+import os
+import re
+
+import tensorflow as tf
+
+from mpl_tf.method import batches, passes, targets
+from mpl_tf.method.requirements import check_images, check_networks
+
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+
+def _own_line(message):
+    """The line in what a traced step raised, if a module of this package raised it; else None."""
+    label = re.search(re.escape(batches.LABELS_OUTSIDE) + r"[^\n\]]*", message)
+    if label:
+        return label.group()
+    # Of the last frame its file and its source: what TensorFlow raises below is not ours.
+    frame = re.match(r'in user code:.*File "(?P<file>.+?)", line [^\n]*\n\s*raise [^\n]*\n'
+                     r'\s*\w+: (?P<line>[^\n]+)\s*\Z', message, re.DOTALL)
+    own = frame and frame["file"].startswith(_PACKAGE)
+    return frame["line"] if own else None
+
+
+class TrainingModel(tf.keras.Model):
+    """A Keras model around networks: `call` is the first one's, evaluation is that of its logits.
+
+    Subclasses define `networks`, `optimizers`, `compile` and `train_step`, and call `_add_means`
+    with the names of the scalars that a step logs.
+    """
+
+    _needs_unlabeled = True
+    _needs_probs = ()       # parts of the batch whose stored distributions are used
+
+    def __init__(self, network, objective, seed, name, **kwargs):
+        super().__init__(name=name, autocast=False, **kwargs)
+        self.objective = objective
+        self.seed = int(seed)
+        self._network = network
+        self.loss_dtype = (
+            tf.float64 if any(layer.dtype == "float64" for layer in network._flatten_layers())
+            else tf.float32)
+        self._means = {}
+        self.average, self._average_decay = None, 0.0
+
+    # Not tracked, or Keras would count the running means among the weights.
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def _add_means(self, *names):
+        self._means = {name: tf.keras.metrics.Mean(name, dtype=self.loss_dtype) for name in names}
+
+    @property
+    def metrics(self):
+        """The compiled metrics and the running means; Keras resets them at every epoch."""
+        return [*super().metrics, *self._means.values()]
+
+    def call(self, inputs, training=None):
+        """Logits [B, K] of the student (of the only network, in a baseline)."""
+        return self._network(inputs, training=training)
+
+    def _compile(self, optimizer, metrics, kwargs):
+        strategy = self.distribute_strategy
+        if (kwargs.get("jit_compile") and strategy.num_replicas_in_sync > 1
+                and not isinstance(strategy, tf.distribute.TPUStrategy)):
+            raise ValueError(
+                f"jit_compile=True on {strategy.num_replicas_in_sync} replicas: TensorFlow compiles "
+                "a step on one device (or a TPU) only; leave jit_compile out or use one device")
+        if tf.keras.mixed_precision.global_policy().name == "mixed_float16":
+            raise ValueError("the global policy is mixed_float16, whose loss scaling would change "
+                             "the update that is differentiated: use mixed_bfloat16")
+        super().compile(
+            optimizer=optimizer, metrics=metrics,
+            loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), **kwargs)
+        if self._network.built and not self.built:
+            self.build(self._network.input_shape)
+
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def _remember(self, **arguments):
+        """Keeps the arguments of compile, for saving."""
+        self._compile_arguments = arguments
+
+    def fit(self, x=None, *args, **kwargs):
+        """Keras's fit, on a dataset of dicts; under a strategy each is the global batch."""
+        self._assert_compile_was_called()
+        if isinstance(x, tf.data.Dataset):      # judged here, before anything is traced
+            batch = self._unpack(x.element_spec)
+            check_images(self.classifiers, batch.labeled_image.shape)
+            with self.distribute_strategy.scope():
+                self._build(batch.labeled_image)
+            batches.check_divisible(x.element_spec, self.distribute_strategy.num_replicas_in_sync)
+        try:
+            return super().fit(x, *args, **kwargs)
+        except (ValueError, tf.errors.InvalidArgumentError) as error:
+            line = _own_line(str(error))
+            if line is None:
+                raise
+            raise ValueError(line) from None
+
+    def evaluate(self, *args, **kwargs):
+        """Keras's evaluate, of the student as it would be saved."""
+        self._share_averages()
+        return super().evaluate(*args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        """Keras's predict, of the student as it would be saved."""
+        self._share_averages()
+        return super().predict(*args, **kwargs)
+
+    @property
+    def classifiers(self):
+        """The networks by role that take images, as evaluation sees them: averaged where asked."""
+        return {**self.networks, **self._averaged}
+
+    @property
+    def _averaged(self):
+        return {} if self.average is None else {"student": self.average}
+
+    # Not tracked: it is no part of the saved model, and checkpoints name it.
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def average_weights(self, network, decay):
+        """Keeps in `network` the exponential moving average of the student's weights.
+
+        After the student's step t (from 0) average <- d average + (1 - d) weights, with d = min(
+        decay, (1 + t) / (10 + t)), as Tan & Le's training does: weights and batch-norm averages.
+
+        Args:
+          network: built as the student was, with its initial weights.
+          decay: in [0, 1), such as 0.9999.
+        """
+        shapes = [[weight.shape for weight in each.weights] for each in (network, self._network)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("average_weights: the network has other weights than the student; "
+                             "build it as the student was")
+        self.average, self._average_decay = network, float(decay)
+
+    def _update_average(self):
+        step = tf.cast(self.optimizers["student"].iterations - 1, tf.float32)
+        decay = tf.minimum(self._average_decay, (1.0 + step) / (10.0 + step))
+        passes.assign(self.average.weights, [
+            average + tf.cast(1.0 - decay, average.dtype) * (tf.convert_to_tensor(weight) - average)
+            for average, weight in zip(map(tf.convert_to_tensor, self.average.weights),
+                                       self._network.weights)])
+
+    def _share_averages(self):
+        """Gives each replica the mean of all replicas' batch-norm averages, which is what is saved."""
+        if self.distribute_strategy.num_replicas_in_sync > 1:
+            for variable in self._network.non_trainable_variables:
+                variable.assign(variable.numpy())
+
+    def _unpack(self, data):
+        network = self._network
+        known = self._needs_probs and network.built and getattr(network, "output_shape", None)
+        return batches.unpack(data, self.objective, self._needs_unlabeled, self._needs_probs,
+                              known[-1] if known else None)
+
+    def _build(self, images):
+        """Builds networks and optimizers that are still without variables, before the first step."""
+        if not self.built:
+            with tf.init_scope():
+                self.build((None, *images.shape[1:]))
+        check_networks(**self.networks)
+        with tf.init_scope():
+            self._build_state()
+
+    def _build_state(self):
+        """Makes slots and metrics where the networks have weights; before Keras does it.
+
+        Variables that appear inside a traced step make TensorFlow trace it twice.
+        """
+        for role, optimizer in self.optimizers.items():
+            if self.networks[role].built and hasattr(optimizer, "build"):   # not the legacy ones
+                optimizer.build(self.networks[role].trainable_variables)
+        shape = getattr(self._network, "output_shape", None) if self._network.built else None
+        if shape and not self.compiled_metrics.metrics:
+            self.compiled_metrics.build(
+                tf.zeros([1, shape[-1]], self.loss_dtype), tf.zeros([1], tf.int64))
+
+    def _apply(self, role, gradients, weight_decay):
+        """Updates a network by the mean over replicas of its gradients, weight decay counted once."""
+        variables = self.networks[role].trainable_variables
+        gradients = passes.replica_mean([tf.convert_to_tensor(g) for g in gradients])
+        gradients = passes.add_weight_decay(gradients, variables, weight_decay)
+        self.optimizers[role].apply_gradients(
+            zip(gradients, variables), experimental_aggregate_gradients=False)
+        if role == "student" and self.average is not None:
+            self._update_average()
+        return gradients
+
+    def _log(self, scalars, labels=None, logits=None):
+        """Updates the running means by this step's scalars, and the compiled metrics."""
+        for name, value in passes.replica_mean(scalars).items():
+            self._means[name].update_state(value)
+        if labels is not None:
+            self.compiled_metrics.update_state(labels, logits)
+        logged = [*self.compiled_metrics.metrics, *(self._means[name] for name in scalars)]
+        return {metric.name: metric.result() for metric in logged}
+
+    def test_step(self, data):
+        """Cross-entropy from logits and the compiled metrics on (images, labels[, weights])."""
+        images, labels, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
+        logits = targets.full_precision(self(images, training=False))
+        self.compiled_loss(labels, logits, weights)
+        self.compiled_metrics.update_state(labels, logits, weights)
+        logged = [*self.compiled_loss.metrics, *self.compiled_metrics.metrics]
+        return {metric.name: metric.result() for metric in logged}
+
+    # Saving. Networks, objective and optimizers are all part of the saved model.
+
+    def save(self, filepath, *args, **kwargs):
+        """Keras's save, to a name ending in ".keras"; ValueError for any other format.
+
+        A SavedModel or HDF5 file would come back without the networks or the second optimizer.
+        """
+        if not str(filepath).endswith(".keras") or kwargs.get("save_format") not in (None, "keras"):
+            raise ValueError(
+                f"cannot save the whole model as {str(filepath)!r}: only the .keras format keeps all "
+                'networks and optimizers, so give a name ending in ".keras"; to export for '
+                "serving, save the network alone (model.student.save)")
+        return super().save(filepath, *args, **kwargs)
+
+    def get_config(self):
+        """The constructor's arguments, serialised."""
+        serialize = tf.keras.saving.serialize_keras_object
+        config = {role: serialize(network) for role, network in self.networks.items()}
+        if self.objective is not None:
+            config["objective"] = serialize(self.objective)
+        return {**config, "seed": self.seed, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        """The model that get_config describes."""
+        restore = tf.keras.saving.deserialize_keras_object
+        return cls(**{key: restore(value, custom_objects) if isinstance(value, dict) else value
+                      for key, value in config.items()})
+
+    def get_compile_config(self):
+        """The arguments of compile, serialised."""
+        if not hasattr(self, "_compile_arguments"):
+            return None
+        serialize = tf.keras.saving.serialize_keras_object
+        return {key: serialize(value) for key, value in
+                {**self._compile_arguments, **self._optimizer_arguments()}.items()}
+
+    def compile_from_config(self, config):
+        """Compiles as get_compile_config says."""
+        self.compile(**tf.keras.saving.deserialize_keras_object(config))
+
+    def _optimizer_arguments(self):
+        return {f"{role}_optimizer": optimizer for role, optimizer in self.optimizers.items()}
+
+    def build(self, input_shape):
+        """Builds the networks; called by Keras when a saved model is loaded."""
+        for network in self.networks.values():
+            if not network.built:
+                network.build(input_shape)
+        super().build(input_shape)

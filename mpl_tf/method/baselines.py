@@ -1,0 +1,196 @@
+"""Models that train one network alone: the rows of Table 1 without MPL, and fixed teachers."""
+
+import tensorflow as tf
+
+from mpl_tf.method import batches, passes, targets
+from mpl_tf.method.base import TrainingModel
+from mpl_tf.method.requirements import check_networks, check_objective
+from mpl_tf.method.update_rules import learning_rate
+
+register = tf.keras.utils.register_keras_serializable(package="mpl_tf")
+
+
+def objective_passes(network, objective, batch, seed, step):
+    """The passes of `network` that `objective` asks for; its batch-norm averages move in them.
+
+    Shared by a baseline and by the teacher of Meta Pseudo Labels, so that the same weights, batch
+    and seed give the same numbers in both.
+
+    Returns:
+      (loss, terms, labeled logits [B_l, K], logits [B_u, K] on x_u's strong view, or None if it
+      makes no pass on x_u).
+    """
+    labeled_logits = passes.forward(
+        network, batch.labeled_view, passes.pass_seed(seed, step, passes.TEACHER_LABELED))
+    batches.check_labels(batch.labels, labeled_logits.shape[-1])
+    if not objective.unlabeled:
+        return (*_losses(objective, batch.labels, labeled_logits), labeled_logits, None)
+    views = tf.concat([batch.weak_view, batch.student_view], axis=0)
+    logits = passes.forward(
+        network, views, passes.pass_seed(seed, step, passes.TEACHER_UNLABELED))
+    weak_logits, strong_logits = tf.split(logits, 2)
+    return (*_losses(objective, batch.labels, labeled_logits, weak_logits, strong_logits),
+            labeled_logits, strong_logits)
+
+
+def _losses(objective, *arguments):
+    loss, terms = objective.losses(*arguments)
+    if set(terms) != set(objective.terms):
+        raise ValueError(f"{type(objective).__name__}.losses returns the terms {sorted(terms)}, its "
+                         f"attribute `terms` has {sorted(objective.terms)}: make them agree")
+    return loss, terms
+
+
+class _OneNetwork(TrainingModel):
+    """Shared by the models below: one trained network, called the student, and one optimizer."""
+
+    @property
+    def networks(self):
+        """The trained network by role."""
+        return {"student": self.student}
+
+    @property
+    def optimizers(self):
+        """The optimizer by role."""
+        return {"student": self.optimizer}
+
+    def compile(self, optimizer, weight_decay=0.0, metrics=None, **kwargs):
+        """Sets any Keras optimizer, lambda of the weight decay, metrics; kwargs as Keras's."""
+        self._compile(tf.keras.optimizers.get(optimizer), metrics, kwargs)
+        self.weight_decay = weight_decay
+        self._remember(weight_decay=weight_decay, metrics=metrics, **kwargs)
+        with self.distribute_strategy.scope():
+            self._build_state()
+
+    def _optimizer_arguments(self):
+        return {"optimizer": self.optimizer}
+
+    def _minimise(self, tape, loss):
+        gradients = tape.gradient(loss, self.student.trainable_variables,
+                                  unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        self._apply("student", gradients, self.weight_decay)
+
+
+@register
+class Baseline(_OneNetwork):
+    """One network trained alone on an objective: supervised, label smoothing, RandAugment or UDA.
+
+    Args:
+      student: Keras model, images [B, ...] -> logits [B, K].
+      objective: see mpl_tf.objectives.
+      seed: of the dropout masks.
+
+    `fit` takes the dataset of MetaPseudoLabels; "unlabeled" may be absent where the objective does
+    not use it. Logs loss, the objective's terms, learning_rate, and the compiled metrics of the
+    logits on the view of x_l that the objective learns from.
+    """
+
+    _needs_unlabeled = False
+
+    def __init__(self, student, objective, seed=0, name="baseline", **kwargs):
+        check_networks(student=student)
+        check_objective(objective)
+        super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
+        self.student = student
+        self._add_means("loss", *objective.terms, "learning_rate")
+
+    def train_step(self, data):
+        """One step on a batch; returns the means since the last reset."""
+        batch = self._unpack(data)
+        self._build(batch.labeled_view)
+        rate = learning_rate(self.optimizer)
+        step = tf.identity(self.optimizer.iterations)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.student.trainable_variables)
+            loss, terms, logits, _ = objective_passes(
+                self.student, self.objective, batch, self.seed, step)
+        self._minimise(tape, loss)
+        return self._log({"loss": loss, **terms, "learning_rate": rate}, batch.labels, logits)
+
+
+class _Imitator(_OneNetwork):
+    """Shared by the models below: a student of target distributions that it does not change."""
+
+    def __init__(self, student, seed, name, **kwargs):
+        super().__init__(student, objective=None, seed=seed, name=name, **kwargs)
+        self.student = student
+        self._add_means("loss", "pseudo_label_entropy", "pseudo_label_confidence", "agreement",
+                        "learning_rate")
+
+    def train_step(self, data):
+        """One step on the unlabeled part of a batch; returns the means since the last reset."""
+        batch = self._unpack(data)
+        self._build(batch.student_view)
+        rate = learning_rate(self.optimizer)
+        step = tf.identity(self.optimizer.iterations)
+        pseudo_labels = self._pseudo_labels(batch)
+        seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self.student.trainable_variables)
+            student_logits = passes.forward(self.student, batch.student_view, seed)
+            loss = targets.cross_entropy(pseudo_labels, student_logits)
+        self._minimise(tape, loss)
+        return self._log({
+            "loss": loss, "pseudo_label_entropy": targets.entropy(pseudo_labels),
+            "pseudo_label_confidence": tf.reduce_mean(tf.reduce_max(pseudo_labels, axis=-1)),
+            "agreement": targets.agreement(pseudo_labels, student_logits), "learning_rate": rate})
+
+
+@register
+class FixedTeacher(_Imitator):
+    """A student that learns from a teacher that does not: pseudo labels and distillation (Section 2).
+
+    Args:
+      student: the trained network, images -> logits [B, K].
+      teacher: the fixed one; it labels in inference mode and never changes.
+      hard: True for one-hot(argmax) targets, False for softmax(logits / temperature).
+      temperature: of the soft targets; distillation (Hinton et al., 2015) with 1 is the paper's.
+      seed: of the dropout masks.
+    """
+
+    def __init__(self, student, teacher, hard=False, temperature=1.0, seed=0, name="fixed_teacher",
+                 **kwargs):
+        check_networks(student=student, teacher=teacher)
+        if temperature <= 0:
+            raise ValueError(f"temperature={temperature} must be above 0: 1 leaves the teacher's "
+                             "distribution as it is")
+        super().__init__(student, seed, name, **kwargs)
+        self.teacher = teacher
+        teacher.trainable = False
+        self.hard, self.temperature = hard, temperature
+
+    def _pseudo_labels(self, batch):
+        logits = targets.full_precision(self.teacher(batch.student_view, training=False))
+        return targets.hard(logits) if self.hard else targets.soft(logits, self.temperature)
+
+    def get_config(self):
+        """The constructor's arguments, serialised."""
+        return {**super().get_config(), "hard": self.hard, "temperature": self.temperature,
+                "teacher": tf.keras.saving.serialize_keras_object(self.teacher)}
+
+
+@register
+class StoredTargets(_Imitator):
+    """NoisyStudent (Xie et al., 2019b), as Section 4.2 compares it: targets stored beforehand.
+
+    The student learns CE(teacher_probs, student(x_u)) on the noised view ("augmented" where there
+    is one) with whatever dropout and stochastic depth it has. Section 4.2: "the only difference
+    between NoisyStudent and ReducedMPL is that ReducedMPL has a teacher that adapts". So it sees
+    the unlabeled batches that ReducedMPL's student sees, and no labels: the labels are in q_large,
+    and the unlabeled images may hold the labeled ones.
+
+    Args:
+      student: the trained network, images -> logits [B, K].
+      seed: of the dropout masks.
+
+    `fit` takes the dataset of MetaPseudoLabels with "teacher_probs" [B_u, K] in "unlabeled".
+    """
+
+    _needs_probs = ("unlabeled",)
+
+    def __init__(self, student, seed=0, name="stored_targets", **kwargs):
+        check_networks(student=student)
+        super().__init__(student, seed, name, **kwargs)
+
+    def _pseudo_labels(self, batch):
+        return tf.cast(batch.unlabeled_probs, self.loss_dtype)

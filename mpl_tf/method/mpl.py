@@ -1,0 +1,316 @@
+"""Meta Pseudo Labels as a Keras model (Section 3, Figures 2 and 4).
+
+One `train_step`:
+  1. the teacher labels x_u softly:                     q = softmax(T(x_u; Psi))
+  2. the student learns from q alone (Eq. 1):           Theta' = Theta + f(g),  g = dCE(q, p)/dTheta
+  3. its loss on labeled data judges the update (Eq. 2):  R(Theta'),  v = dR/dTheta'
+  4. the signal goes back through the update (Eq. 3):   dR/dq, then dR/dPsi
+  5. the teacher follows it and its own objective.
+"""
+
+import tensorflow as tf
+
+from mpl_tf.method import meta_gradient, passes, targets
+from mpl_tf.method.base import TrainingModel
+from mpl_tf.method.baselines import objective_passes
+from mpl_tf.method.requirements import (check_networks, check_objective, check_replayable,
+                                        check_teacher_input)
+from mpl_tf.method.update_rules import Rule, check_optimizer, learning_rate
+
+
+@tf.keras.utils.register_keras_serializable(package="mpl_tf")
+class MetaPseudoLabels(TrainingModel):
+    """A student and the teacher that learns to teach it. `call`, `evaluate`, `predict`: the student's.
+
+    Args:
+      student, teacher: Keras models, images [B, ...] -> logits [B, K], same K.
+      objective: what the teacher minimises beside the meta signal; see mpl_tf.objectives.
+      meta_weight: factor of the meta signal. 0.0 is the equal-compute control: the same passes,
+        the signal multiplied by zero, the teacher on its baseline's trajectory.
+      meta_gradient: "nested_tape" (least computation) or "jvp" (the same gradient by one
+        forward-mode pass; never keeps the activations of more than one backward pass, and
+        replays passes, so both networks' random layers must be mpl_tf.layers').
+      teacher_input: "image", or "teacher_probs" (ReducedMPL, Section 3.2): the teacher is a small
+        network of distributions [B, K] -> logits [B, K], such as networks.calibration. In every
+        pass it sees the batch's "teacher_probs", stored predictions of a large pre-trained
+        network, in place of the images. Its objective is then objectives.Supervised.
+      seed: of the dropout masks.
+
+    `fit` takes a dataset of {"labeled": {"image" [B_l, ...], "label" int [B_l]}, "unlabeled":
+    {"image" [B_u, ...], "augmented" [B_u, ...]}}. Student and teacher meet on "augmented" where
+    there is one, else on "image". The labeled batch is the teacher's supervision and R's data.
+    With teacher_input="teacher_probs" both parts have "teacher_probs" float [B, K] too.
+
+    Raises:
+      ValueError: in one line, for networks, objective, optimizers or data that do not fit.
+    """
+
+    def __init__(self, student, teacher, objective, meta_weight=1.0, meta_gradient="nested_tape",
+                 seed=0, teacher_input="image", name="meta_pseudo_labels", **kwargs):
+        if meta_gradient not in ("nested_tape", "jvp"):
+            raise ValueError(f'meta_gradient={meta_gradient!r}: give "nested_tape" or "jvp"')
+        check_networks(student=student, teacher=teacher)
+        check_objective(objective)
+        check_teacher_input(teacher_input, teacher, objective)
+        super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
+        self.student, self.teacher = student, teacher
+        self.meta_gradient, self.teacher_input = meta_gradient, teacher_input
+        # A variable, or graph optimizers would fold "0 * signal" and skip the control's passes.
+        self.meta_weight = self.add_weight(
+            "meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
+            initializer=tf.keras.initializers.Constant(meta_weight))
+        self._add_means("student_loss", "R", *(f"teacher_{name}" for name in objective.terms),
+                        "teacher_meta_loss", "meta_gradient_norm", "pseudo_label_entropy",
+                        "pseudo_label_confidence", "agreement", "student_learning_rate",
+                        "teacher_learning_rate")
+
+    @property
+    def networks(self):
+        """The networks by role."""
+        return {"student": self.student, "teacher": self.teacher}
+
+    @property
+    def classifiers(self):
+        """The networks by role that take images, as evaluation sees them: averaged where asked."""
+        images = {"student": self.student} if self._needs_probs else self.networks
+        return {**images, **self._averaged}
+
+    @property
+    def _needs_probs(self):
+        return ("labeled", "unlabeled") if self.teacher_input == "teacher_probs" else ()
+
+    @property
+    def optimizers(self):
+        """The optimizers by role."""
+        return {"student": self.student_optimizer, "teacher": self.teacher_optimizer}
+
+    def compile(self, student_optimizer, teacher_optimizer, student_weight_decay=0.0,
+                teacher_weight_decay=0.0, metrics=None, **kwargs):
+        """Sets the optimizers.
+
+        Args:
+          student_optimizer: tf.keras.optimizers SGD, RMSprop or Adam, schedules included; its
+            update is differentiated, so options that change it (clipping, ...) are refused.
+          teacher_optimizer: any Keras optimizer.
+          student_weight_decay, teacher_weight_decay: lambda of (lambda/2) |weights|^2, not on
+            biases and batch-norm scales.
+          metrics: of the student's logits; in training those on x_l.
+          **kwargs: Keras's jit_compile, steps_per_execution, run_eagerly, weighted_metrics.
+        """
+        student_optimizer = tf.keras.optimizers.get(student_optimizer)
+        check_optimizer(student_optimizer)
+        if self.meta_gradient == "jvp":
+            check_replayable(**self.networks)
+        self._compile(student_optimizer, metrics, kwargs)
+        self.teacher_optimizer = tf.keras.optimizers.get(teacher_optimizer)
+        if self.teacher_optimizer is student_optimizer:
+            raise ValueError("student and teacher have one and the same optimizer object, which keeps "
+                             "the state of one network: give each its own")
+        self.student_weight_decay = student_weight_decay
+        self.teacher_weight_decay = teacher_weight_decay
+        self._diagnose_replicas = tf.function(
+            lambda data: self.distribute_strategy.run(self._diagnose, args=(data,)))
+        self._remember(student_weight_decay=student_weight_decay,
+                       teacher_weight_decay=teacher_weight_decay, metrics=metrics, **kwargs)
+        with self.distribute_strategy.scope():
+            self._build_state()
+
+    @property
+    def student_optimizer(self):
+        """The student's optimizer; Keras's callbacks know it as `optimizer`."""
+        return self.optimizer
+
+    def get_config(self):
+        """The constructor's arguments, serialised."""
+        return {**super().get_config(), "meta_gradient": self.meta_gradient,
+                "teacher_input": self.teacher_input,
+                "meta_weight": float(tf.keras.backend.get_value(self.meta_weight))}
+
+    def _build(self, images):
+        super()._build(images)
+        if self.meta_gradient == "jvp":     # layers may have come with the weights
+            check_replayable(**self.networks)
+
+    def train_step(self, data):
+        """One step of student and teacher on a batch; returns the means since the last reset.
+
+        Logged: the compiled metrics of the student's logits on x_l, student_loss (on the pseudo
+        labels), R, the unweighted terms of the teacher's objective (teacher_supervised_loss and
+        teacher_consistency_loss), teacher_meta_loss = meta_weight R, meta_gradient_norm = the norm
+        of dR / d(the teacher's logits on x_u), before meta_weight, mean entropy (nats) and
+        confidence of the pseudo labels, agreement of teacher and student on x_u, and both learning
+        rates of this step.
+        """
+        batch = self._unpack(data)
+        self._build(batch.student_view)
+        rule = Rule(self.student_optimizer, self.student.trainable_variables)
+        teacher_rate = learning_rate(self.teacher_optimizer)
+        step = tf.identity(self.student_optimizer.iterations)
+        take_step = self._jvp_step if self.meta_gradient == "jvp" else self._nested_tape_step
+        scalars, logits = take_step(batch, rule, step)
+        scalars.update(student_learning_rate=rule.learning_rate, teacher_learning_rate=teacher_rate)
+        return self._log(scalars, batch.labels, logits)
+
+    def _nested_tape_step(self, batch, rule, step):
+        """Steps 1-5 with the student's tape inside the teacher's; returns (scalars, logits on x_l)."""
+        with tf.GradientTape(watch_accessed_variables=False) as teacher_tape:
+            teacher_tape.watch(self.teacher.trainable_variables)
+            teacher_loss, terms, teacher_logits = self._teacher_passes(batch, step)         # 1.
+            pseudo_labels = tf.nn.softmax(teacher_logits)
+            student_loss, student_logits, gradients, q_tape = meta_gradient.student_gradients(
+                lambda: self._student_pass(batch, step), self.student.trainable_variables,
+                pseudo_labels)
+        applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
+        validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
+        target_gradient = meta_gradient.by_nested_tape(                                     # 4.
+            q_tape, gradients, pseudo_labels, rule.vjp(applied, v))
+        self._update_teacher(teacher_tape, teacher_loss, pseudo_labels, target_gradient)    # 5.
+        return self._scalars(student_loss, validation_loss, terms, pseudo_labels, student_logits,
+                             target_gradient), validation_logits
+
+    def _jvp_step(self, batch, rule, step):
+        """The same step in the order that needs least memory: no two backward passes overlap."""
+        student_weights = self.student.trainable_variables
+        with passes.averages_restored(self.teacher):    # made again below, where they move
+            teacher_logits = self._teacher_passes(batch, step)[-1]                          # 1.
+        pseudo_labels = tf.nn.softmax(teacher_logits)
+        variables = [*student_weights, *self.student.non_trainable_variables]
+        old = [tf.identity(variable) for variable in variables]
+        student_loss, student_logits, gradients, _ = meta_gradient.student_gradients(
+            lambda: self._student_pass(batch, step), student_weights, pseudo_labels)
+        applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
+        validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
+        w = rule.vjp(applied, v)
+        # What follows would be begun at once, and its activations would wait for w.
+        with tf.control_dependencies(w), passes.weights_restored(student_weights), \
+                passes.averages_restored(self.student):
+            passes.assign(variables, old)
+            target_gradient = meta_gradient.by_jvp(                                         # 4.
+                lambda: self._student_pass(batch, step), student_weights, w)
+        # The teacher's activations are made only now that the student's are gone.
+        with tf.control_dependencies([target_gradient]):
+            with tf.GradientTape(watch_accessed_variables=False) as teacher_tape:
+                teacher_tape.watch(self.teacher.trainable_variables)
+                teacher_loss, terms, replayed_logits = self._teacher_passes(batch, step)
+                replayed_labels = tf.nn.softmax(replayed_logits)
+            self._update_teacher(teacher_tape, teacher_loss, replayed_labels, target_gradient)  # 5.
+        return self._scalars(student_loss, validation_loss, terms, pseudo_labels, student_logits,
+                             target_gradient), validation_logits
+
+    def _teacher_passes(self, batch, step):
+        """The teacher's loss on its objective, the loss's terms, and its logits on the student's view.
+
+        Batch-norm averages move in the passes that the objective makes. A pass made only to label
+        x_u leaves them alone, so that the control follows the baseline.
+        """
+        if self._needs_probs:
+            batch = batch._replace(labeled_view=batch.labeled_probs,
+                                   student_view=batch.unlabeled_probs)
+        loss, terms, _, logits = objective_passes(
+            self.teacher, self.objective, batch, self.seed, step)
+        if logits is None:
+            seed = passes.pass_seed(self.seed, step, passes.TEACHER_UNLABELED)
+            with passes.averages_restored(self.teacher):
+                logits = passes.forward(self.teacher, batch.student_view, seed)
+        return loss, terms, logits
+
+    def build(self, input_shape):
+        """Builds the networks; the teacher on as many numbers as the student has classes."""
+        if self._needs_probs and not self.teacher.built:
+            if not self.student.built:
+                self.student.build(input_shape)
+            self.teacher.build(self.student.compute_output_shape(input_shape))
+        super().build(input_shape)
+
+    def _student_pass(self, batch, step):
+        """The student's logits [B_u, K] on x_u in training mode; its averages move."""
+        seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
+        return passes.forward(self.student, batch.student_view, seed)
+
+    def _validation_gradient(self, batch, step):
+        """R, the student's logits on x_l and v = dR/dTheta at its present weights (Eq. 2).
+
+        R is plain cross-entropy on one-hot labels, in training mode, averages put back.
+        """
+        weights = self.student.trainable_variables
+        seed = passes.pass_seed(self.seed, step, passes.STUDENT_LABELED)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            with passes.averages_restored(self.student):
+                logits = passes.forward(self.student, batch.labeled_image, seed)
+            labels = targets.one_hot(batch.labels, logits.shape[-1], logits.dtype)
+            loss = targets.cross_entropy(labels, logits)
+        v = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return loss, logits, passes.replica_mean([tf.convert_to_tensor(x) for x in v])
+
+    def _update_teacher(self, teacher_tape, teacher_loss, pseudo_labels, target_gradient):
+        """Follows dL/dPsi + meta_weight dR/dPsi, where dR/dPsi = (dq/dPsi)^T dR/dq."""
+        signal = tf.cast(self.meta_weight, target_gradient.dtype) * target_gradient
+        gradients = teacher_tape.gradient(
+            [teacher_loss, pseudo_labels], self.teacher.trainable_variables,
+            output_gradients=[tf.ones_like(teacher_loss), signal],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        self._apply("teacher", gradients, self.teacher_weight_decay)
+
+    def diagnostics(self, data):
+        """What is too dear for every step, at the present weights; changes nothing.
+
+        Args:
+          data: a training batch (per-replica values under a strategy, as an iterator gives them).
+
+        Returns:
+          {"R_before": R at Theta, before an update, "gradient_cosine": between the meta gradient
+          and the gradient of the teacher's own objective, "meta_gradient_norm_weights" = |dR/dPsi|,
+          "objective_gradient_norm_weights" (scalars), "pseudo_labels": [B_u, K] of one replica}.
+        """
+        strategy = self.distribute_strategy
+        return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0],
+                                     self._diagnose_replicas(data))
+
+    def _diagnose(self, data):
+        batch = self._unpack(data)
+        self._build(batch.student_view)
+        student_weights = self.student.trainable_variables
+        teacher_weights = self.teacher.trainable_variables
+        rule = Rule(self.student_optimizer, student_weights)
+        step = tf.identity(self.student_optimizer.iterations)
+        with passes.weights_restored(student_weights), passes.averages_restored(self.student), \
+                passes.averages_restored(self.teacher):
+            with tf.GradientTape(watch_accessed_variables=False, persistent=True) as teacher_tape:
+                teacher_tape.watch(teacher_weights)
+                teacher_loss, _, teacher_logits = self._teacher_passes(batch, step)
+                pseudo_labels = tf.nn.softmax(teacher_logits)
+                _, _, gradients, q_tape = meta_gradient.student_gradients(
+                    lambda: self._student_pass(batch, step), student_weights, pseudo_labels)
+            loss_before, _, _ = self._validation_gradient(batch, step)
+            averaged = passes.add_weight_decay(
+                passes.replica_mean(gradients), student_weights, self.student_weight_decay)
+            passes.assign(student_weights, [tf.convert_to_tensor(weight) + delta for weight, delta
+                                            in zip(student_weights, rule.deltas(averaged))])
+            _, _, v = self._validation_gradient(batch, step)
+        target_gradient = meta_gradient.by_nested_tape(
+            q_tape, gradients, pseudo_labels, rule.vjp(averaged, v))
+        meta, objective = (
+            passes.replica_mean(teacher_tape.gradient(
+                target, teacher_weights, output_gradients=upstream,
+                unconnected_gradients=tf.UnconnectedGradients.ZERO))
+            for target, upstream in ((pseudo_labels, target_gradient), (teacher_loss, None)))
+        norms = tf.linalg.global_norm(meta), tf.linalg.global_norm(objective)
+        inner = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(meta, objective)])
+        return {"R_before": passes.replica_mean(loss_before),
+                "gradient_cosine": tf.math.divide_no_nan(inner, norms[0] * norms[1]),
+                "meta_gradient_norm_weights": norms[0],
+                "objective_gradient_norm_weights": norms[1], "pseudo_labels": pseudo_labels}
+
+    def _scalars(self, student_loss, validation_loss, terms, pseudo_labels, student_logits,
+                 target_gradient):
+        """What a step logs, on this replica; see `train_step`."""
+        scalars = {
+            "student_loss": student_loss, "R": validation_loss,
+            "teacher_meta_loss": tf.cast(self.meta_weight, validation_loss.dtype) * validation_loss,
+            "meta_gradient_norm": passes.replica_norm(
+                meta_gradient.through_softmax(pseudo_labels, target_gradient)),
+            "pseudo_label_entropy": targets.entropy(pseudo_labels),
+            "pseudo_label_confidence": tf.reduce_mean(tf.reduce_max(pseudo_labels, axis=-1)),
+            "agreement": targets.agreement(pseudo_labels, student_logits)}
+        return {**scalars, **{f"teacher_{name}": value for name, value in terms.items()}}

@@ -1,0 +1,103 @@
+"""What the teacher minimises beside the meta signal (Section 4.1), and what a baseline minimises.
+
+An objective says which views it needs and turns logits into a loss:
+
+    labeled_view   "image" or "augmented": the view of x_l that its supervised term sees
+    unlabeled      True if it needs the network on both views of x_u, in one pass together
+    terms          names of the unweighted parts of the loss, for the logs
+    losses(labels, labeled_logits, weak_logits, strong_logits) -> (loss, {term: scalar})
+
+`loss` is the weighted sum. To add an objective, subclass Objective, decorate it with
+tf.keras.utils.register_keras_serializable so that saved models find it, name its terms if there
+are others than "supervised_loss", and write `losses`.
+"""
+
+import tensorflow as tf
+
+from mpl_tf.method import targets
+
+register = tf.keras.utils.register_keras_serializable(package="mpl_tf")
+
+
+class Objective:
+    """Base class. Keyword arguments of the constructor are attributes and the saved config."""
+
+    labeled_view = "image"
+    unlabeled = False
+    terms = ("supervised_loss",)
+
+    def __init__(self, **config):
+        for name, value in config.items():
+            if name != "temperature" and isinstance(value, (int, float)) and value < 0:
+                raise ValueError(f"{type(self).__name__}: {name}={value} is negative: give 0 or more")
+        if not 0.0 <= config.get("label_smoothing", 0.0) < 1.0:
+            raise ValueError(f"{type(self).__name__}: label_smoothing={config['label_smoothing']} "
+                             "is outside [0, 1): 0 is none")
+        if config.get("temperature", 1.0) <= 0:
+            raise ValueError(f"{type(self).__name__}: temperature={config['temperature']} must be "
+                             "above 0: below 1 sharpens, above 1 smooths")
+        self._config = config
+        self.__dict__.update(config)
+
+    def losses(self, labels, labeled_logits, weak_logits=None, strong_logits=None):
+        """Returns (scalar loss, {term name: scalar}); labels int [B_l], logits [B, K]."""
+        raise TypeError(f"{type(self).__name__} must define losses(...)")
+
+    def _supervised(self, labels, logits):
+        classes = logits.shape[-1]
+        return targets.cross_entropy(
+            targets.smooth(labels, classes, self.label_smoothing, logits.dtype), logits)
+
+    def get_config(self):
+        """The constructor's arguments."""
+        return dict(self._config)
+
+    @classmethod
+    def from_config(cls, config):
+        """The objective that get_config describes."""
+        return cls(**config)
+
+
+@register
+class Supervised(Objective):
+    """weight * CE(y_l, T(x_l)), with smoothed labels if asked (Section 4.1, Table 1).
+
+    `weight=0.0` leaves the meta signal alone.
+    """
+
+    def __init__(self, weight=1.0, label_smoothing=0.0):
+        super().__init__(weight=weight, label_smoothing=label_smoothing)
+
+    def losses(self, labels, labeled_logits, weak_logits=None, strong_logits=None):
+        supervised = self._supervised(labels, labeled_logits)
+        return self.weight * supervised, {"supervised_loss": supervised}
+
+
+@register
+class RandAugment(Supervised):
+    """Supervised on strongly augmented x_l (`labeled["augmented"]`); R still sees `"image"`."""
+
+    labeled_view = "augmented"
+
+
+@register
+class UDA(Objective):
+    """CE(y_l, T(x_l)) + weight * CE(stop_gradient(softmax(T(weak)/tau)), T(strong)).
+
+    Unsupervised Data Augmentation (Xie et al., 2019a) as Section 4.1 uses it; weight and
+    temperature tau are Table 3's UDA factor and temperature (CIFAR-10: 1.0 and 0.8).
+    """
+
+    unlabeled = True
+    terms = ("supervised_loss", "consistency_loss")
+
+    def __init__(self, weight=1.0, temperature=0.8, label_smoothing=0.0, supervised_weight=1.0):
+        super().__init__(weight=weight, temperature=temperature, label_smoothing=label_smoothing,
+                         supervised_weight=supervised_weight)
+
+    def losses(self, labels, labeled_logits, weak_logits=None, strong_logits=None):
+        supervised = self._supervised(labels, labeled_logits)
+        consistency = targets.cross_entropy(
+            tf.stop_gradient(targets.soft(weak_logits, self.temperature)), strong_logits)
+        return (self.supervised_weight * supervised + self.weight * consistency,
+                {"supervised_loss": supervised, "consistency_loss": consistency})

@@ -1,0 +1,132 @@
+"""What networks and objectives have to be, each refusal one line. Called by the models here."""
+
+import tensorflow as tf
+
+from mpl_tf.method import objectives
+from mpl_tf.networks import layers
+
+
+def check_networks(**networks):
+    """ValueError unless all are Keras models for the same classes, without losses of their own.
+
+    Regularizers, the student's constraints and mixed_float16 are refused by the layer's name: they
+    would change the update behind the differentiated formulas.
+    """
+    classes = {}
+    for role, network in networks.items():
+        if not isinstance(network, tf.keras.Model):
+            raise ValueError(f"{role} is a {type(network).__name__}, expected a tf.keras.Model "
+                             "from images to logits [B, K]")
+        if network.built and getattr(network, "output_shape", None):
+            _check_output(role, network)
+            classes[role] = network.output_shape[-1]
+        for layer in network._flatten_layers():
+            _check_layer(role, layer)
+        for weight in network.trainable_variables if role == "student" and network.built else ():
+            if getattr(weight, "constraint", None) is not None:
+                raise ValueError(f"student's weight {weight.name!r} has a constraint, which changes "
+                                 "its update and is not differentiated: remove it")
+    weights = [id(weight) for network in networks.values() if network.built
+               for weight in network.weights]
+    if len(set(weights)) < len(weights):
+        raise ValueError(f"{' and '.join(networks)} share weights: build them as separate models")
+    if len(set(classes.values())) > 1:
+        raise ValueError("networks disagree on the number of classes: "
+                         + ", ".join(f"{role} has {k}" for role, k in classes.items())
+                         + "; build them with the same number of logits")
+
+
+def _check_output(role, network):
+    shape, last = network.output_shape, _last_layer(network)
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ValueError(f"{role}'s output is {shape}, expected logits [B, K]: flatten or pool the "
+                         "features before the last layer")
+    if isinstance(last, (tf.keras.layers.Dense, tf.keras.layers.Activation)):
+        last_function = last.activation
+    else:       # of an operation that was called on a functional model's tensor
+        last_function = getattr(last, "function", None)
+    if isinstance(last, tf.keras.layers.Softmax) or (
+            last_function in (tf.keras.activations.softmax, tf.nn.softmax)):
+        raise ValueError(f"{role} ends in a softmax (layer {last.name!r}), expected logits: remove "
+                         "it, the losses here take the softmax themselves")
+
+
+def _last_layer(network, output=0):
+    """The layer that an output comes from, where that can be told; else None."""
+    if not isinstance(network, tf.keras.Model):
+        return network
+    if network.outputs:
+        last = network.outputs[output]._keras_history
+        return _last_layer(last.layer, last.tensor_index)
+    return _last_layer(network.layers[-1]) if isinstance(network, tf.keras.Sequential) else None
+
+
+def _check_layer(role, layer):
+    for name, value in vars(layer).items():
+        if isinstance(value, tf.keras.regularizers.Regularizer):
+            raise ValueError(f"{role}'s layer {layer.name!r} has a {name.lstrip('_')}, which is not "
+                             "differentiated here: remove it and set the weight decay in compile")
+        if isinstance(value, tf.keras.constraints.Constraint) and role == "student":
+            raise ValueError(f"student's layer {layer.name!r} has a {name}, which changes its update "
+                             "and is not differentiated: remove it")
+    if layer.dtype_policy.name == "mixed_float16":
+        raise ValueError(f"{role}'s layer {layer.name!r} has the policy mixed_float16, whose loss "
+                         "scaling would change the update that is differentiated: use "
+                         "mixed_bfloat16")
+
+
+def check_teacher_input(teacher_input, teacher, objective):
+    """ValueError, in one line, where teacher or objective do not take `teacher_input`."""
+    if teacher_input not in ("image", "teacher_probs"):
+        raise ValueError(f'teacher_input={teacher_input!r}: give "image" or "teacher_probs"')
+    if teacher_input == "image":
+        return
+    if objective.unlabeled or objective.labeled_view != "image":
+        raise ValueError(
+            f'teacher_input="teacher_probs" with the objective {type(objective).__name__}, which '
+            "needs strong views of the teacher's images: its input is a stored distribution, so "
+            "use objectives.Supervised")
+    if teacher.built and getattr(teacher, "output_shape", None):
+        if teacher.input_shape[1:] != teacher.output_shape[1:]:
+            raise ValueError(
+                f'teacher_input="teacher_probs" with a teacher from {teacher.input_shape[1:]} to '
+                f"{teacher.output_shape[1:]}: expected distributions over the same classes; build "
+                "it with networks.calibration(num_classes)")
+
+
+def check_objective(objective):
+    """ValueError unless it is one of mpl_tf.objectives."""
+    if not isinstance(objective, objectives.Objective):
+        raise ValueError(f"objective={objective!r}: expected an mpl_tf.objectives.Objective such as "
+                         "mpl_tf.objectives.UDA(weight=1.0, temperature=0.8)")
+
+
+def check_images(networks, shape):
+    """ValueError unless all `networks`, by role, take images of `shape` (batch dimension first).
+
+    Keras adds or drops a last dimension of 1; a Sequential without Input takes other shapes too.
+    """
+    for role, network in networks.items():
+        expected = network.built and getattr(network, "input_shape", None)
+        fixed = isinstance(expected, tuple) and getattr(network, "_has_explicit_input_shape", True)
+        if fixed and shape.rank and not any(each.is_compatible_with(expected) for each in (
+                shape, shape + [1], shape[:-1] if shape[-1:] == [1] else shape)):
+            raise ValueError(f"{role} takes images {expected[1:]}, but the training data's are "
+                             f"{tuple(shape[1:])}: build it for those, or resize them")
+
+
+def check_replayable(**networks):
+    """ValueError unless meta_gradient="jvp" can replay the passes of all networks, and the student's
+    forward mode is one that TensorFlow has."""
+    for role, network in networks.items():
+        stuck = layers.not_replayable(network)
+        if stuck:
+            raise ValueError(
+                f'meta_gradient="jvp" replays passes, but {role} has {", ".join(stuck)}, whose '
+                'random numbers cannot be drawn again: use mpl_tf.layers.Dropout, or '
+                '"nested_tape"')
+    embeddings = [layer.name for layer in networks["student"]._flatten_layers()
+                  if isinstance(layer, tf.keras.layers.Embedding)]
+    if embeddings:
+        raise ValueError(f'meta_gradient="jvp" cannot differentiate the embedding {embeddings[0]} '
+                         'of student in TensorFlow: use "nested_tape"')

@@ -1,0 +1,110 @@
+"""Dropout whose masks can be drawn again: a function of (seed, step, pass, layer, replica).
+
+Keras's own Dropout draws a new mask at every call and keeps its state out of checkpoints. Here
+the training step states the seed of each pass with `random_seed`, and the layer folds in its own
+name and the replica. The same pass can then be replayed (forward mode needs that), a resumed run
+continues with the masks it would have had, and passes that one method makes and another does not
+shift nobody's random stream.
+"""
+
+import collections
+import contextlib
+import threading
+import zlib
+
+import tensorflow as tf
+
+from mpl_tf.common import philox
+
+_context = threading.local()    # MirroredStrategy traces each replica in a thread of its own
+
+
+@contextlib.contextmanager
+def random_seed(seed):
+    """Within this context every replayable layer draws from `seed`, an int32 tensor [2]."""
+    previous = getattr(_context, "seed", None), getattr(_context, "calls", None)
+    _context.seed, _context.calls = seed, collections.Counter()
+    try:
+        yield
+    finally:
+        _context.seed, _context.calls = previous
+
+
+def layer_seed(name):
+    """The seed, int32 [2], of the layer called `name` in the current pass on this replica.
+
+    Outside a training step of this package (a plain `student.fit`) there is no pass to replay:
+    the seed is then drawn from TensorFlow's global generator.
+    """
+    seed, before = getattr(_context, "seed", None), 0
+    if seed is None:
+        seed = tf.random.uniform([2], minval=tf.int32.min, maxval=tf.int32.max, dtype=tf.int32)
+    else:       # a layer that is called again in a pass, or another of its name in another model
+        before = _context.calls[name]
+        _context.calls[name] += 1
+    if before:
+        seed = philox.fold_in(seed, before)
+    seed = philox.fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+    replica = tf.distribute.get_replica_context()
+    if replica is not None and replica.num_replicas_in_sync > 1:
+        seed = philox.fold_in(seed, tf.cast(replica.replica_id_in_sync_group, tf.int32))
+    return seed
+
+
+@tf.keras.utils.register_keras_serializable(package="mpl_tf")
+class Dropout(tf.keras.layers.Layer):
+    """Inverted dropout (Srivastava et al., 2014) that can be replayed; see the module's text.
+
+    Args:
+      rate: fraction of the inputs set to zero in training, in [0, 1).
+      noise_shape: None, or the mask's shape as Keras's Dropout takes it: None where it is the
+        input's. (None, 1, 1, 1) keeps or drops examples whole: stochastic depth.
+      name: the same in every process: the masks depend on it, and on how often it was called in
+        the pass before.
+    """
+
+    replayable = True
+
+    def __init__(self, rate, noise_shape=None, name=None, **kwargs):
+        super().__init__(name=name, **kwargs)
+        if not 0.0 <= rate < 1.0:
+            raise ValueError(f"Dropout rate {rate} is outside [0, 1): give the fraction to drop")
+        self.rate = rate
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+
+    def call(self, inputs, training=None):
+        if training is None:
+            training = tf.keras.backend.learning_phase()
+        if not self.rate or (isinstance(training, (bool, int)) and not training):
+            return inputs
+        if isinstance(training, (bool, int)):
+            return self._drop(inputs)
+        return tf.cond(tf.cast(training, tf.bool), lambda: self._drop(inputs), lambda: inputs)
+
+    def _drop(self, inputs):
+        # Integers, uniform on [-2^31, 2^31): TensorFlow and XLA make different floats of the same
+        # bits. So the masks are the same whether compiled or not, and in every precision.
+        shape = tf.shape(inputs)
+        if self.noise_shape is not None:
+            shape = [shape[axis] if size is None else size
+                     for axis, size in enumerate(self.noise_shape)]
+        bits = philox.bits(shape, layer_seed(self.name))
+        kept = tf.cast(bits, tf.float32) >= 2.0 ** 32 * (self.rate - 0.5)
+        scaled = inputs / tf.cast(1.0 - self.rate, inputs.dtype)
+        return tf.where(kept, scaled, tf.zeros_like(inputs))
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape}
+
+
+def not_replayable(model):
+    """Names the layers of `model` that draw random numbers which cannot be drawn again."""
+    return [f"{layer.name} ({type(layer).__name__})" for layer in model._flatten_layers()
+            if isinstance(layer, tf.keras.__internal__.layers.BaseRandomLayer) and _draws(layer)]
+
+
+def _draws(layer):
+    """False where every rate that the layer has is zero, as of an LSTM without dropout."""
+    rates = [getattr(layer, name) for name in ("rate", "stddev", "dropout", "recurrent_dropout")
+             if hasattr(layer, name)]
+    return not rates or any(rates)

@@ -1,0 +1,1 @@
+"""Section 4.2: the chain from a large network to ReducedMPL."""

@@ -1,0 +1,320 @@
+"""Section 4.2 from end to end: `python -m mpl_tf.reduced --flagfile=flags/reduced_digits.cfg`.
+
+Stages, each in a folder of its own in model_dir/seed_<seed>:
+
+    pretrain        q_large, as --pretrain says, on the labeled data less the hold-out
+    predictions     its distribution for every labeled and unlabeled example (data_prep.predict)
+    selection       the most confident ones of each class (data_prep.select)
+    noisy_student, reduced_mpl, control     a student each, as --flagfile says
+
+What is finished is skipped, what was interrupted continues; a stage whose input was changed
+afterwards is refused. At the end stands Table 2's row: per cent on test data. Exit codes as those
+of mpl_tf.train.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+
+from mpl_tf import compare, config as config_module
+from mpl_tf.common import storage
+from mpl_tf.common.arguments import Parser, whole
+from mpl_tf.config import checks
+from mpl_tf.datasets import prediction_files, selection
+from mpl_tf.train import fail
+
+# What becomes of the flags in the rows of Table 2; the control has the signal multiplied by zero.
+ROWS = {"noisy_student": dict(method="noisy_student"), "reduced_mpl": dict(method="reduced_mpl"),
+        "control": dict(method="reduced_mpl", meta_weight=0.0)}
+NAMES = {"pretrain": "supervised (q_large)", "noisy_student": "NoisyStudent",
+         "reduced_mpl": "ReducedMPL", "control": "ReducedMPL, control"}
+PER_CLASS = {"digits": 100, "cifar10": 50_000, "svhn": 35_000, "imagenet": 12_800}  # Section 4.2
+# q_large has these of the student's flags, so that it learns on the same examples.
+SAME_DATA = ("seed", "dataset", "data_dir", "labeled_shards", "holdout_shards", "skip_corrupt",
+             "labeled_examples", "labeled_selection", "split_seed", "holdout")
+STAGES = "stages.json"      # what each stage was made from
+
+
+def arguments(argv):
+    """(this program's arguments, flags for the students); exits with one line for bad ones."""
+    parser = Parser(
+        prog="python -m mpl_tf.reduced", allow_abbrev=False, description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="All other flags are those of mpl_tf.train, for the students.")
+    parser.add_argument("--pretrain", metavar="FLAGFILE", help="q_large's flags (pretrain_<data "
+                        "set>.cfg beside --flagfile); it is trained on the students' data")
+    parser.add_argument("--per_class", type=whole(1), metavar="K", help="examples selected of each "
+                        f"class ({', '.join(f'{k} {v}' for k, v in PER_CLASS.items())})")
+    parser.add_argument("--short", choices=("repeat", "leave"), default="repeat",
+                        help="classes with fewer (repeat)")
+    parser.add_argument("--rank_all", action="store_true", help="every example counts for every "
+                        "class, see data_prep.select")
+    parser.add_argument("--rows", default=",".join(ROWS), help="students to train (all)")
+    parser.add_argument("--seeds", help="comma-separated: seed s is --seed=s and, for labels drawn "
+                        "at random, --split_seed=s (the flags' one)")
+    parser.add_argument("--batch_size_predict", type=whole(1), default=256, help="images of a forward "
+                        "pass of predict (256)")
+    chosen, others = parser.parse_known_args(argv)
+    chosen.rows = chosen.rows.split(",")
+    unknown = [row for row in chosen.rows if row not in ROWS]
+    if unknown:
+        parser.error(f"--rows: {unknown[0]!r} is none of {', '.join(ROWS)}")
+    try:
+        chosen.seeds = [int(seed) for seed in chosen.seeds.split(",")] if chosen.seeds else None
+    except ValueError:
+        parser.error(f"--seeds={chosen.seeds}: expected integers such as 0,1,2")
+    return chosen, others
+
+
+def configs(chosen, others):
+    """{seed: {stage: Config}} of all that is trained.
+
+    Raises:
+      ValueError: in one line.
+    """
+    files = [following if text in ("--flagfile", "-flagfile") else text.partition("=")[2]
+             for text, following in zip(others, [*others[1:], ""])
+             if text.lstrip("-").partition("=")[0] == "flagfile"]
+    if not files and chosen.pretrain is None:
+        raise ValueError("--flagfile is missing: expected the students' flags; add "
+                         "--flagfile=flags/reduced_digits.cfg, for one")
+    # The folders of stored predictions are the chain's own, see below.
+    student = config_module.parse(["reduced", *others, "--method=reduced_mpl",
+                                   "--predictions_dir=predictions", "--selection=selection"])
+    if chosen.per_class is None:
+        if student.dataset not in PER_CLASS:
+            raise ValueError(f"--per_class is missing: the paper has none for {student.dataset}; "
+                             "add --per_class=K")
+        chosen.per_class = PER_CLASS[student.dataset]
+    if chosen.pretrain is None:
+        if not files:
+            raise ValueError("--pretrain is missing: expected q_large's flag file; add "
+                             "--pretrain=flags/pretrain_digits.cfg, for one")
+        chosen.pretrain = os.path.join(os.path.dirname(files[-1]),
+                                       f"pretrain_{student.dataset}.cfg")
+    large = config_module.parse(["reduced", f"--flagfile={chosen.pretrain}"])
+    if large.method != "baseline":
+        raise ValueError(f"--pretrain={chosen.pretrain} has --method={large.method}: expected "
+                         "--method=baseline, one network alone")
+    result = {}
+    for seed in chosen.seeds or [student.seed]:
+        split_seed = seed if chosen.seeds and student.labeled_selection == "random" else (
+            student.split_seed)
+        folder = os.path.join(student.model_dir, f"seed_{seed}")
+        own = student.replace(
+            seed=seed, split_seed=split_seed, selection=os.path.join(folder, "selection"),
+            predictions_dir=os.path.join(folder, "predictions"))
+        shared = {name: own.to_dict()[name] for name in SAME_DATA}
+        result[seed] = {"pretrain": large.replace(
+            **shared, model_dir=os.path.join(folder, "pretrain"))}
+        result[seed].update({row: own.replace(
+            **ROWS[row], model_dir=os.path.join(folder, row)) for row in chosen.rows})
+    return result
+
+
+class Chain:
+    """The stages of one seed in their folder, and what each was made from.
+
+    Args:
+      folder: model_dir/seed_<seed>.
+    """
+
+    def __init__(self, folder):
+        self._folder, self._path = folder, os.path.join(folder, STAGES)
+        os.makedirs(folder, exist_ok=True)
+        self._notes = storage.read_json(self._path)
+        if self._notes is None and not os.path.exists(self._path):
+            self._notes = {}
+        if not isinstance(self._notes, dict):
+            raise ValueError(f"{self._path} cannot be read, so what the stages were made from is not "
+                             f"known: give it back, or choose another --model_dir")
+
+    def path(self, stage):
+        """Its folder."""
+        return os.path.join(self._folder, stage)
+
+    def begin(self, stage, inputs, at_once=False):
+        """Notes what a stage is made from, a dict of JSON.
+
+        at_once: the stage leaves nothing before it is finished, so it may be begun otherwise.
+
+        Raises:
+          ValueError: it was begun with something else.
+        """
+        note = self._note(stage)
+        if note and note["inputs"] != inputs and not (at_once and "output" not in note):
+            wrong = sorted(key for key in {**note["inputs"], **inputs}
+                           if note["inputs"].get(key) != inputs.get(key))
+            raise ValueError(
+                f"{self.path(stage)} was made from another {' and another '.join(wrong)} than "
+                "there is now: give the former back, or delete this folder and those of the stages "
+                "after it, and run the same command")
+        self._notes[stage] = {**(note or {}), "inputs": inputs}
+        storage.write_json(self._path, self._notes)
+
+    def finished(self, stage, fingerprint):
+        """Whether a stage is finished; `fingerprint` is a function of its folder.
+
+        Raises:
+          ValueError: it is not what it was when it was finished.
+        """
+        note = self._note(stage)
+        if not note or "output" not in note:
+            return False
+        try:
+            found = fingerprint(self.path(stage))
+        except ValueError:      # a file is damaged or gone
+            found = None
+        if found != note["output"]:
+            raise ValueError(f"{self.path(stage)} was changed after it was finished: give back "
+                             "what was there, or delete this folder and those of the stages after "
+                             "it, and run the same command")
+        return True
+
+    def end(self, stage, fingerprint):
+        """Notes that a stage is finished; returns its fingerprint."""
+        self._notes[stage]["output"] = output = fingerprint(self.path(stage))
+        storage.write_json(self._path, self._notes)
+        return output
+
+    def _note(self, stage):
+        """Nothing is known of a folder that was deleted."""
+        return self._notes.get(stage) if os.path.isdir(self.path(stage)) else None
+
+
+def run_seed(stages, chosen):
+    """Takes one seed's stages; {row: results}, or None where a signal ended one of them."""
+    folder = os.path.dirname(stages["pretrain"].model_dir)
+    os.makedirs(folder, exist_ok=True)
+    with storage.hold(folder):
+        return _run_held(stages, chosen, Chain(folder))
+
+
+def _run_held(stages, chosen, chain):
+    from data_prep import predict, select
+    student, large = stages[chosen.rows[0]], stages["pretrain"]
+    sources, splits = sources_of(student)
+    check_sources(student, sources, chosen.per_class)
+    results = {"pretrain": train(large)}
+    if results["pretrain"] is None:
+        return None
+
+    plan, _ = predict.plan_and_tasks(large.model_dir, sources)
+    files = hashlib.sha256(json.dumps(plan["shards"], sort_keys=True).encode()).hexdigest()
+    chain.begin("predictions", {"pretrain": plan["model"], "data": files})
+    if not chain.finished("predictions", prediction_files.fingerprint):
+        say("predictions")
+        predict.run([f"--model_dir={large.model_dir}", *(f"--source_dir={s}" for s in sources),
+                     f"--output_dir={chain.path('predictions')}",
+                     f"--batch_size={chosen.batch_size_predict}",
+                     *["--skip_corrupt"] * student.skip_corrupt])
+    predicted = chain.end("predictions", prediction_files.fingerprint)
+
+    chain.begin("selection", {"predictions": predicted, "per_class": chosen.per_class,
+                              "rank_all": chosen.rank_all, "short": chosen.short}, at_once=True)
+    if not chain.finished("selection", selection.fingerprint):
+        say("selection")
+        select.run([f"--predictions_dir={chain.path('predictions')}",
+                    f"--output_dir={chain.path('selection')}", f"--per_class={chosen.per_class}",
+                    f"--short={chosen.short}", *["--rank_all"] * chosen.rank_all, "--overwrite",
+                    *[f"--splits={','.join(splits)}"] * bool(splits)])
+    selected = chain.end("selection", selection.fingerprint)
+
+    for row in chosen.rows:
+        chain.begin(row, {"predictions": predicted, "selection": selected})
+        results[row] = train(stages[row])
+        if results[row] is None:
+            return None
+    return results
+
+
+def sources_of(student):
+    """(folders that are predicted, splits that are selected from or None for all of them)."""
+    from data_prep import predict
+    from mpl_tf.shards import tfrecord
+    if student.dataset != "digits" and not student.data_dir:
+        raise ValueError(f"--data_dir is missing: {student.dataset} has to be prepared as shards, "
+                         f"see `python -m data_prep.{student.dataset} --help`")
+    sources = ["digits" if student.dataset == "digits" else student.data_dir]
+    if student.unlabeled_dir:
+        return [*sources, student.unlabeled_dir], sorted(
+            set(tfrecord.find_splits(student.unlabeled_dir)) - set(predict.LEFT_OUT))
+    if student.extra_unlabeled:
+        return sources, ["extra"]
+    return sources, None if student.dataset == "image_folder" else ["train"]
+
+
+def check_sources(student, sources, per_class):
+    """Finds what the stages after pretraining would stop at, before it begins.
+
+    Raises:
+      ValueError, FileNotFoundError: in one line.
+    """
+    from data_prep import predict
+    from mpl_tf.shards import tfrecord
+    own = checks.TRAINING_EXAMPLES.get(student.dataset)
+    if own and per_class > own and not (student.unlabeled_dir or student.extra_unlabeled):
+        raise ValueError(f"--per_class={per_class}: {student.dataset} has {own} examples to select "
+                         "from; ask for fewer, or give more in --unlabeled_dir")
+    predict.tasks_of(sources, None, student.dataset)
+    both = set.intersection(*(set(tfrecord.find_splits(source)) - set(predict.LEFT_OUT)
+                              for source in sources)) if len(sources) > 1 else ()
+    if both:
+        remedy = ("prepare all unlabeled images together, into --data_dir" if "unlabeled" in both
+                  else "write it with `python -m data_prep.unlabeled`")
+        raise ValueError(f"--unlabeled_dir={student.unlabeled_dir} has shards of {min(both)!r}, as "
+                         f"--data_dir has: expected names that tell them apart; {remedy}")
+
+
+def train(settings):
+    """training.run of a Config, in this process."""
+    import tensorflow as tf
+    from mpl_tf.run import training
+    say(os.path.basename(settings.model_dir))
+    tf.keras.utils.set_random_seed(settings.seed)
+    results = training.run(settings)
+    tf.keras.backend.clear_session()
+    return results
+
+
+def say(stage):
+    """Prints a heading."""
+    print(f"--- {stage}", flush=True)
+
+
+def main(argv):
+    """Runs the command line `argv`; returns the exit code."""
+    chosen, others = arguments(argv[1:])
+    try:
+        runs = configs(chosen, others)
+    except ValueError as error:
+        return fail(error, 2)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+    tf.config.experimental.enable_op_determinism()
+    figures = {}
+    for seed, stages in runs.items():
+        print(f"=== seed {seed}", flush=True)
+        try:
+            results = run_seed(stages, chosen)
+        except FloatingPointError as error:
+            return fail(error, 1)
+        except (ValueError, OSError) as error:
+            if "\n" in str(error):
+                raise
+            return fail(error, 2)
+        except KeyboardInterrupt:
+            return fail("aborted; the same command continues", 130)
+        if results is None:
+            return 0        # stopped by a signal; the same command continues
+        for stage, result in results.items():
+            figures[NAMES[stage], seed] = result["student_test_accuracy"]
+    names = [NAMES[stage] for stage in ("pretrain", *chosen.rows)]
+    reference = NAMES["control"] if "control" in chosen.rows else None
+    print(f"\nstudent_test_accuracy\n{compare.table(names, list(runs), figures, reference)}")
+    folder = os.path.dirname(os.path.dirname(stages["pretrain"].model_dir))
+    storage.write_json(os.path.join(folder, "table.json"), {
+        "command": argv, "seeds": list(runs),
+        "figures": {name: [figures[name, seed] for seed in runs] for name in names}})
+    return 0

@@ -1,0 +1,44 @@
+"""A trained student for use elsewhere: a .keras file and a SavedModel with serving signatures."""
+
+import os
+
+import tensorflow as tf
+
+from mpl_tf.common import storage
+from mpl_tf.data import augment
+
+
+def export(student, folder):
+    """Writes `folder`/student.keras and `folder`/saved_model, each whole or not at all.
+
+    The .keras file is read by `tf.keras.models.load_model` where mpl_tf can be imported; the
+    SavedModel needs nothing but TensorFlow:
+
+        serving_default  image float32 [B, ...], as the network takes it (pixels in [-1, 1])
+        serving_uint8    image uint8 [B, H, W, C], raw pixels 0..255; of networks of images
+
+    Both return {"logits": [B, K], "probabilities": [B, K]}, float32.
+    """
+    file = os.path.join(folder, "student.keras")
+    with storage.partial(file) as temporary:
+        student.save(temporary, save_format="keras")
+    network = tf.keras.models.load_model(file, compile=False)   # no strategy's variables
+    with storage.partial(os.path.join(folder, "saved_model")) as temporary:
+        tf.saved_model.save(network, temporary, signatures=signatures(network))
+
+
+def signatures(network):
+    """The serving functions of `network` by name."""
+    shape = network.input_shape[1:]
+
+    def outputs(image):
+        logits = tf.cast(network(image, training=False), tf.float32)
+        return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+    serving = {"serving_default": tf.function(outputs).get_concrete_function(
+        tf.TensorSpec([None, *shape], tf.float32, name="image"))}
+    if len(shape) == 3:
+        raw = tf.function(lambda image: outputs(augment.normalize(image)))
+        serving["serving_uint8"] = raw.get_concrete_function(
+            tf.TensorSpec([None, *shape], tf.uint8, name="image"))
+    return serving

@@ -1,0 +1,123 @@
+"""What ReducedMPL's teacher makes of q_large's distributions while it trains (Section 5.3, Figure 10).
+
+A fixed set of unlabeled examples, its probes, is looked at at every evaluation: the mean entropy of
+their targets and the fraction whose largest class is not q_large's. At the start and after every
+quarter of the training their whole distributions are kept. All of it lies in the journal of the
+checkpoints, so that a resumed run has what came before.
+"""
+
+import io
+
+import numpy as np
+import tensorflow as tf
+
+from mpl_tf.shards.record_images import RecordImages
+
+PROBES, SHOWN, CLASSES_SHOWN = 256, 8, 10
+
+
+class Probes:
+    """The probes of a run.
+
+    Args:
+      dataset: a datasets.Dataset with unlabeled_probs.
+      teacher: network of distributions [B, K] -> logits [B, K].
+      journal: checkpoints.Journal; `journal.probes` is {"steps", "entropy", "changed": lists of a
+        number each record, "distributions": {step: [SHOWN, K] as lists}}.
+      train_steps, stride: steps of the run, and of one execution.
+      plots: whether TensorBoard gets the figure too, at every quarter.
+    """
+
+    def __init__(self, dataset, teacher, journal, train_steps, stride=1, plots=True):
+        count = len(dataset.unlabeled)
+        self._chosen = np.sort(np.random.default_rng(0).choice(
+            count, min(count, PROBES), replace=False))      # in order: the file may be on disk
+        probs = np.asarray(dataset.unlabeled_probs[self._chosen], np.float32)
+        self.q_large = probs / probs.sum(axis=1, keepdims=True)
+        self._plots = plots
+        self._dataset, self._teacher, self._journal = dataset, teacher, journal
+        self._quarters = {-(-train_steps * quarter // (4 * stride)) * stride
+                          for quarter in range(5)}
+
+    def due(self, step):
+        """Whether a quarter of the training ends at `step`, or it begins there."""
+        return step in self._quarters
+
+    def record(self, step, board):
+        """Notes the targets at `step` and writes them to TensorBoard.
+
+        Args:
+          board: summaries.Summaries.
+        """
+        targets = tf.nn.softmax(self._teacher(self.q_large, training=False)).numpy()
+        record = self._journal.probes
+        if step in record["steps"]:
+            return
+        figures = {"entropy": _entropy(targets),
+                   "changed": float(np.mean(targets.argmax(1) != self.q_large.argmax(1)))}
+        record["steps"].append(step)
+        for name, value in figures.items():
+            record[name].append(value)
+        if self.due(step):
+            record["distributions"][str(step)] = np.round(targets[self._shown()], 5).tolist()
+        board.scalars(step, {"entropy": figures["entropy"],
+                             "entropy_of_q_large": _entropy(self.q_large),
+                             "top_class_changed": figures["changed"]}, "targets")
+        if self._plots and self.due(step):
+            board.image(step, "targets/of_probe_images", self.figure())
+
+    def _shown(self):
+        return np.linspace(0, len(self._chosen) - 1, min(SHOWN, len(self._chosen))).astype(int)
+
+    def figure(self):
+        """Figure 10 as a PNG, bytes: a row for each probe image, a column for each quarter."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        record, shown = self._journal.probes, self._shown()
+        steps = sorted(map(int, record["distributions"]))
+        columns = [("q_large", self.q_large[shown])] + [
+            (f"step {step}", np.asarray(record["distributions"][str(step)])) for step in steps]
+        rows, width = len(shown), len(columns) + 1
+        figure = Figure((1.5 * width, 0.8 * rows + 2.2), dpi=80, layout="constrained")
+        grid = figure.add_gridspec(rows + 3, width)
+        for row, image in enumerate(self._images(shown)):
+            axes = figure.add_subplot(grid[row, 0])
+            axes.imshow(image.squeeze(), vmin=0, vmax=255, cmap="gray")
+            axes.axis("off")
+            order = np.sort(np.argsort(-self.q_large[shown[row]])[:CLASSES_SHOWN])
+            for column, (title, distributions) in enumerate(columns, start=1):
+                axes = figure.add_subplot(grid[row, column])
+                heights = distributions[row][order]
+                axes.bar(range(len(order)), heights, color=[
+                    "C1" if h == heights.max() else "C0" for h in heights])
+                axes.set(ylim=(0, 1), yticks=[])
+                axes.set_xticks(range(len(order)), order if row == rows - 1 else [], fontsize=5)
+                if row == 0:
+                    axes.set_title(title, fontsize=8)
+        halves = figure.add_subplot(grid[rows:, :width // 2]), figure.add_subplot(
+            grid[rows:, width // 2:])
+        halves[0].plot(record["steps"], record["entropy"], label="targets")
+        halves[0].axhline(_entropy(self.q_large), color="gray", linestyle=":", label="q_large")
+        halves[0].legend(fontsize=7)
+        halves[0].set_title(f"mean entropy of {len(self._chosen)} probes [nats]", fontsize=8)
+        halves[1].plot(record["steps"], record["changed"])
+        halves[1].set_title("fraction whose largest class is not q_large's", fontsize=8)
+        for axes in halves:
+            axes.tick_params(labelsize=7)
+            axes.set_xlabel("step", fontsize=7)
+        png = io.BytesIO()
+        FigureCanvasAgg(figure).print_png(png)
+        return png.getvalue()
+
+    def _images(self, shown):
+        """The shown probes, uint8 [n, H, W, C]."""
+        examples, images = self._chosen[shown], self._dataset.unlabeled
+        if isinstance(images, RecordImages):
+            return images.pictures(examples)
+        return images[examples]
+
+
+def _entropy(distributions):
+    """Mean entropy in nats of [N, K], a float."""
+    safe = np.where(distributions > 0, distributions, 1.0)
+    return float(-(distributions * np.log(safe)).sum(axis=1).mean())

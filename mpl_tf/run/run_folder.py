@@ -1,0 +1,141 @@
+"""A run's folder: whose it is, what lies in it, and files that appear whole or not at all.
+
+    config.json         the flags that the run was started with
+    data.json           what tells the data it learns from
+    checkpoints/        what it continues from, see checkpoints.py
+    tensorboard/        see summaries.py
+    student.keras, saved_model/, classes.json, curves.png, results.json     when it is finished
+    targets.png                                                             of reduced_mpl
+
+Whatever is being written has a name that begins with PARTIAL; a process that was killed leaves it
+behind, and the next one removes it (in a folder of predictions, where several machines may be
+writing, it stays). No TensorFlow here.
+"""
+
+import glob
+import os
+
+from mpl_tf import config as config_module
+from mpl_tf.common.storage import PARTIAL, _remove, hold, read_json, write_json
+
+CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
+CLASSES, DATA = "classes.json", "data.json"
+
+
+def open_folder(config):
+    """Makes config.model_dir this process's, or refuses it; nothing is lost either way.
+
+    Creates it where it is not there, removes what a killed process left half written, and notes
+    the flags in config.json.
+
+    Returns:
+      A context manager that holds the folder: while it is open, other processes are refused.
+
+    Raises:
+      ValueError: in one line, for a folder that cannot be written, that is not a run's, that
+        another process trains in, or whose flags differ in what decides the result.
+    """
+    folder = config.model_dir
+    if "://" in folder:
+        raise ValueError(f"model_dir={folder}: expected a folder of this machine; mount the remote "
+                         "one, or choose another --model_dir")
+    started = _started(folder)
+    # Before the first checkpoint there is nothing that other flags could spoil.
+    progress = started is not None and (
+        _has_checkpoint(folder) or os.path.exists(os.path.join(folder, RESULTS)))
+    if progress:
+        lines = config_module.differences(started, config)
+        if lines:
+            raise ValueError(f"model_dir={folder} is a run with other flags: {'; '.join(lines)}; "
+                             "use those of the run, or another --model_dir")
+    try:
+        os.makedirs(folder, exist_ok=True)
+        lock = hold(folder)
+        for name in os.listdir(folder):
+            if name.startswith(PARTIAL):
+                _remove(os.path.join(folder, name))
+        flags = config.to_dict()
+        if progress:    # more steps are noted when some are saved, see note_steps
+            flags["train_steps"] = started["train_steps"]
+        write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": flags})
+    except OSError as error:
+        raise ValueError(f"model_dir={folder} cannot be written ({error.strerror or error}): "
+                         "choose another --model_dir, or give this one write permission") from error
+    return lock
+
+
+def note_steps(config):
+    """Notes all flags, now that a step is to be saved of a run continued with more of them."""
+    path = os.path.join(config.model_dir, CONFIG)
+    noted = {"program": "mpl_tf", "flags": config.to_dict()}
+    if read_json(path) != noted:
+        write_json(path, noted)
+
+
+def checkpoint_indices(folder):
+    """Paths of the indices of the checkpoints in a folder of checkpoints, in no order."""
+    return [path for path in glob.glob(os.path.join(glob.escape(folder), "ckpt-*.index"))
+            if path[:-len(".index")].rsplit("-", 1)[1].isdigit()]
+
+
+def _has_checkpoint(folder):
+    folder = os.path.join(folder, CHECKPOINTS)
+    return os.path.exists(os.path.join(folder, "checkpoint")) or bool(checkpoint_indices(folder))
+
+
+def read_flags(folder):
+    """The flags, a dict, that the run in `folder` was started with; ValueError if there is none."""
+    started = _started(folder)
+    if started is None:
+        raise ValueError(f"model_dir={folder} holds no run: expected a folder that "
+                         "`python -m mpl_tf.train` wrote; correct --model_dir")
+    return started
+
+
+def _started(folder):
+    """The flags of the run in `folder`, or None where it is empty or not there."""
+    try:
+        names = [name for name in os.listdir(folder) if not name.startswith(PARTIAL)]
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ValueError(f"model_dir={folder} cannot be read ({error.strerror}): expected a "
+                         "folder; choose another --model_dir") from error
+    if not names:
+        return None
+    noted = read_json(os.path.join(folder, CONFIG))
+    if not isinstance(noted, dict) or noted.get("program") != "mpl_tf":
+        shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+        raise ValueError(f"model_dir={folder} is not a run's folder: it holds {shown} and no "
+                         f"{CONFIG} of this program; choose a new or empty --model_dir")
+    return noted["flags"]
+
+
+def check_data(folder, data):
+    """Notes the data that the run in `folder` learns from, or compares them with what was noted.
+
+    Args:
+      data: dict, JSON-able, that tells data sets apart wherever they lie.
+
+    Raises:
+      ValueError: in one line, where a checkpoint was made of other data.
+    """
+    path = os.path.join(folder, DATA)
+    noted = read_json(path)
+    if noted == data:
+        return
+    if noted is not None and _has_checkpoint(folder):
+        changed = ", ".join(f"{name} {noted[name]} then, {data.get(name, 'none')} now"
+                            for name in noted if data.get(name) != noted[name])
+        if changed:     # a run that was begun before something was noted has less
+            raise ValueError(f"model_dir={folder} was trained on other data: {changed}; give the "
+                             "same --data_dir, --unlabeled_dir, --fixed_teacher and "
+                             "--predictions_dir (they may have moved), or another --model_dir")
+    write_json(path, data)
+
+
+def finished(config):
+    """The results of the finished run that `config` describes, or None."""
+    results = read_json(os.path.join(config.model_dir, RESULTS))
+    complete = isinstance(results, dict) and results.get("train_steps") == config.train_steps
+    return results if complete else None

@@ -1,0 +1,237 @@
+"""Wiring: from a Config to data, networks, model and optimizers. No algorithm, no loop."""
+
+import contextlib
+import hashlib
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from mpl_tf import data, datasets, networks
+from mpl_tf.method import objectives
+from mpl_tf.method.baselines import Baseline, FixedTeacher, StoredTargets
+from mpl_tf.method.mpl import MetaPseudoLabels
+from mpl_tf.method.requirements import check_networks
+from mpl_tf.method.schedules import WarmupCosine, WarmupExponential
+from mpl_tf.run import devices
+from mpl_tf.shards.record_images import RecordImages
+
+MOST_LABELED = 10_000       # evaluated, of those that are decoded anew each time
+
+
+def load_dataset(config, stored=True):
+    """The datasets.Dataset that the flags name; ValueError or FileNotFoundError as `load`.
+
+    stored: also the predictions and the selection, which only training needs.
+    """
+    stored = {name: getattr(config, name) for name in ("predictions_dir", "selection")
+              if stored and getattr(config, name)}
+    return datasets.load(
+        config.dataset, data_dir=config.data_dir or None, labeled_examples=config.labeled_examples,
+        labeled_selection=config.labeled_selection, split_seed=config.split_seed,
+        holdout=config.holdout, noise=config.noise, extra_unlabeled=config.extra_unlabeled,
+        image_size=config.image_size, labeled_shards=config.labeled_shards,
+        holdout_shards=config.holdout_shards, unlabeled_dir=config.unlabeled_dir or None,
+        skip_corrupt=config.skip_corrupt, **stored)
+
+
+def record_images(dataset):
+    """The parts of `dataset` whose images stay in their shards, a list of RecordImages."""
+    splits = [split.images for split in (dataset.labeled, dataset.test, dataset.holdout) if split]
+    return [images for images in (*splits, dataset.unlabeled) if isinstance(images, RecordImages)]
+
+
+@contextlib.contextmanager
+def records_in_one_line(dataset):
+    """Raises a record that cannot be used as what it is, instead of TensorFlow's many lines."""
+    try:
+        yield
+    except tf.errors.OpError:
+        for images in record_images(dataset):
+            if images.problem is not None:
+                raise images.problem from None
+        raise
+
+
+def build_networks(config, dataset):
+    """The networks that are trained, by role: "student", and "teacher" where one is trained too.
+
+    A network that is trained alone on an objective starts from the weights that the teacher of
+    Meta Pseudo Labels would have: with --meta_weight=0 that teacher is the baseline.
+    """
+    tf.keras.mixed_precision.set_global_policy(config.precision)
+    built = {"student": build_student(config, dataset)}
+    if config.has_teacher:
+        shape = ((dataset.num_classes,) if config.method == "reduced_mpl"
+                 else dataset.unlabeled.shape[1:])
+        built["teacher"] = networks.build(
+            config.teacher_network, dataset.num_classes, shape, dropout=config.teacher_dropout,
+            drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay,
+            role="teacher", seed=2 * config.seed + 1)
+    return built
+
+
+def build_student(config, dataset):
+    """The student, or a baseline's network, as it begins."""
+    return networks.build(
+        config.student_network, dataset.num_classes, dataset.unlabeled.shape[1:],
+        dropout=config.student_dropout, drop_connect=config.drop_connect,
+        weights=config.student_weights or None, batch_norm_decay=config.batch_norm_decay,
+        role="student", seed=2 * config.seed + (config.method == "baseline"))
+
+
+def build_model(config, dataset):
+    """The compiled model of the flags' method; call it in the strategy's scope."""
+    model = _compiled(config, build_networks(config, dataset))
+    if config.ema_decay:
+        model.average_weights(build_student(config, dataset), config.ema_decay)
+    return model
+
+
+def _compiled(config, built):
+    student = built["student"]
+    options = dict(jit_compile=config.jit_compile, steps_per_execution=config.steps_per_execution)
+    if config.has_teacher:
+        model = MetaPseudoLabels(
+            student, built["teacher"], build_objective(config), meta_weight=config.meta_weight,
+            meta_gradient=config.meta_gradient, seed=config.seed,
+            teacher_input="teacher_probs" if config.needs_probs else "image")
+        model.compile(
+            student_optimizer=build_optimizer(config, "student"),
+            teacher_optimizer=build_optimizer(config, "teacher"),
+            student_weight_decay=config.student_weight_decay,
+            teacher_weight_decay=config.teacher_weight_decay, metrics=["accuracy"], **options)
+        return model
+    if config.method == "baseline":
+        model, metrics = Baseline(student, build_objective(config), seed=config.seed), ["accuracy"]
+    elif config.method == "noisy_student":
+        model, metrics = StoredTargets(student, seed=config.seed), None
+    else:   # its batches are unlabeled: no training accuracy
+        model, metrics = FixedTeacher(
+            student, load_fixed_teacher(config, student),
+            hard=config.method == "hard_pseudo_labels", temperature=config.temperature,
+            seed=config.seed), None
+    model.compile(build_optimizer(config, "student"), weight_decay=config.student_weight_decay,
+                  metrics=metrics, **options)
+    return model
+
+
+def build_objective(config):
+    """What the teacher, or a baseline, minimises."""
+    smoothing = config.label_smoothing
+    if config.objective == "uda":
+        return objectives.UDA(
+            weight=config.uda_weight, temperature=config.uda_temperature,
+            label_smoothing=smoothing, supervised_weight=config.supervised_weight)
+    kind = {"supervised": objectives.Supervised, "randaugment": objectives.RandAugment}
+    return kind[config.objective](weight=config.supervised_weight, label_smoothing=smoothing)
+
+
+def build_optimizer(config, role):
+    """The Keras optimizer of `role`, "student" or "teacher", with its schedule."""
+    name = getattr(config, f"{role}_optimizer")
+    rate = getattr(config, f"{role}_learning_rate")
+    schedule = config.schedule if role == "student" else config.teacher_schedule
+    if schedule == "cosine":
+        rate = WarmupCosine(rate, config.train_steps, config.warmup_steps)
+    if schedule == "exponential":
+        rate = WarmupExponential(rate, config.decay_steps, config.decay_rate, config.warmup_steps)
+    if name == "adam":
+        return tf.keras.optimizers.Adam(rate)
+    if name == "rmsprop":
+        return tf.keras.optimizers.RMSprop(rate, rho=0.9, momentum=config.momentum,
+                                           epsilon=config.rmsprop_epsilon)
+    return tf.keras.optimizers.SGD(rate, momentum=0.0 if name == "sgd" else config.momentum,
+                                   nesterov=name == "nesterov")
+
+
+def describe_fixed_teacher(config, model):
+    """{"fixed_teacher": a digest of its weights} where the method has one, else {}."""
+    if not config.needs_fixed_teacher:
+        return {}
+    digest = hashlib.blake2b(digest_size=8)
+    for weight in model.teacher.get_weights():
+        digest.update(np.ascontiguousarray(weight).data)
+    return {"fixed_teacher": digest.hexdigest()}
+
+
+def load_fixed_teacher(config, student):
+    """The trained network in --fixed_teacher, a .keras file or a finished run's model_dir.
+
+    Raises:
+      ValueError: in one line, where there is none, or it does not fit the student.
+    """
+    path = config.fixed_teacher
+    file = os.path.join(path, "student.keras") if os.path.isdir(path) else path
+    if not os.path.isfile(file):
+        raise ValueError(f"fixed_teacher={path} has no student.keras: expected the model_dir of a "
+                         "finished run, or a .keras file; train it to the end first")
+    try:
+        teacher = tf.keras.models.load_model(file, compile=False)
+    except Exception as error:  # a damaged file raises whatever zipfile, h5py and Keras raise
+        reason = " ".join(str(error).split())[:160]
+        raise ValueError(f"fixed_teacher={file} cannot be read ({type(error).__name__}: {reason}): "
+                         "expected a model saved by Keras 2; train or save it again") from error
+    check_networks(student=student, fixed_teacher=teacher)
+    if teacher.input_shape != student.input_shape:
+        raise ValueError(f"fixed_teacher={path} takes inputs of shape {teacher.input_shape[1:]}, "
+                         f"but the data have {student.input_shape[1:]}: use a teacher that was "
+                         "trained on such data")
+    teacher.trainable = False
+    return teacher
+
+
+def train_batches(config, dataset, strategy_, start_step=0):
+    """An iterator over training batches from `start_step` on, for a model's train function."""
+    def of_replicas(num_replicas, replica_offset, local_replicas):
+        return data.train_dataset(
+            dataset, batch_size=config.batch_size,
+            unlabeled_batch_size=config.unlabeled_batch_size, unlabeled=config.needs_unlabeled,
+            strong=config.strong_views, labeled_strong=config.objective == "randaugment"
+            and config.strong_views and not config.needs_probs, seed=config.seed, start_step=start_step,
+            randaugment_layers=config.randaugment_layers,
+            randaugment_magnitude=config.randaugment_magnitude,
+            randaugment_operations=config.randaugment_operations, cutout=config.cutout,
+            color=config.color,
+            num_replicas=num_replicas, replica_offset=replica_offset,
+            local_replicas=local_replicas)
+
+    return iter(devices.distribute(strategy_, of_replicas))
+
+
+def look_ahead(strategy_, iterator, count):
+    """The next batch, and an iterator over the next `count` ones, that one among them.
+
+    The second yields the very batches, of the same type as `iterator`: a train function that was
+    traced for that one takes it as it is. On several replicas values are passed on in the order
+    that strategy.distribute expects.
+    """
+    batches = [next(iterator) for _ in range(count)]
+    local = [strategy_.experimental_local_results(batch) for batch in batches]
+    elements = [element for values in local for element in values]
+
+    def of_replicas(*_):
+        result = tf.data.Dataset.from_tensors(elements[0])
+        for element in elements[1:]:
+            result = result.concatenate(tf.data.Dataset.from_tensors(element))
+        return result
+
+    return batches[0], iter(devices.distribute(strategy_, of_replicas))
+
+
+def eval_datasets(config, dataset):
+    """(image, label) batches of "test", "labeled" and, where there is one, "holdout".
+
+    Of more labeled images in shards than MOST_LABELED, and than test images, the first ones are.
+    """
+    labeled, most = dataset.labeled, max(len(dataset.test.labels), MOST_LABELED)
+    if len(labeled.labels) > most and isinstance(labeled.images, RecordImages):
+        labeled = datasets.Split(labeled.images.subset(np.arange(most)), labeled.labels[:most])
+    parts = {"test": dataset.test, "labeled": labeled, "holdout": dataset.holdout}
+    return {name: data.eval_dataset(split, config.eval_batch_size)
+            for name, split in parts.items() if split is not None}
+
+
+def class_counts(split, num_classes):
+    """How many examples of each class `split` has, int [K]."""
+    return np.bincount(split.labels, minlength=num_classes)

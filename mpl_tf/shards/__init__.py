@@ -1,0 +1,1 @@
+"""TFRecord shards of images: one schema, any record at once. No TensorFlow at import."""

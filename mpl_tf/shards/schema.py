@@ -1,0 +1,175 @@
+"""The one schema of TFRecord files of images: what a record holds, encoded and decoded.
+
+The keys and conventions are those of the ImageNet shards of Szegedy et al.: `image/encoded` holds a
+JPEG or PNG file, `image/class/label` counts from 1 (0 is the background class, which no example of
+ours has). All data sets here have this schema; unlabeled examples have no `image/class/*`.
+
+The files are read and written by record_files.py, found again by record_index.py. TensorFlow is
+imported only where its Example is needed.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import struct
+
+from mpl_tf.shards.tfrecord import CorruptRecord, masked_crc
+
+ENCODED, FORMAT, FILENAME = "image/encoded", "image/format", "image/filename"
+LABEL, SYNSET, TEXT = "image/class/label", "image/class/synset", "image/class/text"
+HEIGHT, WIDTH = "image/height", "image/width"
+COLORSPACE, CHANNELS = "image/colorspace", "image/channels"
+BOXES = tuple(f"image/object/bbox/{side}" for side in ("xmin", "ymin", "xmax", "ymax"))
+BOX_LABEL = "image/object/bbox/label"
+
+_MOST_CLASSES = 2 ** 31 - 2     # what an index can hold
+_KINDS = {"bytes_list": "bytes", "int64_list": "int64", "float_list": "float", None: "nothing"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One example.
+
+    Attributes:
+      encoded: bytes of an image file, RGB. format: "JPEG" or "PNG" ("" where a file has none).
+      filename: what tells the example from all others of its data set: a relative path, or
+        "train_00042".
+      label: int, 0-based, or None for an unlabeled example.
+      synset, text: the class's name in WordNet and in words, or "".
+      height, width: of the image, in pixels.
+      boxes: tuple of (xmin, ymin, xmax, ymax), fractions of width and height.
+    """
+    encoded: bytes
+    filename: str
+    label: int = None
+    synset: str = ""
+    text: str = ""
+    height: int = 0
+    width: int = 0
+    format: str = "JPEG"
+    boxes: tuple = ()
+
+
+@functools.lru_cache(maxsize=None)
+def _protos():
+    import tensorflow as tf
+    return tf.train
+
+
+def encode(record):
+    """A Record -> bytes, a serialized tf.train.Example; the same bytes for the same record."""
+    train = _protos()
+    values = {
+        ENCODED: record.encoded, FORMAT: _bytes(record.format), FILENAME: _bytes(record.filename),
+        HEIGHT: record.height, WIDTH: record.width, COLORSPACE: b"RGB", CHANNELS: 3}
+    if record.label is not None:
+        if record.label < 0:
+            raise ValueError(f"{record.filename}: label {record.label} is negative: labels count "
+                             "from 0, and None is for unlabeled examples")
+        values.update({LABEL: record.label + 1, SYNSET: _bytes(record.synset),
+                       TEXT: _bytes(record.text),
+                       BOX_LABEL: [record.label + 1] * len(record.boxes)})
+    message = {
+        key: train.Feature(bytes_list=train.BytesList(value=[value])) if isinstance(value, bytes)
+        else train.Feature(int64_list=train.Int64List(
+            value=value if isinstance(value, list) else [value]))
+        for key, value in values.items()}
+    for key, side in zip(BOXES, zip(*record.boxes) if record.boxes else [()] * 4):
+        message[key] = train.Feature(float_list=train.FloatList(value=side))
+    return train.Example(features=train.Features(feature=message)).SerializeToString(
+        deterministic=True)
+
+
+def features(serialized, where):
+    """What a record holds, whatever its keys: {key: (kind, values)}, sorted by key.
+
+    `kind` is "bytes", "int64", "float" or "nothing"; `values` has a length and can be indexed.
+
+    Raises:
+      CorruptRecord: `serialized` is no tf.train.Example; the line begins with `where`.
+    """
+    found = _parse(serialized, where)
+    return {key: _values(found, key) for key in sorted(found)}
+
+
+def decode(serialized, where, labels=True, num_classes=None):
+    """A serialized tf.train.Example -> Record.
+
+    Args:
+      serialized: bytes. where: str, what the line of an error begins with: file and position.
+      labels: False: the label is not looked at, and None.
+      num_classes: labels above it are refused; None: any is right.
+
+    Raises:
+      CorruptRecord: no Example, a key missing or of another type, the background's label 0, a
+        label above num_classes.
+    """
+    found = _parse(serialized, where)
+
+    def one(key, kind, default=None):
+        has, values = _values(found, key)
+        if has == "nothing" and default is not None:
+            return default
+        if has != kind or len(values) != 1:
+            shown = "is missing" if has == "nothing" else f"has {len(values)} {has}"
+            raise CorruptRecord(f"{where}: {key} {shown} instead of 1 {kind}: expected the keys of "
+                                "Szegedy et al.'s shards; prepare the file again")
+        return values[0]
+
+    encoded = one(ENCODED, "bytes")
+    if not encoded:
+        raise CorruptRecord(f"{where}: {ENCODED} is empty instead of an image file: prepare the "
+                            "file again")
+    label = None
+    if labels:
+        label = one(LABEL, "int64") - 1
+        if label == -1:
+            raise CorruptRecord(f"{where}: {LABEL} is 0, the background class: expected 1 and "
+                                "more; leave such examples out of labeled shards")
+        most = _MOST_CLASSES if num_classes is None else num_classes
+        if not 0 <= label < most:
+            raise CorruptRecord(f"{where}: {LABEL} {label + 1} is outside 1-{most}: correct the "
+                                "number of classes, or the file")
+    sides = [_values(found, key) for key in BOXES]
+    if any(kind not in ("float", "nothing") or len(side) != len(sides[0][1])
+           for kind, side in sides):
+        raise CorruptRecord(f"{where}: image/object/bbox/* are not equally many float each: "
+                            "prepare the file again")
+    text = {key: _text(one(key, "bytes", default=b"")) for key in (SYNSET, TEXT, FORMAT)}
+    return Record(
+        encoded=encoded, filename=_text(one(FILENAME, "bytes")), label=label, synset=text[SYNSET],
+        text=text[TEXT], format=text[FORMAT], height=one(HEIGHT, "int64", default=0),
+        width=one(WIDTH, "int64", default=0), boxes=tuple(zip(*(side for _, side in sides))))
+
+
+def _parse(serialized, where):
+    """The features of an Example: a map of messages, read only where they are asked for."""
+    try:
+        return _protos().Example.FromString(serialized).features.feature
+    except Exception as error:      # DecodeError; its class differs between versions of protobuf
+        raise CorruptRecord(f"{where}: no tf.train.Example ({len(serialized)} bytes of something "
+                            "else): expected records of images; prepare the file again") from error
+
+
+def _values(found, key):
+    """(kind, values) of a feature; ("nothing", ()) where it is not there."""
+    kind = found[key].WhichOneof("kind") if key in found else None     # found[key] would add it
+    return _KINDS[kind], getattr(found[key], kind).value if kind else ()
+
+
+def identity(payload, record):
+    """8 bytes that differ for different examples, and are equal for a record that is there twice.
+
+    Files of others may use a name for two images; the same name on the same bytes is the same
+    record.
+    """
+    return hashlib.blake2b(struct.pack("<I", masked_crc(payload)) + _bytes(record.filename),
+                           digest_size=8).digest()
+
+
+def _bytes(text):
+    return text.encode("utf-8", "surrogateescape")      # names of files need not be UTF-8
+
+
+def _text(value):
+    return value.decode("utf-8", "surrogateescape")

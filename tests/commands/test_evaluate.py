@@ -1,0 +1,77 @@
+"""The evaluate command, and accuracies over batches of any size."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mpl_tf import evaluate
+from mpl_tf.run import evaluation, run_folder
+from tests.runs import settings
+
+
+def linear():
+    """A network of points whose class is the larger coordinate."""
+    network = tf.keras.Sequential([tf.keras.Input((2,)), tf.keras.layers.Dense(2, use_bias=False)])
+    network.layers[0].kernel.assign(np.eye(2))
+    return network
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 50])
+def test_accuracy_counts_every_example_once(batch_size):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(50, 2)).astype("float32")
+    labels = rng.integers(0, 2, 50)
+    batches = tf.data.Dataset.from_tensor_slices((points, labels)).batch(batch_size)
+    accuracy = evaluation.accuracy_function(linear())
+    assert accuracy(batches) == {"accuracy": np.mean(points.argmax(axis=1) == labels)}
+
+
+def test_top5_of_many_classes():
+    points = np.random.default_rng(1).normal(size=(30, 100)).astype("float32")
+    labels = np.argsort(-points, axis=1)[range(30), np.arange(30) % 10]     # their rank: 0 to 9
+    inputs = tf.keras.Input([100])
+    network = tf.keras.Model(inputs, tf.keras.layers.Activation("linear")(inputs))
+    accuracy = evaluation.accuracy_function(network)
+    batches = tf.data.Dataset.from_tensor_slices((points, labels)).batch(7)
+    assert accuracy(batches) == {"accuracy": 0.1, "top5_accuracy": 0.5}
+
+
+@pytest.mark.parametrize("prepare, reason", [
+    (lambda folder: None, "holds no run"),
+    (lambda folder: (folder / "notes.txt").write_text("mine"), "not a run's folder"),
+    (lambda folder: run_folder.open_folder(settings(folder)).close(), "no checkpoint")])
+def test_a_folder_without_a_checkpoint_is_one_line(tmp_path, capsys, prepare, reason):
+    prepare(tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    assert evaluate.main(["evaluate", f"--model_dir={tmp_path}"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert reason in line and line.startswith("error: ")
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_flags_of_training_are_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main(["evaluate", "--model_dir=x", "--train_steps=3"])
+    assert caught.value.code == 2 and "--train_steps" in capsys.readouterr().err
+
+
+def test_figures_are_compared_with_the_results():
+    figures = {"student_test_accuracy": 0.5}
+    assert "not finished" in evaluate.comparison(4, figures, None)
+    assert "not finished" in evaluate.comparison(4, figures, {**figures, "train_steps": 5})
+    assert "the same" in evaluate.comparison(4, figures, {**figures, "train_steps": 4})
+    line = evaluate.comparison(4, figures, {"student_test_accuracy": 0.75, "train_steps": 4})
+    assert "0.75 there, 0.5 here" in line
+
+
+def test_the_table_has_a_row_for_each_network():
+    results = {"student_test_accuracy": 0.75, "teacher_test_accuracy": None,
+               "student_labeled_accuracy": 1.0, "median_last_evaluations": 0.5,
+               "flags": {"median_evaluations": 5}, "evaluations": [{}, {}]}
+    assert evaluation.table(results).splitlines() == [
+        "accuracy [%]      test   labeled", "student          75.00    100.00",
+        "median of the student's last 2 evaluations on test data: 50.00"]
+    results.update(teacher_test_accuracy=0.5, teacher_labeled_accuracy=0.25)
+    assert "teacher          50.00     25.00" in evaluation.table(results)

@@ -1,0 +1,89 @@
+"""`import mpl_tf` in processes of its own: tf.keras is Keras 2, or one line says what to do."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+
+from tests.conftest import ROOT
+
+BRINGS_KERAS_3 = metadata.version("keras").split(".")[0] != "2"
+HAS_LEGACY = importlib.util.find_spec("tf_keras") is not None
+HIDE_LEGACY = "import sys; sys.modules['tf_keras'] = None\n" if HAS_LEGACY else ""
+brings_keras_3 = pytest.mark.skipif(not BRINGS_KERAS_3, reason="this TensorFlow has no Keras 3")
+
+
+def python(code, **variables):
+    """Runs `code` in a new interpreter with nothing decided about Keras but `variables`."""
+    environment = {k: v for k, v in os.environ.items() if k != "TF_USE_LEGACY_KERAS"}
+    environment.update(PYTHONPATH=str(ROOT), **variables)
+    return subprocess.run([sys.executable, "-c", code], env=environment, cwd=ROOT, text=True,
+                          capture_output=True, timeout=300)
+
+
+def last_error_line(code, **variables):
+    result = python(code, **variables)
+    assert result.returncode != 0, result.stdout
+    return result.stderr.strip().splitlines()[-1]
+
+
+IS_KERAS_2 = """
+import mpl_tf.layers
+model = tf.keras.Sequential([mpl_tf.layers.Dropout(0.5, name="dropout"), tf.keras.layers.Dense(1)])
+assert model(tf.ones([2, 3]), training=True).shape == (2, 1)
+assert hasattr(tf.keras.Model, "_flatten_layers") and ".engine." in tf.keras.Model.__module__
+"""
+
+
+@pytest.mark.parametrize("imports", [
+    "import mpl_tf, tensorflow as tf", "import tensorflow as tf, mpl_tf"])
+def test_keras_2_in_either_order(imports):
+    result = python(imports + IS_KERAS_2)
+    assert result.returncode == 0, result.stderr
+
+
+def test_importing_the_package_does_not_import_tensorflow():
+    result = python("import sys, mpl_tf\nprint(dir(mpl_tf))\n"
+                    "assert not {'tensorflow', 'keras', 'tf_keras'} & set(sys.modules)")
+    assert result.returncode == 0, result.stderr
+    assert "MetaPseudoLabels" in result.stdout and "networks" in result.stdout
+
+
+def test_unknown_names_are_attribute_errors():
+    line = last_error_line("import mpl_tf; mpl_tf.MetaPseudoLabel")
+    assert line.startswith("AttributeError: module 'mpl_tf' has no attribute 'MetaPseudoLabel'")
+
+
+def test_legacy_asked_for_but_not_installed():
+    line = last_error_line(HIDE_LEGACY + "import mpl_tf", TF_USE_LEGACY_KERAS="1")
+    assert line.startswith("ImportError: TF_USE_LEGACY_KERAS=1 asks for legacy Keras")
+    assert "pip install tf-keras" in line
+
+
+@brings_keras_3
+def test_legacy_needed_but_not_installed():
+    line = last_error_line(HIDE_LEGACY + "import mpl_tf")
+    assert line.startswith("ImportError: mpl_tf needs Keras 2") and "pip install tf-keras" in line
+
+
+@brings_keras_3
+def test_keras_3_asked_for():
+    line = last_error_line("import mpl_tf", TF_USE_LEGACY_KERAS="0")
+    assert line.startswith("ImportError: mpl_tf needs Keras 2, but TF_USE_LEGACY_KERAS=0")
+    assert "TF_USE_LEGACY_KERAS=1" in line
+
+
+@brings_keras_3
+def test_keras_3_already_resolved():
+    line = last_error_line("import tensorflow as tf; tf.keras.Model; import mpl_tf")
+    assert line.startswith("ImportError: mpl_tf needs Keras 2, but tf.keras is already Keras 3")
+    assert "import mpl_tf before" in line
+
+
+@pytest.mark.skipif(BRINGS_KERAS_3, reason="only where Keras 2 is TensorFlow's own")
+def test_variable_is_harmless_where_keras_2_is_the_only_one():
+    result = python("import mpl_tf, tensorflow as tf" + IS_KERAS_2, TF_USE_LEGACY_KERAS="0")
+    assert result.returncode == 0, result.stderr

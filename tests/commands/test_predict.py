@@ -1,0 +1,143 @@
+"""A user's own folder from files to a trained student that classifies a new photograph."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import image_folder, images
+from mpl_tf import predict
+from mpl_tf.common import storage
+from mpl_tf.run import training
+from mpl_tf.shards import record_index, schema, tfrecord
+from mpl_tf.shards.record_images import RecordImages
+from tests.runs import assert_same_state, settings
+
+COLORS = {"green": (20, 200, 40), "violet": (160, 30, 200)}
+
+
+def photograph(path, color, seed):
+    """A JPEG of one colour and some noise."""
+    noise = np.random.default_rng(seed).integers(-20, 20, [40, 60, 3])
+    pixels = np.clip(np.array(color) + noise, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, "JPEG")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(folder of everything, the run's folder, its results)."""
+    root = tmp_path_factory.mktemp("own")
+    for name, color in COLORS.items():
+        for seed in range(8):
+            photograph(root / "source" / "labeled" / name / f"{seed}.jpg", color, seed)
+            photograph(root / "source" / "unlabeled" / f"{name}{seed}.jpg", color, 100 + seed)
+    image_folder.run([f"--source_dir={root / 'source'}", f"--output_dir={root / 'shards'}",
+                      "--workers=1"])
+    results = training.run(folder_settings(root, "run", train_steps=30))
+    return root, root / "run", results
+
+
+def folder_settings(root, name, **changes):
+    return settings(root / name, **{**dict(
+        dataset="image_folder", data_dir=str(root / "shards"), image_size=8, batch_size=8,
+        student_network="mlp-16", teacher_network="mlp-16", student_learning_rate=0.2,
+        teacher_learning_rate=0.2, eval_steps=30, checkpoint_steps=10, plots=False), **changes})
+
+
+def test_it_learns_and_keeps_the_names(trained):
+    _, run, results = trained
+    assert results["student_test_accuracy"] == 1.0
+    assert storage.read_json(str(run / "classes.json")) == ["green", "violet"]
+
+
+def test_other_data_are_refused_and_moved_ones_taken(trained):
+    root, run, _ = trained
+    shutil.copytree(run, root / "longer")
+    (root / "moved").mkdir()
+    for name in os.listdir(root / "shards"):
+        shutil.copy(root / "shards" / name, root / "moved" / name)
+    changes = dict(data_dir=str(root / "moved"), train_steps=40)
+    training.run(folder_settings(root, "longer", **changes))
+    image_folder.run([f"--source_dir={root / 'source'}", f"--output_dir={root / 'others'}",
+                      "--workers=1", "--seed=5"])
+    with pytest.raises(ValueError, match="was trained on other data: labeled 1. examples"):
+        training.run(folder_settings(root, "longer", **{
+            **changes, "data_dir": str(root / "others"), "train_steps": 50}))
+
+
+def test_stopped_and_continued_it_is_the_same(trained):
+    root, run, _ = trained
+    training.run(folder_settings(root, "again", train_steps=13))
+    training.run(folder_settings(root, "again", train_steps=30))
+    assert_same_state(root / "again", run)
+
+
+def test_new_photographs_get_names_and_probabilities(trained, capsys):
+    root, run, _ = trained
+    photograph(root / "new" / "grass.jpg", COLORS["green"], 999)
+    photograph(root / "new" / "deep" / "flower.png", COLORS["violet"], 998)
+    assert predict.main([f"--model_dir={run}", str(root / "new"), "--json_lines"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = {line["path"].rsplit("/", 1)[1]: line for line in lines}
+    assert {name: line["class"] for name, line in found.items()} == {
+        "grass.jpg": "green", "flower.png": "violet"}
+    for line in lines:
+        assert [name for name, _ in line["probabilities"]] == ["green", "violet"]
+        assert sum(p for _, p in line["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert predict.main([f"--model_dir={run}", str(root / "new" / "grass.jpg"), "--top=1"]) == 0
+    assert capsys.readouterr().out.startswith(f"{root / 'new' / 'grass.jpg'}: green ")
+
+
+def test_what_cannot_be_read_is_named(trained, capsys):
+    root, run, _ = trained
+    (root / "broken.jpg").write_bytes(b"no image")
+    photograph(root / "fine.jpg", COLORS["green"], 1)
+    assert predict.main([f"--model_dir={run}", str(root / "broken.jpg"),
+                         str(root / "fine.jpg")]) == 1
+    out = capsys.readouterr()
+    assert "fine.jpg: green" in out.out
+    assert "broken.jpg is no image that can be read" in out.err and out.err.count("\n") == 1
+
+
+def test_a_photograph_is_seen_as_the_evaluation_sees_it(tmp_path, shared_data):
+    """Large JPEGs (decoded in part), alpha and 16 bits too, bit for bit."""
+    path = sorted((shared_data / "imagenet-sample").glob("*.JPEG"))[5]
+    files = {"photo.jpg": path.read_bytes()}
+    with Image.open(path) as image:
+        alpha = image.convert("RGBA")
+    alpha.putalpha(128)
+    for name, made in (("alpha.png", alpha), ("deep.png", Image.fromarray(
+            np.linspace(0, 65535, 80 * 90).reshape(80, 90).astype(np.uint16)))):
+        made.save(tmp_path / name)
+        files[name] = (tmp_path / name).read_bytes()
+    for name, contents in files.items():
+        source = tmp_path / name
+        source.write_bytes(contents)
+        shard = tmp_path / "train-00000-of-00001"
+        encoded = images.convert(contents, orient=True).encoded
+        tfrecord.write(shard, [schema.encode(schema.Record(encoded, name))])
+        index, _ = record_index.build_index([shard], labels=False)
+        expected = RecordImages(index, 48).evaluation_views(np.array([0], np.int64))[0]
+        np.testing.assert_array_equal(predict.read_image(source, (48, 48, 3), "inception"),
+                                      expected)
+
+
+def test_equal_names_do_not_hide_each_other():
+    line = json.loads(predict.line("x", [0.5, 0.3, 0.2], ["crane", "tench", "crane"], 3, True))
+    assert line["class"] == "crane"
+    assert line["probabilities"] == [["crane", 0.5], ["tench", 0.3], ["crane", 0.2]]
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--model_dir={root}/absent", "x.jpg"], "holds no run"),
+    (["--model_dir={run}", "absent.jpg"], "no such file or folder"),
+    (["--model_dir={run}", "{root}/shards"], "holds no images")])
+def test_bad_input_is_one_line(trained, capsys, arguments, words):
+    root, run, _ = trained
+    assert predict.main([text.format(root=root, run=run) for text in arguments]) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.startswith("error: ") and err.count("\n") == 1

@@ -1,0 +1,339 @@
+"""Stored predictions: what is written, how it is found again, and everything that is refused."""
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+
+from data_prep import command, forward, predict
+from mpl_tf.datasets import prediction_files, predictions, shard_sets
+from mpl_tf.run import run_folder, training
+from mpl_tf.shards import record_images
+from tests.runs import settings
+from tests.stored import CLASSES, change, colors, predicted, write_images
+
+FIRST, SECOND = "unlabeled-00000-of-00002", "unlabeled-00001-of-00002"
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """(folder of predictions, folder of shards, Index of them)."""
+    source = write_images(tmp_path / "shards")
+    predicted(tmp_path / "predictions", source)
+    index = shard_sets.read_index(source, "unlabeled", labeled=np.zeros(2, bool))
+    return tmp_path / "predictions", source, index
+
+
+def evaluation_view(index):
+    images = record_images.RecordImages(index, 8, "whole")
+    return images._evaluation_batch(np.arange(len(index)))
+
+
+def test_each_example_gets_its_own_row_in_any_order(stored):
+    folder, _, index = stored
+    expected = colors(evaluation_view(index)).astype(np.float16)
+    np.testing.assert_array_equal(predictions.load(str(folder), index, 3), expected)
+    chosen = np.array([11, 0, 4, 5, 0, 7])
+    np.testing.assert_array_equal(
+        predictions.load(str(folder), index.subset(chosen), 3, tuple(CLASSES)), expected[chosen])
+
+
+def test_what_a_shard_holds(stored):
+    folder, _, _ = stored
+    plan = prediction_files.read_plan(str(folder))
+    shard = prediction_files.read_shard(str(folder), SECOND, plan)
+    assert shard.key.tolist() == [b"%03d.png" % i for i in range(5, 12)]
+    assert shard.number.tolist() == list(range(7)) and shard.probs.dtype == np.float16
+    np.testing.assert_array_equal(shard.top, shard.probs.argmax(axis=1))
+    np.testing.assert_allclose(1 - shard.rest, shard.probs.max(axis=1), atol=1e-3)
+
+
+def test_rest_tells_apart_what_float16_does_not(tmp_path):
+    def certain(images):
+        rest = 1e-5 * (1 + np.arange(len(images), dtype=np.float32))
+        return np.stack([rest, 1 - 2 * rest, rest], axis=1)
+    source = write_images(tmp_path / "shards", counts=(4,))
+    plan = predicted(tmp_path / "out", source, network=certain)
+    shard = prediction_files.read_shard(str(tmp_path / "out"), "unlabeled-00000-of-00001", plan)
+    assert (shard.probs[:, 1] == 1).all()
+    np.testing.assert_allclose(shard.rest, 2e-5 * np.arange(1, 5), rtol=1e-6)
+
+
+def test_a_large_result_stays_on_disk(stored, monkeypatch):
+    folder, _, index = stored
+    expected = predictions.load(str(folder), index, 3)
+    monkeypatch.setattr(predictions, "IN_MEMORY", 10)
+    found = predictions.load(str(folder), index, 3)
+    assert isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_corrupt_record_is_an_error_or_skipped(tmp_path):
+    source = write_images(tmp_path / "shards", counts=(6,))
+    name = "unlabeled-00000-of-00001"
+    path = os.path.join(source, name)
+    offsets, lengths = forward.tfrecord.scan(path)
+    with open(path, "r+b") as file:
+        file.seek(offsets[2] + lengths[2] // 2)
+        file.write(b"\xff\x00\xff")
+    with pytest.raises(ValueError, match="record 2 at byte .* checksum"):
+        predicted(tmp_path / "out", source)
+    plan = predicted(tmp_path / "out", source, skip_corrupt=True)
+    shard = prediction_files.read_shard(str(tmp_path / "out"), name, plan)
+    assert shard.skipped.tolist() == [2] and shard.number.tolist() == [0, 1, 3, 4, 5]
+    index = shard_sets.read_index(source, "unlabeled", labeled=np.zeros(1, bool))
+    probs = predictions.load(str(tmp_path / "out"), index, 3)
+    np.testing.assert_allclose(probs[2], 1 / 3, rtol=1e-3)
+    np.testing.assert_array_equal(probs[[0, 1, 3, 4, 5]], shard.probs)
+
+
+def test_a_file_that_ends_within_a_record_is_predicted_up_to_there_when_asked(tmp_path, capsys):
+    source = write_images(tmp_path / "shards", counts=(6, 3))
+    path = os.path.join(source, FIRST)
+    offsets, _ = forward.tfrecord.scan(path)
+    with open(path, "r+b") as file:
+        file.truncate(offsets[4] + 20)
+    with pytest.raises(ValueError, match="record 4 at byte"):
+        predicted(tmp_path / "out", source)
+    capsys.readouterr()
+    plan = predicted(tmp_path / "out", source, skip_corrupt=True)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and FIRST in told[0] and "skipped, with what is behind it" in told[0]
+    shard = prediction_files.read_shard(str(tmp_path / "out"), FIRST, plan)
+    assert shard.number.tolist() == [0, 1, 2, 3]
+    with open(path, "r+b") as file:
+        file.truncate(0)
+    plan = predicted(tmp_path / "empty", source, skip_corrupt=True)
+    assert len(prediction_files.read_shard(str(tmp_path / "empty"), FIRST, plan).key) == 0
+    assert len(prediction_files.read_shard(str(tmp_path / "empty"), SECOND, plan).key) == 3
+
+
+# What is refused, each in one line that names the file and the fix.
+
+@pytest.mark.parametrize("values", [
+    dict(num_classes="3"), dict(class_names=["ant", "bee"]), dict(shards=[FIRST]),
+    dict(shards={FIRST: "5"}), dict(view=[8, "whole"]), dict(model=None), dict(sources="x"),
+    dict(more=1)])
+def test_a_plan_that_is_none_is_one_line(stored, values):
+    change(stored[0], None, plan=True, **values)
+    with pytest.raises(ValueError, match="predictions.json is not what data_prep.predict writes"):
+        prediction_files.read_plan(str(stored[0]))
+
+
+REFUSED = {
+    "another network": (dict(model="model-b"), "is of another network .*: delete it, and write it"),
+    "classes": (dict(probs=np.full([7, 4], 0.25, np.float16)), "4 classes instead of 3: delete"),
+    "file": (dict(bytes=5), "of a file .* of 5 bytes, not .*: delete it"),
+    "NaN": (dict(probs=lambda p: np.where(p > 2, p, np.nan)), "row 0 has NaN .7 such rows"),
+    "negative": (dict(probs=lambda p: p - np.float16(0.4)), "a negative probability"),
+    "sum": (dict(probs=lambda p: p * np.float16(0.98)), "a sum of 0.98.* sum to 1 within 0.01"),
+    "duplicate key": (dict(key=lambda k: np.repeat(k[:1], 7)), "005.png is there 7 times"),
+    "missing record": (dict(number=lambda n: n + (n > 3)), "one is missing or there twice"),
+    "twice": (dict(number=lambda n: n - (n > 3)), "one is missing or there twice"),
+    "lengths": (dict(top=lambda t: t[1:]), "do not belong together"),
+    "elsewhere": (dict(key=lambda k: np.array([*k[:2], b"000.png", *k[3:]])), "000.png is predicted 2 ti"),
+    "prepared again": (dict(key=lambda k: k[::-1]), "record 0 is of 011.png, but .* has 005.png"),
+    "no class": (dict(top=lambda t: t - 5), "row 0 says class -.* .7 such rows., which is not"),
+    "another class": (dict(top=lambda t: (t + 1) % 3), "row . says class .* not its distribution"),
+    "rest": (dict(rest=lambda r: r * np.nan), "row 0 says class . with all but nan .7 such rows"),
+    "more than one": (dict(rest=lambda r: r - 3), "row 0 says class .* with all but -")}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_predictions_that_are_refused(stored, what):
+    folder, _, index = stored
+    values, said = REFUSED[what]
+    change(folder, SECOND, **values)
+    with pytest.raises(ValueError, match=said) as error:
+        predictions.load(str(folder), index, 3)
+    assert str(folder) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_foreign_and_damaged_files_are_refused(stored, tmp_path):
+    folder, source, index = stored
+    load = lambda *args: predictions.load(str(folder), *args)
+    for arguments, said in [((index, 4), "of 3 classes, but the data have 4"),
+                            ((index, 3, ("ant", "bee", "dog")), "class 2 is 'cat', but 'dog'")]:
+        with pytest.raises(ValueError, match=said):
+            load(*arguments)
+    others = write_images(tmp_path / "others", counts=(3, 3))
+    with pytest.raises(ValueError, match="of a file of .* bytes, but .*others.*data were changed"):
+        load(shard_sets.read_index(others, "unlabeled", labeled=np.zeros(2, bool)), 3)
+    third = write_images(tmp_path / "third", "more", counts=(3,))
+    with pytest.raises(ValueError, match="no predictions of more-00000-of-00001, only of 2"):
+        load(shard_sets.read_index(third, "more", labeled=np.zeros(1, bool)), 3)
+    data = (folder / f"{FIRST}.npz").read_bytes()
+    (folder / f"{FIRST}.npz").write_bytes(data[:-40])
+    with pytest.raises(ValueError, match=f"{FIRST}.npz is damaged .*: delete it"):
+        load(index, 3)
+    (folder / f"{FIRST}.npz").unlink()
+    with pytest.raises(ValueError, match="has not been predicted; run the same .* to the end"):
+        load(index, 3)
+    with pytest.raises(ValueError, match="predictions.json is missing"):
+        predictions.load(str(tmp_path), index, 3)
+
+
+def test_damaged_archives_are_one_line(stored):
+    """Every byte of the archive's own structures flipped, one at a time."""
+    folder, _, index = stored
+    path = folder / f"{FIRST}.npz"
+    content = path.read_bytes()
+    headers = [i for i in range(len(content) - 4) if content[i:i + 2] == b"PK"]
+    refused = 0
+    for start in headers:
+        for place in range(start, min(start + 34, len(content))):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1:])
+            for use in (lambda: predictions.load(str(folder), index, 3),
+                        lambda: prediction_files.count(str(folder), FIRST),
+                        lambda: prediction_files.fingerprint(str(folder))):
+                try:
+                    use()
+                except ValueError as error:
+                    assert FIRST in str(error) and "\n" not in str(error)
+                    refused += 1
+    assert refused > 300
+
+
+def test_a_file_damaged_after_it_was_predicted(tmp_path):
+    source = write_images(tmp_path / "shards", counts=(6,))
+    name = "unlabeled-00000-of-00001"
+    plan = predicted(tmp_path / "out", source)
+    path = os.path.join(source, name)
+    offsets, _ = forward.tfrecord.scan(path)
+    with open(path, "r+b") as file:
+        file.seek(offsets[2] + 3)
+        file.write(b"\x77")
+    task = forward.Task(name, path)
+    assert predict.finished(str(tmp_path / "out"), task, plan)  # whoever reads the images will say so
+
+
+def test_networks_that_give_no_distribution_are_refused(tmp_path):
+    source = write_images(tmp_path / "shards")
+    for network, said in [(lambda x: np.full([len(x), 3], np.nan), "has NaN"),
+                          (lambda x: np.full([len(x), 3], 0.5), "a sum of 1.5")]:
+        with pytest.raises(ValueError, match=f"{FIRST}, from record 0.*{said}"):
+            predicted(tmp_path / "out", source, network=network)
+
+
+# Data sets in memory: by the number in the key.
+
+def test_arrays_are_aligned_by_number(tmp_path):
+    names = "train_{:05d}"
+    predicted(tmp_path / "out", write_images(tmp_path / "shards", "train", name=names))
+    folder = str(tmp_path / "out")
+    index = shard_sets.read_index(str(tmp_path / "shards"), "train", labeled=np.zeros(2, bool))
+    expected = predictions.load(folder, index, 3)
+    np.testing.assert_array_equal(predictions.load_for_arrays(folder, "train", 12, 3), expected)
+    for arguments, said in [(("train", 13, 3), "lacks 1 of the 13 .* first is train_00012"),
+                            (("train", 9, 3), "expected train_00000 to train_00008"),
+                            (("extra", 5, 3), "no predictions of shards of 'extra', only of 'tr"),
+                            (("train", 12, 9), "of 3 classes, but the data have 9")]:
+        with pytest.raises(ValueError, match=said):
+            predictions.load_for_arrays(folder, *arguments)
+    change(tmp_path / "out", "train-00001-of-00002", key=lambda k: np.array(
+        [b"train_00000", *k[1:]]))
+    with pytest.raises(ValueError, match="train_00000 is predicted twice"):
+        predictions.load_for_arrays(folder, "train", 12, 3)
+
+
+# The command, with a trained network.
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    training.run(settings(folder, method="baseline", train_steps=3))
+    return folder
+
+
+def test_digits_from_a_run_to_rows(run_dir, tmp_path, capsys):
+    out = str(tmp_path / "out")
+    arguments = [f"--model_dir={run_dir}", "--source_dir=digits", f"--output_dir={out}"]
+    assert command.main(predict.run, arguments) == 0
+    assert "of the bare forward pass" in capsys.readouterr().out
+    before = (tmp_path / "out" / "train-00000-of-00001.npz").read_bytes()
+    assert command.main(predict.run, arguments) == 0
+    assert "continuing: 1 of 1 files are there" in capsys.readouterr().out
+    assert (tmp_path / "out" / "train-00000-of-00001.npz").read_bytes() == before
+    probs = predictions.load_for_arrays(out, "train", 1297, 10, tuple("0123456789"))
+    network = forward.Network(str(run_dir), prediction_files.read_plan(out))
+    expected = np.asarray(network(forward.digits()[:50]))
+    np.testing.assert_allclose(probs[:50], expected, atol=2e-3)
+
+
+def test_machines_share_the_files_and_finish_each_other(run_dir, tmp_path, monkeypatch, capsys):
+    source = write_images(tmp_path / "shards", counts=(2, 3, 4, 5))
+    plan = prediction_files.plan_of("m", 3, CLASSES, 8, "whole", [source], None)
+
+    def plan_and_tasks(folder, sources, splits):
+        tasks, sizes = zip(*predict._tasks(source, None, "cifar10"))
+        return {**plan, "shards": dict(zip([t.name for t in tasks], sizes))}, list(tasks)
+
+    class Rows(np.ndarray):
+        def numpy(self):
+            return np.asarray(self)
+
+    class Colors:
+        shape = (8, 8, 3)
+
+        def __init__(self, *_):
+            pass
+
+        def __call__(self, images):
+            return colors(images).view(Rows)
+
+    monkeypatch.setattr(predict, "plan_and_tasks", plan_and_tasks)
+    monkeypatch.setattr(forward, "Network", Colors)
+    monkeypatch.setattr(forward, "BARE_SECONDS", 0)
+    arguments = ["--model_dir=x", "--source_dir=x", f"--output_dir={tmp_path / 'out'}",
+                 "--num_shards=2"]
+    predict.run([*arguments, "--shard_index=1"])
+    assert "2 of 4 files are predicted" in capsys.readouterr().out
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        "predictions.json", "unlabeled-00001-of-00004.npz", "unlabeled-00003-of-00004.npz"]
+    predict.run([*arguments, "--shard_index=0"])
+    assert "4 of 4 files are predicted" in capsys.readouterr().out
+    predicted(tmp_path / "alone", source, model="m")
+    alone, shared = (prediction_files.fingerprint(str(tmp_path / name))
+                     for name in ("alone", "out"))
+    assert alone == shared
+    change(tmp_path / "alone", "unlabeled-00000-of-00004", rest=lambda rest: rest + 1e-3)
+    assert prediction_files.fingerprint(str(tmp_path / "alone")) != shared
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--source_dir={shards}"], "with a network of digits: use --source_dir=digits"),
+    (["--source_dir=digits", "--shard_index=2", "--num_shards=2"], "expected 0 to 1"),
+    (["--source_dir=digits", "--model_dir={shards}"], "is not a run's folder"),
+    (["--source_dir=digits", "--output_dir={shards}"], "holds .* and no predictions.json")])
+def test_bad_flags_are_one_line(run_dir, tmp_path, capsys, arguments, said):
+    shards = write_images(tmp_path / "shards")
+    given = [f"--model_dir={run_dir}", f"--output_dir={tmp_path / 'out'}",
+             *(text.format(shards=shards) for text in arguments)]
+    assert command.main(predict.run, given) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert re.search(said, err)
+
+
+def test_another_networks_folder_is_not_mixed(run_dir, tmp_path):
+    arguments = [f"--model_dir={run_dir}", "--source_dir=digits",
+                 f"--output_dir={tmp_path / 'out'}"]
+    predict.run(arguments)
+    change(tmp_path / "out", None, plan=True, model="other")
+    with pytest.raises(ValueError, match="is of another model: predict into an empty folder"):
+        predict.run(arguments)
+
+
+def test_two_files_of_one_name_are_refused(run_dir, tmp_path):
+    sources = [write_images(tmp_path / name) for name in ("a", "b")]
+    flags = json.loads((run_dir / run_folder.CONFIG).read_text())
+    other = tmp_path / "run"
+    other.mkdir()
+    for name in ("saved_model", run_folder.CLASSES):
+        os.symlink(run_dir / name, other / name)
+    flags["flags"].update(dataset="cifar10", student_network="wrn-10-1")
+    (other / run_folder.CONFIG).write_text(json.dumps(flags))
+    with pytest.raises(ValueError, match=f"b has a file {FIRST}, as another --source_dir has"):
+        predict.plan_and_tasks(str(other), sources)

@@ -1,0 +1,94 @@
+"""TensorBoard's files hold what they should, and writing them changes no run."""
+
+import glob
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mpl_tf.run import tensorboard, training
+from tests.runs import assert_same_state, settings
+
+
+def events(folder):
+    """[(step, tag, value as a NumPy array)] of all summaries, and [steps of restarts]."""
+    values, restarts = [], []
+    for path in sorted(glob.glob(os.path.join(folder, "tensorboard", "*"))):
+        for record in tf.data.TFRecordDataset(path):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            if event.HasField("session_log"):
+                restarts.append(event.step)
+            values += [(event.step, value.tag, tf.make_ndarray(value.tensor))
+                       for value in event.summary.value]
+    return values, restarts
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folders of two runs of one seed: costly summaries before every execution, and none."""
+    folders = []
+    for name, steps in (("with", 2), ("without", 1000)):
+        folders.append(tmp_path_factory.mktemp(name))
+        training.run(settings(folders[-1], train_steps=6, summary_steps=steps, eval_steps=4,
+                              steps_per_execution=2))
+    return folders
+
+
+def test_summaries_change_nothing(runs):
+    assert_same_state(*runs)
+
+
+def test_every_execution_logs_scalars_and_evaluations_log_accuracies(runs):
+    values, restarts = events(runs[0])
+    assert restarts == [0]
+    for name in ("student_loss", "R", "teacher_supervised_loss", "teacher_meta_loss", "accuracy",
+                 "meta_gradient_norm", "pseudo_label_entropy", "pseudo_label_confidence",
+                 "agreement", "student_learning_rate", "teacher_learning_rate"):
+        logged = [(step, float(value)) for step, tag, value in values if tag == f"training/{name}"]
+        assert [step for step, _ in logged] == [2, 4, 6], name
+        assert np.isfinite([value for _, value in logged]).all()
+    for role in ("student", "teacher"):
+        for part in ("test", "labeled"):
+            assert [step for step, tag, _ in values
+                    if tag == f"evaluation/{role}_{part}_accuracy"] == [4, 6]
+
+
+def test_costly_summaries_are_of_the_batch_that_comes_next(runs):
+    values, _ = events(runs[0])
+    for tag in ("diagnostics/R_before", "diagnostics/gradient_cosine", "pseudo_labels/class"):
+        assert [step for step, name, _ in values if name == tag] == [2, 4]
+    cosines = [float(value) for _, tag, value in values if tag == "diagnostics/gradient_cosine"]
+    assert all(-1.0 <= cosine <= 1.0 and cosine != 0 for cosine in cosines)
+    histogram = next(value for _, tag, value in values if tag == "pseudo_labels/class")
+    assert histogram[:, 2].sum() == 16      # of the unlabeled batch
+    montage = next(value for _, tag, value in values if tag == "views/weak_and_strong")
+    assert tf.io.decode_png(montage[2]).shape[-1] == 3
+    without, _ = events(runs[1])
+    assert not [tag for _, tag, _ in without if tag.startswith(("diagnostics", "views"))]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_montage_shows_the_views(channels):
+    count = 5
+    black, white = np.full((2, count, 8, 8, channels), -1.0, "float32")
+    white += 2.0
+    names = ("cat", "dog")
+    image = tf.io.decode_png(tensorboard.montage([black, white], None, names), channels=3).numpy()
+    assert image.min() == 0 and image.max() == 255
+    share = np.mean(image.astype(int).sum(axis=-1) == 0)
+    columns, rows = 4, 2        # 10 views: 4 columns of pairs, as wide as two images and a gap
+    expected = count * 64 / (columns * 10 * rows * (4 + 2 * 9))
+    assert share == pytest.approx(expected, rel=0.1)
+    titled = tf.io.decode_png(tensorboard.montage(
+        [black, white], np.eye(2)[[0, 1, 0, 1, 0]], names), channels=3).numpy()
+    assert titled.shape == image.shape and (titled != image).any()
+
+
+def test_curves_are_a_picture(tmp_path):
+    evaluations = [{"step": step, "student_test_accuracy": 0.1 * step, "R": 1.0 / step,
+                    "teacher_test_accuracy": 0.2} for step in (1, 2, 3)]
+    tensorboard.curves(tmp_path / "curves.png", evaluations)
+    image = tf.io.decode_png(tf.io.read_file(str(tmp_path / "curves.png")))
+    assert image.shape[0] == 400 and len(np.unique(image.numpy().reshape(-1, image.shape[-1]),
+                                                   axis=0)) > 10

@@ -1,0 +1,300 @@
+"""Images that stay in their shards: crops, batches as a function of (seed, step), bad records."""
+
+import io
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from mpl_tf import data, datasets
+from mpl_tf.datasets import shard_sets
+from mpl_tf.shards import record_images, record_index, schema, tfrecord
+from mpl_tf.shards.record_images import RecordImages
+
+CLASSES = 5
+
+
+def color_of(number):
+    """A colour that tells an example from all others: RGB."""
+    return 40 * (number % CLASSES) + 20, 6 * number % 256, 128
+
+
+def encoded(number, size=(24, 20)):
+    image = Image.fromarray(np.full((size[1], size[0], 3), color_of(number), np.uint8))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def write_shards(folder, split="train", shards=4, each=6, labeled=True, first=0):
+    """Shards by TensorFlow's writer with hand-made protos: label - 1 is number % CLASSES."""
+    number = first
+    for shard in range(shards):
+        with tf.io.TFRecordWriter(str(folder / f"{split}-{shard:05d}-of-{shards:05d}")) as writer:
+            for _ in range(each):
+                feature = {
+                    "image/encoded": tf.train.Feature(
+                        bytes_list=tf.train.BytesList(value=[encoded(number)])),
+                    "image/filename": tf.train.Feature(
+                        bytes_list=tf.train.BytesList(value=[f"n{number}.JPEG".encode()]))}
+                if labeled:
+                    feature["image/class/label"] = tf.train.Feature(
+                        int64_list=tf.train.Int64List(value=[number % CLASSES + 1]))
+                writer.write(tf.train.Example(features=tf.train.Features(
+                    feature=feature)).SerializeToString())
+                number += 1
+
+
+@pytest.fixture()
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_sets, "IMAGENET_CLASSES", CLASSES)
+    write_shards(tmp_path)
+    write_shards(tmp_path, "validation", shards=2, first=100)
+    return tmp_path
+
+
+def imagenet(folder, **options):
+    return datasets.load("imagenet", data_dir=str(folder), image_size=16, **options)
+
+
+def label_in(images):
+    """The labels that the images' colours say; images in [-1, 1]."""
+    red = (np.asarray(images)[:, 8, 8, 0] + 1) * 127.5
+    return np.round((red - 20) / 40).astype(int)
+
+
+def test_inception_boxes_are_as_szegedy_et_al_say():
+    """Area and ratio uniform among the boxes that fit, places uniform: against rejection at large."""
+    generator = np.random.default_rng(0)
+    ours = np.array([record_images.inception_box(300, 400, generator.random((10, 4)))
+                     for _ in range(20000)])
+    left, top, right, bottom = ours.T
+    assert left.min() >= 0 and top.min() >= 0 and right.max() <= 400 and bottom.max() <= 300
+    area = generator.uniform(0.08, 1, 200000) * 120000
+    ratio = generator.uniform(3 / 4, 4 / 3, 200000)
+    wide, high = np.sqrt(area * ratio), np.sqrt(area / ratio)
+    fits = (wide <= 400) & (high <= 300)
+    wide, high = wide[fits], high[fits]
+    expected = [(400 - wide) * generator.random(len(wide)), (300 - high) * generator.random(len(high)),
+                wide, high]
+    for values, reference in zip((left, top, right - left, bottom - top), expected):
+        for point in (0.05, 0.25, 0.5, 0.75, 0.95):
+            assert abs(np.quantile(values, point) - np.quantile(reference, point)) < 4
+
+
+@pytest.mark.parametrize("height, width", [(1, 1), (1, 500), (500, 1), (40, 1000)])
+def test_inception_boxes_of_odd_images(height, width):
+    for u in (np.zeros((10, 4)), np.full((10, 4), 0.999)):
+        left, top, right, bottom = record_images.inception_box(height, width, u)
+        assert 0 <= left < right <= width and 0 <= top < bottom <= height
+
+
+def test_a_reduced_decoding_looks_like_the_whole_one(shared_data):
+    path = sorted((shared_data / "imagenet-sample").glob("*.JPEG"))[0]
+    boxes = [(10, 20, 300, 310), (0, 0, 340, 340)]
+    with Image.open(path) as image:
+        assert min(image.size) >= 340
+        whole = image.convert("RGB")
+    reference = np.stack([np.asarray(whole.resize((64, 64), Image.BILINEAR, box=box))
+                          for box in boxes]).astype(float)
+    ours = record_images.decode(path.read_bytes(), lambda height, width: boxes, 64)
+    assert ours.shape == (2, 64, 64, 3) and ours.dtype == np.uint8
+    assert np.abs(ours - reference).mean() < 3      # a shift by one pixel gives 10
+    assert np.abs(np.roll(ours, 1, axis=2) - reference).mean() > 6
+
+
+def test_images_of_their_size_are_copied():
+    pixels = np.random.default_rng(0).integers(0, 256, [16, 16, 3]).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    box = lambda height, width: [record_images.central_box(height, width)]
+    np.testing.assert_array_equal(record_images.decode(stream.getvalue(), box, 16)[0], pixels)
+
+
+def test_parts_of_imagenet(folder):
+    """The first shards are labeled, the last held out, the rest and the first unlabeled."""
+    whole = imagenet(folder)
+    assert (len(whole.labeled.labels), len(whole.unlabeled), len(whole.test.labels)) == (24, 24, 12)
+    assert whole.holdout is None and whole.flip and whole.labeled.images.shape == (24, 16, 16, 3)
+    parts = imagenet(folder, labeled_shards=2, holdout_shards=1, holdout=3)
+    np.testing.assert_array_equal(parts.labeled.labels, np.arange(9) % CLASSES)
+    np.testing.assert_array_equal(np.sort(parts.holdout.labels),
+                                  np.sort(np.r_[9:12, 18:24] % CLASSES))
+    index = parts.unlabeled.index
+    places = set(zip(index.shard.tolist(), index.number.tolist()))
+    assert places == {(n // 6, n % 6) for n in (*range(9), *range(12, 18))}
+    names = {schema.decode(index.read(i), "", labels=False).filename for i in range(len(index))}
+    assert names == {f"n{n}.JPEG" for n in (*range(9), *range(12, 18))}
+
+
+def test_batches_are_a_function_of_seed_and_step(folder):
+    dataset = imagenet(folder, labeled_shards=2)
+    options = dict(batch_size=4, unlabeled_batch_size=8, seed=3, cutout=0)
+    batches = list(data.train_dataset(dataset, train_steps=6, **options))
+    for batch in batches:
+        np.testing.assert_array_equal(label_in(batch["labeled"]["image"]), batch["labeled"]["label"])
+        assert batch["unlabeled"]["augmented"].shape == (8, 16, 16, 3)
+    resumed = list(data.train_dataset(dataset, start_step=4, train_steps=6, **options))
+    for batch, again in zip(batches[4:], resumed):
+        for one, other in zip(tf.nest.flatten(batch), tf.nest.flatten(again)):
+            np.testing.assert_array_equal(one, other)
+    # An epoch of the unlabeled images is three batches: every image once.
+    greens = np.concatenate([(batch["unlabeled"]["image"].numpy()[:, 8, 8, 1] + 1) * 127.5
+                             for batch in batches[:3]])
+    np.testing.assert_array_equal(np.sort(np.round(greens)), np.arange(24) * 6)
+    # Two workers read slices of the same batches.
+    for offset in range(2):
+        parts = list(data.train_dataset(dataset, train_steps=6, num_replicas=2,
+                                        replica_offset=offset, **options))
+        for batch, part in zip(batches, parts):
+            np.testing.assert_array_equal(
+                batch["unlabeled"]["image"][4 * offset:4 * offset + 4], part["unlabeled"]["image"])
+
+
+def test_evaluation_sees_every_example_once_in_order(folder):
+    dataset = imagenet(folder)
+    images, labels = zip(*data.eval_dataset(dataset.test, batch_size=5))
+    np.testing.assert_array_equal(np.concatenate(labels), np.arange(100, 112) % CLASSES)
+    np.testing.assert_array_equal(label_in(np.concatenate(images)), np.concatenate(labels))
+
+
+def test_colours_are_distorted_on_request(folder):
+    dataset = imagenet(folder)
+    plain, colored = (next(iter(data.train_dataset(dataset, 8, color=color)))["labeled"]["image"]
+                      for color in ("none", "inception"))
+    assert np.abs(plain - colored).max() > 0.1 and np.abs(colored).max() <= 1 + 1e-6
+
+
+def damage(folder, number):
+    """Turns a byte of a training record's payload."""
+    path = folder / "train-00000-of-00004"
+    offsets, lengths = tfrecord.scan(str(path))
+    contents = bytearray(path.read_bytes())
+    contents[offsets[number] + tfrecord.HEADER + lengths[number] // 2] ^= 1
+    path.write_bytes(bytes(contents))
+
+
+def test_a_damaged_record_stops_the_run_or_is_skipped_and_told(folder, caplog):
+    dataset = imagenet(folder, labeled_shards=2, skip_corrupt=True)
+    strict = imagenet(folder, labeled_shards=2)
+    damage(folder, 2)       # after it was indexed
+    options = dict(batch_size=12, unlabeled=False, train_steps=2)
+    with pytest.raises(tf.errors.OpError):
+        list(data.train_dataset(strict, **options))
+    assert "train-00000-of-00004, record 2 at byte" in str(strict.labeled.images.problem)
+    for batch in data.train_dataset(dataset, **options):    # another example, with its own label
+        np.testing.assert_array_equal(label_in(batch["labeled"]["image"]), batch["labeled"]["label"])
+        counts = np.bincount(batch["labeled"]["label"], minlength=CLASSES)
+        np.testing.assert_array_equal(counts, [3, 3, 1, 3, 2])      # number 3 stands in for 2
+    assert list(dataset.labeled.images.skipped) == [dataset.labeled.images.index.where(2)]
+    assert caplog.text.count("record 2 at byte") == 1
+    with pytest.raises(tfrecord.CorruptRecord, match="record 2 at byte"):
+        imagenet(folder)
+    assert len(imagenet(folder, skip_corrupt=True).labeled.labels) == 23
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_sets, "IMAGENET_CLASSES", CLASSES)
+    write_shards(tmp_path, shards=1)
+    write_shards(tmp_path, "validation", shards=1)
+    with tf.io.TFRecordWriter(str(tmp_path / "train-00000-of-00001")) as writer:
+        for number in range(6):
+            garbage = encoded(number)[:60] if number == 4 else encoded(number)
+            writer.write(schema.encode(schema.Record(garbage, f"n{number}", number % CLASSES)))
+    dataset = imagenet(tmp_path)
+    with pytest.raises(tf.errors.OpError):
+        list(data.train_dataset(dataset, batch_size=6, unlabeled=False, train_steps=1))
+    line = str(dataset.labeled.images.problem)
+    assert "record 4 at byte" in line and "image n4 cannot be decoded" in line and "\n" not in line
+
+
+def test_other_unlabeled_images(tmp_path):
+    write_shards(tmp_path, "unlabeled", shards=2, labeled=False)
+    images = shard_sets.load_unlabeled(str(tmp_path), 20, "whole")
+    assert images.shape == (12, 20, 20, 3)
+    got = images.evaluation_views(tf.range(12, dtype=tf.int64)).numpy()
+    np.testing.assert_array_equal(got[:, 3, 5], [color_of(number) for number in range(12)])
+    with pytest.raises(FileNotFoundError, match="has no shards"):
+        shard_sets.load_unlabeled(str(tmp_path.parent), 20, "whole")
+
+
+def test_no_file_stays_open(folder):
+    """A thousand shards would be more than a process may have open."""
+    images = imagenet(folder).unlabeled
+    opened = lambda: len(os.listdir("/proc/self/fd"))
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("no /proc here")
+    before = opened()
+    images.evaluation_views(tf.range(24, dtype=tf.int64))
+    assert opened() <= before + 1
+
+
+def test_a_picture_that_is_skipped_is_black(folder):
+    lenient, strict = imagenet(folder, skip_corrupt=True).unlabeled, imagenet(folder).unlabeled
+    damage(folder, 2)
+    shown = lenient.pictures(np.array([1, 2, 3]))
+    np.testing.assert_array_equal(shown[:, 3, 5], [color_of(1), (0, 0, 0), color_of(3)])
+    assert lenient.problem is None and len(lenient.skipped) == 1
+    two = RecordImages(lenient.index.subset(np.array([1, 2])), 16, skip_corrupt=True)
+    for _ in range(2):      # the second time it is known
+        assert not two.pictures(np.array([0, 1]))[1].any()
+    with pytest.raises(tfrecord.CorruptRecord, match="record 2 .* --skip_corrupt"):
+        strict.pictures(np.array([1, 2, 3]))
+
+
+def test_a_file_that_is_gone_is_one_line(folder):
+    images = imagenet(folder).unlabeled
+    os.remove(folder / "train-00001-of-00004")
+    with pytest.raises(tfrecord.CorruptRecord):
+        images.evaluation_views(tf.range(24, dtype=tf.int64))
+    line = str(images.problem)
+    assert "train-00001-of-00004" in line and "cannot be read" in line and "\n" not in line
+
+
+def test_the_index_of_others_shards_is_kept(folder, monkeypatch):
+    first = imagenet(folder, labeled_shards=2)
+    assert [name for name in os.listdir(folder) if name.startswith("train.labels-of-2-")]
+    monkeypatch.setattr(record_index, "build_index", None)      # not called again
+    again = imagenet(folder, labeled_shards=2)
+    np.testing.assert_array_equal(again.labeled.labels, first.labeled.labels)
+    np.testing.assert_array_equal(again.unlabeled.index.offset, first.unlabeled.index.offset)
+    monkeypatch.undo()
+
+
+def test_programs_inside_images_are_not_run(folder, tmp_path):
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n"
+    with pytest.raises(Exception, match="cannot identify"):
+        record_images.decode(script, lambda *size: [record_images.central_box(*size)], 8)
+
+
+def test_test_sets_are_no_unlabeled_images(folder):
+    images = shard_sets.load_unlabeled(str(folder), 16, "inception")
+    assert len(images) == 24        # train alone
+    for path in folder.glob("train*"):
+        path.unlink()
+    with pytest.raises(ValueError, match="for testing"):
+        shard_sets.load_unlabeled(str(folder), 16, "inception")
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (dict(labeled_shards=4, holdout_shards=1), "more than the 4 training shards"),
+    (dict(labeled_shards=1, holdout=3), "leave at least 5"),
+    (dict(labeled_examples=25), "more than the 24"), (dict(data_dir=None), "data_dir is missing")])
+def test_refusals(folder, arguments, words):
+    with pytest.raises((ValueError, FileNotFoundError), match=words) as refusal:
+        datasets.load("imagenet", **{"data_dir": str(folder), "image_size": 16, **arguments})
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_cannot_be_made():
+    with pytest.raises(ValueError, match="no records"):
+        RecordImages(_empty(), 16)
+    with pytest.raises(ValueError, match="crop 'all'"):
+        RecordImages(_empty(), 16, crop="all")
+
+
+def _empty():
+    none = np.zeros(0, np.int64)
+    return record_index.Index((), none, none, none, none, none, none)
