@@ -19,7 +19,7 @@ SHORT = {
     "strategy": "run.devices"}
 MOVED = {"mpl": "method.mpl", "baselines": "method.baselines"}
 REGISTERED = ("method.mpl", "method.baselines", "method.objectives", "method.schedules",
-              "networks.layers", "networks.rbf", "networks.calibration")
+              "networks.layers")
 
 
 class _Aliases(importlib.abc.MetaPathFinder, importlib.abc.Loader):

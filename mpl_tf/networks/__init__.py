@@ -1,25 +1,33 @@
-"""Networks: Keras models of images (or points) [B, ...] -> logits [B, K].
+"""Networks: Keras models of images (or points) [B, ...] -> logits [B, K]. No TensorFlow at import.
 
 `build` makes one from its name, the functions make them from their own arguments. All work as
 teacher and as student. Logits are float32 under mixed precision, float64 under a float64 policy.
-To add a network: write its function in a module here, and name it in `build`.
+
+To add a network, write its function in a file of this folder and decorate it with `network`:
+
+    @network("tiny-SIZE", r"tiny-([1-9]\\d*)", takes=("image", "point"))
+    def tiny(size, num_classes, input_shape, dropout=0.0, name=None, seed=None):
+        ...
+        return tf.keras.Model(image, logits, name=name)
 """
 
-import re
+import sys
 
-from mpl_tf.networks.calibration import calibration
-from mpl_tf.networks.efficientnet import DROP_CONNECT, efficientnet
-from mpl_tf.networks.mlp import mlp
-from mpl_tf.networks.rbf import rbf_linear
-from mpl_tf.networks.resnet import resnet50
-from mpl_tf.networks.small_conv import small_conv
-from mpl_tf.networks.wide_resnet import wide_resnet
+from mpl_tf.networks import registry
+from mpl_tf.networks.registry import NETWORKS, Network, available, find, network
 
-__all__ = ["build", "calibration", "efficientnet", "mlp", "rbf_linear", "resnet50", "small_conv",
-           "wide_resnet"]
-AVAILABLE = ("wrn-DEPTH-WIDTH (such as wrn-28-2), resnet-50, small_conv, efficientnet-b0 to "
-             "efficientnet-b7, mlp or mlp-SIZE-SIZE... (such as mlp-32-32), rbf, "
-             "calibration-SIZE (such as calibration-128)")
+registry.discover(sys.modules[__name__])
+
+from mpl_tf.networks.calibration import calibration  # noqa: E402
+from mpl_tf.networks.efficientnet import DROP_CONNECT, efficientnet  # noqa: E402
+from mpl_tf.networks.mlp import mlp  # noqa: E402
+from mpl_tf.networks.rbf import rbf_linear  # noqa: E402
+from mpl_tf.networks.resnet import resnet50  # noqa: E402
+from mpl_tf.networks.small_conv import small_conv  # noqa: E402
+from mpl_tf.networks.wide_resnet import wide_resnet  # noqa: E402
+
+__all__ = ["NETWORKS", "Network", "available", "build", "calibration", "efficientnet", "find",
+           "mlp", "network", "rbf_linear", "resnet50", "small_conv", "wide_resnet"]
 
 
 def build(name, num_classes, input_shape, dropout=None, batch_norm_decay=0.99, role="student",
@@ -27,44 +35,37 @@ def build(name, num_classes, input_shape, dropout=None, batch_norm_decay=0.99, r
     """Builds a network by name.
 
     Args:
-      name: "wrn-28-2" or any other "wrn-DEPTH-WIDTH", "resnet-50", "small_conv",
-        "efficientnet-b0" to "efficientnet-b7", "mlp" or "mlp-SIZE-SIZE..." (hidden sizes, 32-32
-        where none are given), "rbf", "calibration-SIZE" (four hidden layers of SIZE; of
-        distributions [K], without dropout).
+      name: such as "wrn-28-2"; NETWORKS has them all, `available()` in words.
       num_classes: K.
       input_shape: of one image or point, without the batch.
-      dropout: rate at the prediction; None: Tan & Le's of EfficientNets, 0 of others.
-      batch_norm_decay: of batch norm's averages; no matter to networks without batch norm.
+      dropout: rate at the prediction; None: the network's own (Tan & Le's of EfficientNets, 0 of
+        others).
+      batch_norm_decay: of batch norm's averages.
       role: the model's name. The initial weights do not depend on it.
       seed: of the initial weights, the same bit for bit in any process.
-      drop_connect: EfficientNet's stochastic depth; no matter to others.
-      weights: of EfficientNets, a local file of weights to start from; see `efficientnet`.
-      data_range: (lowest, highest) corner of the data, of "rbf" only; see `rbf_linear`.
+      drop_connect: highest rate of EfficientNet's stochastic depth.
+      weights: a local file of weights to start from; see `efficientnet`.
+      data_range: (lowest, highest) corner of the data; see `rbf_linear`.
+
+    A network without batch norm, dropout or stochastic depth leaves these arguments alone; weights
+    and data_range are refused by one that does not take them.
+
+    Returns:
+      tf.keras.Model.
 
     Raises:
       ValueError: in one line; for an unknown name it lists what is available.
     """
-    efficient = re.fullmatch(r"efficientnet-b([0-7])", name)
-    if weights and not efficient:
-        raise ValueError(f"weights={weights} for {name}: expected an EfficientNet; leave it out")
-    dropout = 0.0 if dropout is None and not efficient else dropout
-    wrn = re.fullmatch(r"wrn-(\d+)-(\d+)", name)
-    convolutional = dict(num_classes=num_classes, input_shape=input_shape, dropout=dropout,
-                         batch_norm_decay=batch_norm_decay, name=role, seed=seed)
-    if wrn:
-        return wide_resnet(int(wrn[1]), int(wrn[2]), **convolutional)
-    if efficient:
-        return efficientnet(int(efficient[1]), **convolutional, drop_connect=drop_connect,
-                            weights=weights)
-    if name == "resnet-50":
-        return resnet50(**convolutional)
-    if name == "small_conv":
-        return small_conv(**convolutional)
-    if re.fullmatch(r"mlp(-\d+)*", name):
-        hidden = tuple(int(size) for size in name.split("-")[1:]) or (32, 32)
-        return mlp(num_classes, input_shape, hidden, dropout, name=role, seed=seed)
-    if name == "rbf":
-        return rbf_linear(num_classes, input_shape, data_range, dropout=dropout, name=role)
-    if re.fullmatch(r"calibration-[1-9]\d*", name):
-        return calibration(num_classes, 4 * (int(name.split("-")[1]),), name=role, seed=seed)
-    raise ValueError(f"unknown network {name!r}: available are {AVAILABLE}")
+    found, numbers = find(name)
+    wanted = {"weights": weights, "data_range": data_range}
+    for option, value in wanted.items():
+        if value is not None and value != "" and option not in found.options:
+            takers = ", ".join(shown for shown, other in NETWORKS.items()
+                               if option in other.options)
+            raise ValueError(f"{option}={value} for {name}: expected a network that takes it "
+                             f"({takers}); leave it out")
+    options = {"batch_norm_decay": batch_norm_decay, "drop_connect": drop_connect, "name": role,
+               "seed": seed, **wanted, **({} if dropout is None else {"dropout": dropout}),
+               "num_classes": num_classes, "input_shape": input_shape}
+    return found.function(*numbers, **{option: value for option, value in options.items()
+                                       if option in found.options})

@@ -1,18 +1,9 @@
 """The small teacher of ReducedMPL: it calibrates a stored distribution (Section 3.2, C.2)."""
 
-import tensorflow as tf
-
+from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
-
-SMALLEST = 1e-7     # float16 stores nothing between 0 and 6e-8
-
-
-@tf.keras.utils.register_keras_serializable(package="mpl_tf")
-class LogProbabilities(tf.keras.layers.Layer):
-    """log max(p, 1e-7): logits [B, K] whose softmax is p, to 1e-7 K, for distributions p [B, K]."""
-
-    def call(self, probs):
-        return tf.math.log(tf.maximum(probs, tf.constant(SMALLEST, probs.dtype)))
+from mpl_tf.networks.mlp import check
+from mpl_tf.networks.registry import network
 
 
 def calibration(num_classes, hidden=(128, 128, 128, 128), name=None, seed=None):
@@ -36,8 +27,8 @@ def calibration(num_classes, hidden=(128, 128, 128, 128), name=None, seed=None):
       ValueError: in one line, for a size below 1.
     """
     parts.check(num_classes, (num_classes,))
-    if min(hidden, default=1) < 1:
-        raise ValueError(f"calibration with hidden sizes {tuple(hidden)}: each has to be at least 1")
+    check(*hidden)
+    from mpl_tf.networks import layers
     dtype = parts.variable_dtype()
     x = probs = tf.keras.Input((num_classes,), dtype=dtype, name="teacher_probs")
     for index, size in enumerate(hidden, start=1):
@@ -49,5 +40,19 @@ def calibration(num_classes, hidden=(128, 128, 128, 128), name=None, seed=None):
     change = tf.keras.layers.Dense(num_classes, kernel_initializer="zeros", name="change",
                                    dtype=dtype)(x)
     logits = tf.keras.layers.Add(name="logits", dtype=dtype)(
-        [LogProbabilities(name="log_probs", dtype=dtype)(probs), change])
+        [layers.LogProbabilities(name="log_probs", dtype=dtype)(probs), change])
     return tf.keras.Model(probs, logits, name=name)
+
+
+@network("calibration-SIZE", r"calibration-(\d+)", takes=("probs",), check=check,
+         example="calibration-128")
+def _by_name(size, num_classes, name=None, seed=None):
+    """`calibration` with four hidden layers of the size in its name."""
+    return calibration(num_classes, 4 * (size,), name, seed)
+
+
+def __getattr__(name):      # files of earlier versions say that the class is here
+    if name != "LogProbabilities":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mpl_tf.networks import layers
+    return layers.LogProbabilities

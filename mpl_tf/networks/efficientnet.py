@@ -8,9 +8,9 @@ layer name), a stem and strides that suit small images. Its weight files fit; no
 import math
 import os
 
-import tensorflow as tf
-
-from mpl_tf.networks import layers, parts
+from mpl_tf.common.lazy import tf
+from mpl_tf.networks import parts
+from mpl_tf.networks.registry import network
 
 # size: (width, depth, resolution in Tan & Le's training, dropout at the prediction)
 SIZES = {0: (1.0, 1.0, 224, 0.2), 1: (1.0, 1.1, 240, 0.2), 2: (1.1, 1.2, 260, 0.3),
@@ -20,6 +20,7 @@ DROP_CONNECT = 0.2      # of all sizes
 SMALLEST_MAP = 4        # pixels of the last feature map's side, where the image allows
 
 
+@network("efficientnet-bSIZE", r"efficientnet-b([0-7])", example="efficientnet-b0")
 def efficientnet(size, num_classes, input_shape=(224, 224, 3), dropout=None,
                  drop_connect=DROP_CONNECT, batch_norm_decay=0.99, name=None, seed=None,
                  weights=None, blocks=None):
@@ -133,6 +134,7 @@ class _Layers:
         """The package derives a class from this one; calling that makes a layer of ours."""
 
         def __new__(cls, rate, noise_shape, name):
+            from mpl_tf.networks import layers
             return layers.Dropout(rate, noise_shape=noise_shape, name=name)
 
 

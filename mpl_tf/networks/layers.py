@@ -9,9 +9,11 @@ shift nobody's random stream.
 
 import collections
 import contextlib
+import math
 import threading
 import zlib
 
+import numpy as np
 import tensorflow as tf
 
 from mpl_tf.common import philox
@@ -108,3 +110,59 @@ def _draws(layer):
     rates = [getattr(layer, name) for name in ("rate", "stddev", "dropout", "recurrent_dropout")
              if hasattr(layer, name)]
     return not rates or any(rates)
+
+
+MAX_CENTRES = 100_000
+SMALLEST = 1e-7     # float16 stores nothing between 0 and 6e-8
+
+
+@tf.keras.utils.register_keras_serializable(package="mpl_tf")
+class GaussianFeatures(tf.keras.layers.Layer):
+    """phi_c(x) = exp(-|x - c|^2 / 2 w^2) over a grid of centres c, scaled so that |phi(x)|^2 = 1.
+
+    Points [B, D] -> features [B, C]. Nothing is trained: centres follow from the configuration.
+
+    Args:
+      low, high: opposite corners [D] of the grid; the last centre of each axis is the first at or
+        beyond `high`.
+      width: w, the Gaussians' width and the spacing of the grid.
+    """
+
+    def __init__(self, low, high, width, **kwargs):
+        super().__init__(**kwargs)
+        self.low, self.high = [float(v) for v in low], [float(v) for v in high]
+        self.width = float(width)
+        self.centres = grid(self.low, self.high, self.width)
+
+    def call(self, points):
+        centres = tf.constant(self.centres, points.dtype)
+        squares = tf.reduce_sum((points[:, None, :] - centres) ** 2, axis=-1)
+        # phi^2 = exp(-|x-c|^2/w^2) / sum_c' exp(-|x-c'|^2/w^2) is a softmax, which stays finite
+        # for points so far outside the grid that every exp(...) is zero.
+        return tf.exp(0.5 * tf.nn.log_softmax(-squares / self.width ** 2))
+
+    def get_config(self):
+        return {**super().get_config(), "low": self.low, "high": self.high, "width": self.width}
+
+
+def grid(low, high, width):
+    """Points float64 [C, D], `width` apart on each axis, from `low` to at least `high`."""
+    if not width > 0.0:
+        raise ValueError(f"width={width}: Gaussian features need a width above 0")
+    if len(low) != len(high) or not all(l <= h for l, h in zip(low, high)):
+        raise ValueError(f"low={low}, high={high}: expected opposite corners, low <= high, "
+                         "with one number for each dimension")
+    sizes = [math.ceil((h - l) / width) + 1 for l, h in zip(low, high)]
+    if math.prod(sizes) > MAX_CENTRES:
+        raise ValueError(f"Gaussian features with a grid of {'x'.join(map(str, sizes))} centres: "
+                         f"at most {MAX_CENTRES} are supported, so use a larger width")
+    axes = [l + width * np.arange(size) for l, size in zip(low, sizes)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(sizes))
+
+
+@tf.keras.utils.register_keras_serializable(package="mpl_tf")
+class LogProbabilities(tf.keras.layers.Layer):
+    """log max(p, 1e-7): logits [B, K] whose softmax is p, to 1e-7 K, for distributions p [B, K]."""
+
+    def call(self, probs):
+        return tf.math.log(tf.maximum(probs, tf.constant(SMALLEST, probs.dtype)))

@@ -1,8 +1,14 @@
 """A multi-layer perceptron, for points and for distributions over classes."""
 
-import tensorflow as tf
-
+from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
+from mpl_tf.networks.registry import network
+
+
+def check(*hidden):
+    """Raises ValueError, in one line, for a hidden size below 1."""
+    if min(hidden, default=1) < 1:
+        raise ValueError(f"hidden layers of sizes {hidden}: each has to be at least 1")
 
 
 def mlp(num_classes, input_shape=(2,), hidden=(32, 32), dropout=0.0, name=None, seed=None):
@@ -15,8 +21,7 @@ def mlp(num_classes, input_shape=(2,), hidden=(32, 32), dropout=0.0, name=None, 
       ValueError: in one line, for a size below 1.
     """
     parts.check(num_classes, input_shape)
-    if min(hidden, default=1) < 1:
-        raise ValueError(f"mlp with hidden sizes {tuple(hidden)}: each has to be at least 1")
+    check(*hidden)
     image = parts.image_input(input_shape)
     x = tf.keras.layers.Flatten(name="flatten")(image)
     for index, size in enumerate(hidden, start=1):
@@ -25,3 +30,11 @@ def mlp(num_classes, input_shape=(2,), hidden=(32, 32), dropout=0.0, name=None, 
             size, activation="relu", name=layer, kernel_initializer=parts.kernel_initializer(
                 seed, layer, 2.0, "fan_in", "untruncated_normal"))(x)
     return tf.keras.Model(image, parts.prediction(x, num_classes, dropout, seed), name=name)
+
+
+@network("mlp-SIZE-SIZE...", r"mlp((?:-\d+)*)", takes=("image", "point", "probs"), check=check,
+         example="mlp-32-32")
+def _by_name(*hidden, num_classes, input_shape, dropout=0.0, name=None, seed=None):
+    """`mlp` of the sizes in its name; "mlp" alone has its default ones."""
+    sizes = {"hidden": hidden} if hidden else {}
+    return mlp(num_classes, input_shape, dropout=dropout, name=name, seed=seed, **sizes)

@@ -12,9 +12,7 @@ from U(-1/sqrt(C_in), 1/sqrt(C_in)), so that first logits are small: targets nea
 
 import zlib
 
-import tensorflow as tf
-
-from mpl_tf.networks import layers
+from mpl_tf.common.lazy import tf
 
 BATCH_NORM_EPSILON = 1e-3   # the authors' code
 
@@ -77,6 +75,7 @@ def prediction(features, num_classes, dropout, seed):
 
     Under mixed precision this layer computes in float32, so that losses do.
     """
+    from mpl_tf.networks import layers      # whose classes need TensorFlow at import
     x = layers.Dropout(dropout, name="dropout")(features)
     return tf.keras.layers.Dense(
         num_classes, name="logits", dtype=variable_dtype(),

@@ -1,10 +1,11 @@
 """ResNet-50 (He et al., 2016), the network of ImageNet."""
 
-import tensorflow as tf
-
+from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
+from mpl_tf.networks.registry import network
 
 
+@network("resnet-50")
 def resnet50(num_classes, input_shape=(224, 224, 3), dropout=0.0, batch_norm_decay=0.99,
              name=None, seed=None):
     """ResNet-50: images [B, H, W, C] -> logits [B, K].

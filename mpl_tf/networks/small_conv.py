@@ -1,10 +1,11 @@
 """A small convolutional network for tiny images, such as 8x8 digits."""
 
-import tensorflow as tf
-
+from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
+from mpl_tf.networks.registry import network
 
 
+@network("small_conv")
 def small_conv(num_classes, input_shape=(8, 8, 1), dropout=0.0, batch_norm_decay=0.99, name=None,
                seed=None):
     """Three 3x3 convolutions, two with stride 2: images [B, H, W, C] -> logits [B, K].

@@ -1,10 +1,20 @@
 """Pre-activation Wide ResNet (Zagoruyko & Komodakis, 2016), the network of CIFAR-10 and SVHN."""
 
-import tensorflow as tf
-
+from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
+from mpl_tf.networks.registry import network
 
 
+def check(depth, width):
+    """Raises ValueError, in one line, for a depth or width that does not exist."""
+    if depth < 10 or depth % 6 != 4:
+        raise ValueError(f"wide ResNet of depth {depth}: the depth has to be 6 n + 4, "
+                         "such as 10, 16, 22, 28 or 40")
+    if width < 1:
+        raise ValueError(f"wide ResNet of width {width}: the width has to be at least 1")
+
+
+@network("wrn-DEPTH-WIDTH", r"wrn-(\d+)-(\d+)", check=check, example="wrn-28-2")
 def wide_resnet(depth, width, num_classes, input_shape=(32, 32, 3), dropout=0.0,
                 batch_norm_decay=0.99, name=None, seed=None):
     """WRN-depth-width: images [B, H, W, C] -> logits [B, K].
@@ -27,11 +37,7 @@ def wide_resnet(depth, width, num_classes, input_shape=(32, 32, 3), dropout=0.0,
       ValueError: in one line, for a depth or width that does not exist.
     """
     parts.check(num_classes, input_shape, batch_norm_decay, rank=3)
-    if depth < 10 or depth % 6 != 4:
-        raise ValueError(f"wide ResNet of depth {depth}: the depth has to be 6 n + 4, "
-                         "such as 10, 16, 22, 28 or 40")
-    if width < 1:
-        raise ValueError(f"wide ResNet of width {width}: the width has to be at least 1")
+    check(depth, width)
     image = parts.image_input(input_shape)
     x = parts.conv(image, 16, 3, "stem", seed)
     for group, filters in enumerate((16 * width, 32 * width, 64 * width), start=1):

@@ -278,7 +278,7 @@ def test_gaussian_features_cover_a_given_range():
 
 
 @pytest.mark.parametrize("arguments,message", [
-    (("wrn28", 10, (8, 8, 3)), "unknown network 'wrn28': available are wrn-.*resnet-50.*mlp.*rbf"),
+    (("wrn28", 10, (8, 8, 3)), "unknown network 'wrn28': available are .*mlp-SIZE.*rbf.*resnet-50.*wrn-28-2"),
     (("resnet-18", 10, (8, 8, 3)), "unknown network 'resnet-18'"),
     (("wrn-27-2", 10, (8, 8, 3)), "depth has to be 6 n . 4"),
     (("wrn-4-2", 10, (8, 8, 3)), "depth has to be 6 n . 4"),
