@@ -1,13 +1,10 @@
 """The command line that all programs of data_prep share."""
 
-import argparse
 import os
 import shlex
-import sys
 
-from mpl_tf.common.arguments import Parser, whole
-
-INTERRUPTED = 130       # as a shell says it
+from mpl_tf.common import command
+from mpl_tf.common.command import Parser, path_type, whole
 
 
 def parser(module, description, source, output=None, skip=None):
@@ -19,11 +16,9 @@ def parser(module, description, source, output=None, skip=None):
       source: help for --source_dir.
       output, skip: help for --output_dir, which need not be given then, and for --skip_corrupt.
     """
-    result = Parser(
-        prog=f"python -m data_prep.{module}", description=description, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    result.add_argument("--source_dir", required=True, help=source)
-    result.add_argument("--output_dir", required=output is None, help=output or "folder for the "
+    result = Parser(f"data_prep.{module}", description)
+    result.add_argument("--source_dir", type=path_type, required=True, help=source)
+    result.add_argument("--output_dir", type=path_type, required=output is None, help=output or "folder for the "
                         "shards, new or empty; one that an interrupted run left is continued")
     result.add_argument("--seed", type=whole(0), default=0, help="decides what is random "
                         "(default: %(default)s)")
@@ -49,22 +44,8 @@ def command_line(module, arguments):
 
 
 def main(run, arguments=None):
-    """Runs `run(arguments)`, a list of str, and turns errors into one line and an exit code.
-
-    Returns:
-      What `run` returns (None is 0), 2 after an error, or 130 after Ctrl-C.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")      # of this process and its workers
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        return run(arguments) or 0
-    except KeyboardInterrupt:
-        print("interrupted: the same command continues", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, OSError) as error:
-        line = f"error: {error}".encode("utf-8", "backslashreplace").decode()   # names of files
-        print(line, file=sys.stderr)
-        return 2
+    """Runs `run(arguments)`, a list of str; returns the exit code, see mpl_tf.common.command."""
+    return command.run(run, arguments)
 
 
 def require_folder(path, flag="source_dir", expected="the folder of the raw files"):

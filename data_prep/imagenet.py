@@ -17,7 +17,7 @@ from data_prep import command
 from data_prep import images
 from data_prep import shards
 from data_prep import sources
-from mpl_tf.common.arguments import whole
+from mpl_tf.common.command import path_type, whole
 from mpl_tf.shards.schema import Record
 
 
@@ -28,12 +28,12 @@ def run(arguments):
                         help="files for train/ (default: %(default)s)")
     parser.add_argument("--validation_shards", type=whole(0), default=128,
                         help="files for val/; 0: val/ is left out (default: %(default)s)")
-    parser.add_argument("--validation_labels", help="text file for a flat val/: a synset per line, "
+    parser.add_argument("--validation_labels", type=path_type, help="text file for a flat val/: a synset per line, "
                         "in the order of the sorted file names (the well-known "
                         "imagenet_2012_validation_synset_labels.txt), or 'filename synset' lines")
-    parser.add_argument("--synset_names", help="text file with lines like 'n01440764 tench, Tinca "
+    parser.add_argument("--synset_names", type=path_type, help="text file with lines like 'n01440764 tench, Tinca "
                         "tinca', for image/class/text and class names")
-    parser.add_argument("--bounding_boxes", help="text file with lines 'filename,xmin,ymin,xmax,"
+    parser.add_argument("--bounding_boxes", type=path_type, help="text file with lines 'filename,xmin,ymin,xmax,"
                         "ymax', fractions of the image (imagenet_2012_bounding_boxes.csv)")
     flags = parser.parse_args(arguments)
     command.require_folder(flags.source_dir)

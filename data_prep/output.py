@@ -35,7 +35,7 @@ class Output:
             raise ValueError(f"--output_dir={self.folder} is a file: expected a new or empty folder")
         os.makedirs(self.folder, exist_ok=True)
         with contextlib.ExitStack() as held:
-            self._lock(held)
+            held.enter_context(storage.hold(self.folder, "--output_dir"))
             self._claim()
             self._stack = held.pop_all()
         return self
@@ -114,21 +114,6 @@ class Output:
                     shown = "is missing" if found is None else f"has {found} bytes"
                     raise ValueError(f"{path} {shown} instead of {shard['bytes']}: the folder was "
                                      "changed after it was prepared; --overwrite prepares it anew")
-
-    def _lock(self, stack):
-        try:
-            import fcntl
-        except ImportError:     # Windows
-            return
-        descriptor = os.open(self.folder, os.O_RDONLY)
-        stack.callback(os.close, descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"--output_dir={self.folder} is in use: another process prepares data "
-                             "there; wait for it, or choose another folder") from None
-        except OSError:         # a file system without locks
-            pass
 
 
 def _files_of(plan):

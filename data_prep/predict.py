@@ -10,7 +10,6 @@ on several machines each takes its part of the files by --shard_index, into the 
 into folders of their own whose files are put together afterwards.
 """
 
-import argparse
 import os
 import sys
 import uuid
@@ -19,7 +18,7 @@ from data_prep import command
 from data_prep import forward
 from mpl_tf import config as config_module
 from mpl_tf.common import storage
-from mpl_tf.common.arguments import Parser, whole
+from mpl_tf.common.command import Parser, path_type, whole
 from mpl_tf.datasets import prediction_files as predictions
 from mpl_tf.datasets.predictions import check_keys
 from mpl_tf.run import run_folder
@@ -60,13 +59,11 @@ def end(flags, tasks):
 
 def parse(arguments):
     """The command line's flags."""
-    parser = Parser(
-        prog="python -m data_prep.predict", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model_dir", required=True, help="folder of q_large's finished run")
-    parser.add_argument("--source_dir", required=True, action="append", help="folder of shards, or "
+    parser = Parser("data_prep.predict", __doc__)
+    parser.add_argument("--model_dir", type=path_type, required=True, help="folder of q_large's finished run")
+    parser.add_argument("--source_dir", type=path_type, required=True, action="append", help="folder of shards, or "
                         "digits; may be given several times")
-    parser.add_argument("--output_dir", required=True, help="folder for the predictions")
+    parser.add_argument("--output_dir", type=path_type, required=True, help="folder for the predictions")
     parser.add_argument("--splits", help="comma-separated (default: all but test and validation)")
     parser.add_argument("--shard_index", type=whole(0), default=0, help="of this machine, "
                         "from 0 (default: %(default)s)")
@@ -90,7 +87,7 @@ def plan_and_tasks(folder, sources, splits=None):
       ValueError, FileNotFoundError: in one line: no finished run, no shards, or two files of the
         same name.
     """
-    of_run = config_module.Config.from_dict(run_folder.read_flags(folder))
+    of_run = config_module.of(**run_folder.read_flags(folder))
     model = predictions.model_fingerprint(folder)
     if of_run.dataset == "two_moons":
         raise ValueError(f"model_dir={folder} classifies points: expected a network of images")

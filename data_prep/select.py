@@ -8,7 +8,6 @@ taken in the order of their keys. Classes with fewer than K are filled up by rep
 order, or with --short=leave left as they are. Fewer than 3 * K examples of a class are in memory.
 """
 
-import argparse
 import os
 import sys
 
@@ -17,7 +16,7 @@ import numpy as np
 from data_prep import command
 from data_prep import select_report
 from mpl_tf.common import storage
-from mpl_tf.common.arguments import Parser, whole
+from mpl_tf.common.command import Parser, path_type, whole
 from mpl_tf.common.bar import Bar
 from mpl_tf.datasets import prediction_files, selection
 
@@ -85,12 +84,10 @@ def _is_there(flags, plan, names):
 
 def parse(arguments):
     """The command line's flags."""
-    parser = Parser(
-        prog="python -m data_prep.select", description=__doc__, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--predictions_dir", required=True, help="folder that data_prep.predict "
+    parser = Parser("data_prep.select", __doc__)
+    parser.add_argument("--predictions_dir", type=path_type, required=True, help="folder that data_prep.predict "
                         "wrote")
-    parser.add_argument("--output_dir", required=True, help="folder for the selection")
+    parser.add_argument("--output_dir", type=path_type, required=True, help="folder for the selection")
     parser.add_argument("--per_class", required=True, type=whole(1), metavar="K",
                         help="examples of each class")
     parser.add_argument("--splits", help="comma-separated, of those predicted (default: all)")

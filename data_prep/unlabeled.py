@@ -16,7 +16,7 @@ from data_prep import command
 from data_prep import images
 from data_prep import shards
 from data_prep import sources
-from mpl_tf.common.arguments import whole
+from mpl_tf.common.command import whole
 from mpl_tf.shards.schema import Record
 
 

@@ -13,28 +13,29 @@ import re
 import statistics
 import sys
 
-from mpl_tf import config
-from mpl_tf.common import storage
-from mpl_tf.common.arguments import Parser
+from mpl_tf import config as config_module
+from mpl_tf.common import command, storage
+from mpl_tf.common.command import Parser
+from mpl_tf.train import train
 
 FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_)?accuracy|median_last_evaluations"
 
 
-def arguments(argv):
+def parse(arguments):
     """(parsed arguments, flags for every run); exits with one line for bad ones."""
-    own, _, extra = "\0".join(argv).partition("\0--\0")
-    parser = Parser(
-        prog="python -m mpl_tf.compare", allow_abbrev=False, description=__doc__.split("\n")[0],
-        epilog="Flags after -- go to every run, such as -- --train_steps=500")
-    parser.add_argument("flagfiles", nargs="+", help="a row each")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated (0,1,2,3,4)")
-    parser.add_argument("--output_dir", default="runs/compare", help="of all runs (runs/compare)")
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = Parser("mpl_tf.compare", __doc__,
+                    epilog="Flags after -- go to every run, such as -- --train_steps=500")
+    parser.add_argument("flagfiles", nargs="+", help="flag files, a row of the table each")
+    parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated seeds "
+                        "(default: %(default)s)")
+    parser.add_argument("--output_dir", type=command.path_type, default="runs/compare",
+                        help="folder of all runs and of the table (default: %(default)s)")
     parser.add_argument("--reference", help="name of the row that the others are compared with")
-    parser.add_argument("--figure", default="student_test_accuracy",
-                        help="of results.json, such as student_holdout_accuracy "
-                        "(student_test_accuracy)")
+    parser.add_argument("--figure", default="student_test_accuracy", help="the entry of results.json "
+                        "that is compared, such as student_holdout_accuracy (default: %(default)s)")
     parser.hint = "; flags for every run go after --, such as -- --train_steps=500"
-    chosen = parser.parse_args(own.split("\0") if own else [])
+    chosen = parser.parse_args(arguments[:end])
     chosen.names = [os.path.splitext(os.path.basename(path))[0] for path in chosen.flagfiles]
     try:
         chosen.seeds = [int(seed) for seed in chosen.seeds.split(",")]
@@ -50,13 +51,13 @@ def arguments(argv):
                      "median_last_evaluations")
     if chosen.reference and chosen.reference not in chosen.names:
         parser.error(f"--reference={chosen.reference}: expected one of {', '.join(chosen.names)}")
-    return chosen, extra.split("\0") if extra else []
+    return chosen, arguments[end + 1:]
 
 
 def configs(chosen, extra):
     """{(name, seed): Config} of all runs; bad flags are one line, before any run."""
-    return {(name, seed): config.from_argv([
-        "compare", f"--flagfile={path}", *extra, f"--seed={seed}", f"--split_seed={seed}",
+    return {(name, seed): config_module.from_arguments([
+        f"--flagfile={path}", *extra, f"--seed={seed}", f"--split_seed={seed}",
         f"--model_dir={os.path.join(chosen.output_dir, f'{name}_seed{seed}')}"])
         for name, path in zip(chosen.names, chosen.flagfiles) for seed in chosen.seeds}
 
@@ -89,36 +90,30 @@ def table(names, seeds, figures, reference=None):
     return "\n".join(lines)
 
 
-def main(argv):
-    """Runs what is not finished, then prints and writes the table; returns the exit code."""
-    chosen, extra = arguments(argv[1:])
+def main(arguments=None):
+    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    return command.run(_main, arguments)
+
+
+def _main(arguments):
+    chosen, extra = parse(arguments)
     runs = configs(chosen, extra)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
-    from mpl_tf.run import training
-    from mpl_tf.train import fail
     figures = {}
-    for (name, seed), settings in runs.items():
+    for (name, seed), config in runs.items():
         print(f"--- {name}, seed {seed}", flush=True)
-        try:
-            training.make_deterministic(settings.seed)
-            results = training.run(settings)
-        except (ValueError, OSError, FloatingPointError) as error:
-            return fail(error, 2)
+        results = train(config)
         tf.keras.backend.clear_session()
-        if results is None:
-            return 0    # stopped by a signal; the same command continues
         if results.get(chosen.figure) is None:
-            return fail(f"{settings.model_dir} has no {chosen.figure}: choose another --figure", 2)
+            raise ValueError(f"{config.model_dir} has no {chosen.figure}: choose another --figure")
         figures[name, seed] = results[chosen.figure]
     text = table(chosen.names, chosen.seeds, figures, chosen.reference)
     print(f"\n{chosen.figure}\n{text}")
     storage.write_json(os.path.join(chosen.output_dir, f"{chosen.figure}.json"), {
-        "command": argv, "seeds": chosen.seeds,
+        "command": ["compare", *arguments], "seeds": chosen.seeds,
         "figures": {name: [figures[name, seed] for seed in chosen.seeds]
                     for name in chosen.names}})
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main())

@@ -1,16 +1,15 @@
 """Reproduces a run's figures from its last checkpoint: `python -m mpl_tf.evaluate --model_dir=DIR`.
 
 The data, and the flags that decide them, are those the run was started with; --data_dir may be
-another. Exit code 2 for bad input, in one line.
+another.
 """
 
 import os
 import sys
 
-from mpl_tf import config
-from mpl_tf.common import storage
+from mpl_tf import config as config_module
+from mpl_tf.common import command, storage
 from mpl_tf.run import run_folder
-from mpl_tf.train import fail
 
 USAGE = """\
 Evaluates the last checkpoint of a run.
@@ -21,26 +20,22 @@ The data and networks are those of the run. [ ] shows the default."""
 FLAGS = ("model_dir", "data_dir", "eval_batch_size")
 
 
-def main(argv):
-    """Runs the command line `argv`; returns the exit code."""
-    settings = config.from_argv(argv, USAGE, only=FLAGS)
-    try:
-        of_run = config.Config.from_dict(run_folder.read_flags(settings.model_dir))
-        changes = {"model_dir": settings.model_dir, "eval_batch_size": settings.eval_batch_size}
-        if settings.data_dir:
-            changes["data_dir"] = settings.data_dir
-        of_run = of_run.replace(**changes)
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        step, figures = evaluate(of_run)
-    except (ValueError, OSError) as error:
-        if "\n" in str(error):
-            raise
-        return fail(error, 2)
+def main(arguments=None):
+    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    return command.run(_main, arguments)
+
+
+def _main(arguments):
+    given = config_module.from_arguments(arguments, USAGE, only=FLAGS)
+    changes = {"model_dir": given.model_dir, "eval_batch_size": given.eval_batch_size}
+    if given.data_dir:
+        changes["data_dir"] = given.data_dir
+    of_run = config_module.of(**{**run_folder.read_flags(given.model_dir), **changes})
+    step, figures = evaluate(of_run)
     from mpl_tf.run import evaluation
-    print(f"{settings.model_dir}, step {step}\n{evaluation.table(figures)}")
+    print(f"{given.model_dir}, step {step}\n{evaluation.table(figures)}")
     print(comparison(step, figures, storage.read_json(
-        os.path.join(settings.model_dir, run_folder.RESULTS))))
-    return 0
+        os.path.join(given.model_dir, run_folder.RESULTS))))
 
 
 def evaluate(of_run):
@@ -49,7 +44,8 @@ def evaluate(of_run):
     Raises:
       ValueError, FileNotFoundError: in one line, for a missing checkpoint or missing data.
     """
-    from mpl_tf.run import checkpoints, evaluation, wiring
+    from mpl_tf.run import checkpoints, devices, evaluation, wiring
+    devices.make_deterministic(of_run.seed)
     folder = os.path.join(of_run.model_dir, run_folder.CHECKPOINTS)
     if checkpoints.latest(folder) is None:
         raise ValueError(f"model_dir={of_run.model_dir} has no checkpoint yet: train it first")
@@ -76,4 +72,4 @@ def comparison(step, figures, results):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main())

@@ -11,22 +11,22 @@ import sys
 
 from mpl_tf import config as config_module
 from mpl_tf.common import storage
-from mpl_tf.common.arguments import Parser, whole
+from mpl_tf.common import command
+from mpl_tf.common.command import Parser, path_type, whole
 from mpl_tf.run import run_folder
-from mpl_tf.train import fail
 
 BATCH = 64
 
 
-def arguments(argv):
+def parse(arguments):
     """The command line's arguments; exits with one line for bad ones."""
-    parser = Parser(
-        prog="python -m mpl_tf.predict", description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="image files, or folders of them")
-    parser.add_argument("--model_dir", required=True, help="folder of a finished run")
+    parser = Parser("mpl_tf.predict", __doc__)
+    parser.add_argument("paths", nargs="+", type=path_type, metavar="PATH",
+                        help="image files, or folders of them")
+    parser.add_argument("--model_dir", type=path_type, required=True, help="folder of a finished run")
     parser.add_argument("--top", type=whole(1), default=3, help="classes shown (3)")
     parser.add_argument("--json_lines", action="store_true", help="print JSON, a line an image")
-    return parser.parse_args(argv)
+    return parser.parse_args(arguments)
 
 
 def image_files(paths):
@@ -76,25 +76,24 @@ def read_image(path, shape, crop):
     return pixels
 
 
-def main(argv):
-    """Runs the command line `argv`; returns the exit code."""
-    chosen = arguments(argv)
-    try:
-        run = config_module.Config.from_dict(run_folder.read_flags(chosen.model_dir))
-        saved = os.path.join(chosen.model_dir, "saved_model")
-        if not os.path.isdir(saved):
-            raise ValueError(f"model_dir={chosen.model_dir} has no saved_model: the run is not "
-                             "finished; train it to the end first")
-        files = image_files(chosen.paths)
-        names = storage.read_json(os.path.join(chosen.model_dir, run_folder.CLASSES))
-        if run.dataset == "two_moons":
-            raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: use "
-                             "its saved_model from Python")
-    except ValueError as error:
-        return fail(error, 2)
-    crop = "inception" if run.image_size else "whole"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    return classify(saved, files, crop, names, chosen)
+def main(arguments=None):
+    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    return command.run(_main, arguments)
+
+
+def _main(arguments):
+    chosen = parse(arguments)
+    run = config_module.of(**run_folder.read_flags(chosen.model_dir))
+    saved = os.path.join(chosen.model_dir, "saved_model")
+    if not os.path.isdir(saved):
+        raise ValueError(f"model_dir={chosen.model_dir} has no saved_model: the run is not "
+                         "finished; train it to the end first")
+    files = image_files(chosen.paths)
+    names = storage.read_json(os.path.join(chosen.model_dir, run_folder.CLASSES))
+    if run.source.points:
+        raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: use "
+                         "its saved_model from Python")
+    return classify(saved, files, "inception" if run.image_size else "whole", names, chosen)
 
 
 def classify(saved, files, crop, names, chosen):
@@ -112,7 +111,7 @@ def classify(saved, files, crop, names, chosen):
                 images.append(read_image(path, shape, crop))
                 readable.append(path)
             except ValueError as error:
-                code = fail(error, 1)
+                code = command.fail(error, command.FAILED)
         if not images:
             continue
         probabilities = serve(image=tf.constant(np.stack(images)))["probabilities"].numpy()
@@ -134,4 +133,4 @@ def line(path, probabilities, names, top, as_json):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,39 +1,38 @@
-"""Trains a student: `python -m mpl_tf.train --flagfile=flags/digits.cfg`; --help shows all flags.
+"""Trains a student: `python -m mpl_tf.train --flagfile=digits.cfg`; --help shows all flags."""
 
-Exit codes: 0 finished, or stopped by SIGTERM or Ctrl-C and saved; 1 a loss was not finite; 2 bad
-input, which is one line on stderr; 130 a second Ctrl-C.
-"""
-
-import os
 import sys
 
-from mpl_tf import config
+from mpl_tf import config as config_module
+from mpl_tf.common import command
 
 
-def main(argv):
-    """Runs the command line `argv`; returns the exit code."""
-    settings = config.from_argv(argv)   # bad flags end here, before TensorFlow is imported
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from mpl_tf.run import training
-        training.make_deterministic(settings.seed)
-        training.run(settings)
-    except FloatingPointError as error:
-        return fail(error, 1)
-    except (ValueError, OSError) as error:
-        if "\n" in str(error):      # TensorFlow's or Keras's, not bad input: show where it arose
-            raise
-        return fail(error, 2)
-    except KeyboardInterrupt:
-        return fail("aborted; the last checkpoint stays", 130)
-    return 0
+def main(arguments=None):
+    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    return command.run(_main, arguments)
 
 
-def fail(message, code):
-    """Says why in one line on stderr; returns `code`."""
-    print(f"error: {message}", file=sys.stderr, flush=True)
-    return code
+def _main(arguments):
+    config = config_module.from_arguments(arguments)    # bad flags end here, before TensorFlow
+    train(config)
+
+
+def train(config):
+    """A whole run of a Config in this process, as every program here makes it: deterministic.
+
+    Returns:
+      The results, as in results.json.
+
+    Raises:
+      command.Stopped: a signal ended the run early, after a checkpoint. Others as training.run.
+    """
+    from mpl_tf.run import devices, training
+    devices.make_deterministic(config.seed)
+    figures = None
+    if config.dataset == "two_moons" and config.plots:
+        from mpl_tf.two_moons import figures as two_moons_figures
+        figures = two_moons_figures.write_figures
+    return training.run(config, figures)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    sys.exit(main())

@@ -19,7 +19,7 @@ TINY = dict(
 
 def settings(folder, **changes):
     """The Config of a run of seconds in `folder`."""
-    return config.Config(**{**TINY, "model_dir": str(folder), **changes})
+    return config.of(**{**TINY, "model_dir": str(folder), **changes})
 
 
 def state(folder):

@@ -5,35 +5,43 @@
     python -m mpl_tf.benchmark --what=memory [--network=efficientnet-b0]
 """
 
-from mpl_tf.common.arguments import Parser
+import sys
+
+from mpl_tf.common import command
+from mpl_tf.common.command import Parser, whole
 
 
-def arguments(argv=None):
+def parse(arguments):
     """The command line's arguments; exits with one line for a bad one."""
-    parser = Parser(
-        prog="python -m mpl_tf.benchmark", allow_abbrev=False, description=__doc__.split("\n")[0])
-    parser.add_argument("--what", choices=["step", "input", "memory"], default="step", help="what to measure")
-    parser.add_argument("--network", help="teacher and student (wrn-28-2; memory: "
+    parser = Parser("mpl_tf.benchmark", __doc__)
+    parser.add_argument("--what", choices=["step", "input", "memory"], default="step",
+                        help="what is measured (default: %(default)s)")
+    parser.add_argument("--network", help="teacher and student (default: wrn-28-2; of memory "
                         "efficientnet-b0)")
-    parser.add_argument("--image_size", type=int, default=32, help="pixels (32)")
-    parser.add_argument("--batch_size", type=int, default=64, help="labeled and unlabeled (64)")
-    parser.add_argument("--rounds", type=int, default=5, help="counted, after a warm-up (5)")
+    parser.add_argument("--image_size", type=whole(1), default=32,
+                        help="side of the images in pixels (default: %(default)s)")
+    parser.add_argument("--batch_size", type=whole(1), default=64,
+                        help="labeled images, and unlabeled ones (default: %(default)s)")
+    parser.add_argument("--rounds", type=whole(1), default=5,
+                        help="how often each row is measured (default: %(default)s)")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16", "both"],
-                        default="both", help="of activations (both)")
-    parser.add_argument("--data_dir", help="input: folder of shards of large images, such as "
-                        "ImageNet's (some are drawn and written to a temporary folder)")
-    chosen = parser.parse_args(argv)
+                        default="both", help="type of the activations (default: %(default)s)")
+    parser.add_argument("--data_dir", type=command.path_type, help="of input: folder of shards of "
+                        "large images, such as ImageNet's (default: some are drawn and written to a "
+                        "temporary folder)")
+    chosen = parser.parse_args(arguments)
     chosen.network = chosen.network or (
         "efficientnet-b0" if chosen.what == "memory" else "wrn-28-2")
-    for name in ("image_size", "batch_size", "rounds"):
-        if getattr(chosen, name) < 1:
-            parser.error(f"--{name}={getattr(chosen, name)}: expected 1 or more")
     return chosen
 
 
-def main(argv=None):
-    """Measures what the command line asks for."""
-    chosen = arguments(argv)
+def main(arguments=None):
+    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    return command.run(_main, arguments)
+
+
+def _main(arguments):
+    chosen = parse(arguments)
     if chosen.what == "step":
         from mpl_tf.benchmark import step
         step.measure_steps(chosen)
@@ -46,4 +54,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

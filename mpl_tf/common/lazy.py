@@ -1,10 +1,13 @@
-"""TensorFlow, imported when it is first used: `from mpl_tf.common.lazy import tf`.
+"""What is imported when: TensorFlow at its first use, all files of a package at once.
+
+    from mpl_tf.common.lazy import tf
 
 The files that say what there is to choose from (networks, objectives) are read for --help and for
 the checks of flags too, which must not wait for the seconds that TensorFlow takes to import.
 """
 
 import importlib
+import pkgutil
 
 
 class _Lazy:
@@ -18,3 +21,13 @@ class _Lazy:
 
 
 tf = _Lazy("tensorflow")
+
+
+def import_all(package, but=()):
+    """Imports all modules of `package`, a module object, except those named in `but`.
+
+    So what a module registers is known by the module's being there.
+    """
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.name not in but:
+            importlib.import_module(f"{package.__name__}.{module.name}")

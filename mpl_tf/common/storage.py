@@ -1,26 +1,42 @@
-"""Files that appear whole or not at all, JSON, checksums, and folders held by one process. No TensorFlow."""
+"""Files that appear whole or not at all, JSON, checksums, folders held by one process. No TensorFlow."""
 
 import contextlib
 import hashlib
 import json
 import os
 import shutil
+import uuid
 
 PARTIAL = ".partial-"       # begins the name of whatever is being written
 
 
-def read_json(path):
-    """What a JSON file holds; None where there is no file or no JSON."""
+def read_json(path, remedy="get or write it again"):
+    """What a JSON file holds; None where there is no such file.
+
+    Args:
+      remedy: what to do about a damaged file, the end of the line that refuses it.
+
+    Raises:
+      ValueError: in one line, naming the file, where it cannot be read or is no JSON.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return None
+    except NotADirectoryError:
+        return None
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror or error}): give this process "
+                         f"permission to read it") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, no JSON ({' '.join(str(error).split())[:80]}): "
+                         f"{remedy}") from error
 
 
-def write_json(path, value):
-    """Writes a JSON file, whole or not at all."""
-    with partial(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+def write_json(path, value, shared=False):
+    """Writes a JSON file, whole or not at all; `shared` as `partial`'s."""
+    with partial(path, shared) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(value, file, indent=1)
         file.write("\n")
 
@@ -35,35 +51,58 @@ def sha256(path):
 
 
 @contextlib.contextmanager
-def partial(path):
-    """Yields a name beside `path` to write a file or a folder to, then gives it the name `path`."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, PARTIAL + name)
-    _remove(temporary)
+def partial(path, shared=False):
+    """Yields a name beside `path` to write a file or a folder to, then gives it the name `path`.
+
+    Args:
+      shared: whether other processes may be writing the same file at the same time; each has a
+        temporary name of its own then, and the last to finish wins.
+    """
+    folder, name = os.path.split(os.fspath(path))
+    temporary = os.path.join(folder, f"{PARTIAL}{uuid.uuid4().hex + '-' if shared else ''}{name}")
+    remove(temporary)
     try:
         yield temporary
     except BaseException:
-        _remove(temporary)
+        remove(temporary)
         raise
     if os.path.isdir(path):     # a folder cannot be renamed onto one that is not empty
         old = os.path.join(folder, f"{PARTIAL}old-{name}")
-        _remove(old)
+        remove(old)
         os.rename(path, old)
         os.rename(temporary, path)
-        _remove(old)
+        remove(old)
     else:
         os.replace(temporary, path)
 
 
-def _remove(path):
+def remove(path):
+    """Removes a file, a link or a folder with all that is in it; nothing where there is none."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     elif os.path.lexists(path):
         os.remove(path)
 
 
-def hold(folder):
-    """Holds `folder` until closed; the system lets go of it when the process ends, however."""
+def remove_partial(folder):
+    """Removes what killed processes left half written in `folder`; call it only while holding it."""
+    for name in os.listdir(folder):
+        if name.startswith(PARTIAL):
+            remove(os.path.join(folder, name))
+
+
+def hold(folder, flag):
+    """Holds `folder` until closed; the system lets go of it when the process ends, however.
+
+    Args:
+      flag: the flag that named the folder, as the line of an error begins.
+
+    Returns:
+      A context manager.
+
+    Raises:
+      ValueError: in one line, where another process holds it.
+    """
     stack = contextlib.ExitStack()
     try:
         import fcntl
@@ -75,8 +114,8 @@ def hold(folder):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stack.close()
-        raise ValueError(f"model_dir={folder} is in use by another process; wait for "
-                         "it, or choose another --model_dir") from None
+        raise ValueError(f"{flag}={folder} is in use by another process: wait for it, or choose "
+                         f"another --{flag.lstrip('-')}") from None
     except OSError:         # a file system without locks
         pass
     return stack

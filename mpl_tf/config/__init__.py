@@ -1,6 +1,8 @@
 """Flags, and the checked settings that they make. No TensorFlow."""
 
-from mpl_tf.config.config import (RESULT_NEUTRAL, USAGE, Config, differences, from_argv,
-                                  parse)
+from mpl_tf.config.config import (RESULT_NEUTRAL, USAGE, Config, differences, from_arguments, of,
+                                  parse, resolve)
+from mpl_tf.config.flags import FIELDS, Flags
 
-__all__ = ["RESULT_NEUTRAL", "USAGE", "Config", "differences", "from_argv", "parse"]
+__all__ = ["FIELDS", "RESULT_NEUTRAL", "USAGE", "Config", "Flags", "differences",
+           "from_arguments", "of", "parse", "resolve"]

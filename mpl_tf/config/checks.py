@@ -7,14 +7,10 @@ TensorFlow.
 import difflib
 import math
 import os
-import re
 
-NETWORKS = (r"wrn-\d+-\d+|resnet-50|efficientnet-b[0-7]|small_conv|mlp(-[1-9]\d*)*|rbf"
-            r"|calibration-[1-9]\d*")
-NUM_CLASSES = {"digits": 10, "two_moons": 2, "cifar10": 10, "svhn": 10}
-IMAGE_SIZE = {"digits": 8, "cifar10": 32, "svhn": 32}
-TRAINING_EXAMPLES = {"digits": 1297, "two_moons": 2000, "cifar10": 50000, "svhn": 73257}
-FROM_RECORDS = ("imagenet", "image_folder")     # sizes and classes are those of the folder
+from mpl_tf import datasets, networks
+from mpl_tf.config.methods import METHODS
+from mpl_tf.method.objectives import OBJECTIVES
 
 
 # Values.
@@ -58,16 +54,10 @@ def bad_value(name, value, kind, default, limits):
 
 
 def _check_network(name, value):
-    if not re.fullmatch(NETWORKS, value):
-        raise ValueError(f"--{name}={value}: expected wrn-DEPTH-WIDTH (such as wrn-28-2), "
-                         "resnet-50, efficientnet-b0 to -b7, small_conv, mlp-SIZE-SIZE... (such as "
-                         "mlp-32-32), rbf or, of a reduced teacher, calibration-SIZE (such as "
-                         "calibration-128); use one of these")
-    if value.startswith("wrn"):
-        depth, width = (int(number) for number in value.split("-")[1:])
-        if depth < 10 or depth % 6 != 4 or width < 1:
-            raise ValueError(f"--{name}={value}: expected a depth of 6n + 4 (10, 16, 22, 28, ...) "
-                             "and a width of at least 1; use for example wrn-28-2")
+    try:
+        networks.find(value)
+    except ValueError as error:
+        raise ValueError(f"--{name}={value}: {error}; use for example --{name}=wrn-28-2") from None
 
 
 # Settings against each other. c is a Config with its defaults filled in.
@@ -90,14 +80,15 @@ def _method(c):
         yield (f"--method={c.method} without --fixed_teacher: expected a finished run's model_dir "
                "or a .keras file; add --fixed_teacher=runs/NAME")
     if c.fixed_teacher and not c.needs_fixed_teacher:
+        takers = ", ".join(name for name, method in METHODS.items() if method.teacher == "fixed")
         yield (f"--fixed_teacher={c.fixed_teacher} with --method={c.method}: expected only with "
-               "hard_pseudo_labels, soft_pseudo_labels or distillation; choose one of these "
-               "methods, or leave it empty")
+               f"{takers}; choose one of these methods, or leave it empty")
     yield from _stored_predictions(c)
     if c.strong_views and c.randaugment_layers == 0 and c.cutout == 0:
         yield (f"--objective={c.objective} with --randaugment_layers=0 and --cutout=0: expected a "
                "strong view; set one of them above 0, or --objective=supervised")
-    learns_labels = c.supervised_weight > 0 or (c.objective == "uda" and c.uda_weight > 0)
+    weights = [flag for flag in c.objective_class.flags.values() if flag.endswith("weight")]
+    learns_labels = not weights or any(getattr(c, flag) > 0 for flag in weights)
     if c.method == "baseline" and not learns_labels:
         yield ("--supervised_weight=0 leaves a baseline nothing to learn: expected a weight above "
                "0; raise it")
@@ -111,8 +102,8 @@ def _stored_predictions(c):
     if c.needs_probs and not c.predictions_dir:
         yield (f"{method} without --predictions_dir: expected a large network's predictions; write "
                "them with `python -m data_prep.predict`, and add --predictions_dir=DIR")
-    if c.needs_probs and c.dataset == "two_moons":
-        yield (f"{method} with --dataset=two_moons: expected images, which the student sees noised; "
+    if c.needs_probs and c.source.points:
+        yield (f"{method} with --dataset={c.dataset}: expected images, which the student sees noised; "
                "use --dataset=digits")
     for name in ("predictions_dir", "selection"):
         if getattr(c, name) and not c.needs_probs:
@@ -121,59 +112,54 @@ def _stored_predictions(c):
     if c.method == "reduced_mpl" and c.objective != "supervised":
         yield (f"--objective={c.objective} with {method}: expected supervised, because its teacher "
                "sees stored predictions and no views; use --objective=supervised")
-    if c.method == "reduced_mpl" and not c.teacher_network.startswith(("calibration", "mlp")):
+    if c.method == "reduced_mpl" and "probs" not in _network(c.teacher_network).takes:
         yield (f"--teacher_network={c.teacher_network} with {method}: expected a network of "
-               "distributions; use calibration-128 or mlp-128-128-128-128")
-    for name, small in (("student", True), ("teacher", c.method == "mpl")):
-        network = getattr(c, f"{name}_network")
-        if small and network.startswith("calibration"):
-            yield (f"--{name}_network={network} with {method}: expected a network of images; it is "
-                   "the teacher's of --method=reduced_mpl; use for example small_conv")
-    if c.student_weights and not c.student_network.startswith("efficientnet"):
+               f"distributions; use one of {networks.available('probs')}")
+    if c.student_weights and "weights" not in _network(c.student_network).options:
         yield (f"--student_weights={c.student_weights} with --student_network={c.student_network}: "
                "expected an EfficientNet; use for example efficientnet-b0, or leave it empty")
 
 
+def _network(name):
+    return networks.find(name)[0]
+
+
 def _data(c):
-    networks = [("student_network", c.student_network)]
-    if c.method == "mpl":
-        networks.append(("teacher_network", c.teacher_network))
-    for name, network in networks:
-        if c.dataset == "two_moons" and not network.startswith(("rbf", "mlp")):
-            yield (f"--{name}={network} with --dataset=two_moons: expected a network of points; "
-                   f"use --{name}=rbf or --{name}=mlp-32-32")
-        if c.dataset != "two_moons" and network == "rbf":
-            yield (f"--{name}=rbf with --dataset={c.dataset}: expected a network of images; use "
-                   f"for example --{name}=small_conv")
-    if c.dataset == "two_moons" and c.strong_views:
-        yield (f"--objective={c.objective} with --dataset=two_moons: expected supervised, because "
+    kind = "point" if c.source.points else "image"
+    for name in ("student_network", *["teacher_network"] * (c.method == "mpl")):
+        value = getattr(c, name)
+        if kind not in _network(value).takes:
+            yield (f"--{name}={value} with --dataset={c.dataset}: expected a network of {kind}s; use "
+                   f"one of {networks.available(kind)}")
+    if c.source.points and c.strong_views:
+        yield (f"--objective={c.objective} with --dataset={c.dataset}: expected supervised, because "
                "points have no strong view; use --objective=supervised")
-    size = c.image_size or IMAGE_SIZE.get(c.dataset, math.inf)
+    size = c.image_size or c.source.image_size or math.inf
     if c.strong_views and c.cutout % 2:
         yield (f"--cutout={c.cutout}: expected an even number, the side in pixels of a square about "
                f"its centre; use --cutout={c.cutout - 1} or --cutout={c.cutout + 1}")
     if c.strong_views and c.cutout >= size:
         yield (f"--cutout={c.cutout} with --dataset={c.dataset}: expected less than an image's "
                f"{size} pixels; use a smaller one")
-    if c.dataset in FROM_RECORDS and c.image_size < 8:
+    if c.source.in_shards and c.image_size < 8:
         yield f"--image_size={c.image_size}: expected at least 8 pixels; use a larger one"
-    if c.unlabeled_dir and c.dataset in ("digits", "two_moons"):
+    if c.unlabeled_dir and not c.source.photographs:
         yield (f"--unlabeled_dir={c.unlabeled_dir} with --dataset={c.dataset}: expected a data set "
                "of photographs; leave it out")
     if c.extra_unlabeled and c.unlabeled_dir:
         yield ("--extra_unlabeled and --unlabeled_dir both say what is unlabeled: expected one of "
                "them; leave the other out")
-    if c.labeled_examples > TRAINING_EXAMPLES.get(c.dataset, math.inf):
+    examples = c.source.sizes.get("train", math.inf)
+    if c.labeled_examples > examples:
         yield (f"--labeled_examples={c.labeled_examples} with --dataset={c.dataset}: expected at "
-               f"most its {TRAINING_EXAMPLES[c.dataset]} training examples; use fewer")
-    pool = math.inf if c.unlabeled_dir or c.extra_unlabeled else TRAINING_EXAMPLES.get(
-        c.dataset, math.inf)
+               f"most its {examples} training examples; use fewer")
+    pool = math.inf if c.unlabeled_dir or c.extra_unlabeled else examples
     if c.needs_unlabeled and c.unlabeled_batch_size > pool:
         yield (f"--unlabeled_batch_size={c.unlabeled_batch_size} with --dataset={c.dataset}: expected "
                f"at most its {pool} training examples; use fewer")
     if not c.labeled_examples:      # all of a folder: how many is not known yet
         return
-    classes, left = NUM_CLASSES.get(c.dataset, 2), c.labeled_examples - c.holdout
+    classes, left = len(c.source.class_names) or 2, c.labeled_examples - c.holdout
     if c.holdout >= c.labeled_examples:
         yield (f"--holdout={c.holdout} of --labeled_examples={c.labeled_examples}: expected fewer, "
                "because they are taken from the labeled ones; lower --holdout")
@@ -184,10 +170,10 @@ def _data(c):
 
 def missing_files(c):
     """Yields a line for each file or folder that is named and not there, or needed and not named."""
-    if c.dataset in FROM_RECORDS and not c.data_dir:
+    if c.source.in_shards and not c.data_dir:
         yield (f"--dataset={c.dataset} without --data_dir: expected a folder of shards; prepare "
                f"one, see `python -m data_prep.{c.dataset} --help`, and add --data_dir=DIR")
-    if c.dataset in FROM_RECORDS and c.data_dir and not os.path.isdir(c.data_dir):
+    if c.source.in_shards and c.data_dir and not os.path.isdir(c.data_dir):
         yield (f"--data_dir={c.data_dir}: no such folder; prepare it, see "
                f"`python -m data_prep.{c.dataset} --help`")
     if c.unlabeled_dir and not os.path.isdir(c.unlabeled_dir):
@@ -228,12 +214,11 @@ def unused(c):
     if not c.has_teacher:
         note(method, "teacher_schedule", "teacher_network", "teacher_dropout", "teacher_optimizer",
              "teacher_learning_rate", "teacher_weight_decay", "meta_weight", "meta_gradient")
-    if c.needs_fixed_teacher or c.method == "noisy_student":
-        note(method, "objective", "supervised_weight", "label_smoothing", "uda_weight",
-             "uda_temperature")
-    if c.objective != "uda":
-        note(objective, "uda_weight", "uda_temperature")
-    if c.method not in ("soft_pseudo_labels", "distillation"):
+    of_objectives = {flag for other in OBJECTIVES.values() for flag in other.flags.values()}
+    if not c.facts.objective:
+        note(method, "objective", *of_objectives)
+    note(objective, *of_objectives - set(c.objective_class.flags.values()))
+    if not c.facts.temperature:
         note(method, "temperature")
     if not c.needs_unlabeled:
         note(f"{method} and {objective}", "unlabeled_batch_size")
@@ -252,22 +237,17 @@ def unused(c):
         note("--schedule=constant", "warmup_steps")
     if "exponential" not in schedules:
         note(f"--schedule={c.schedule}", "decay_steps", "decay_rate")
-    used = {c.student_network} | ({c.teacher_network} if c.has_teacher else set())
-    if not any(network.startswith("efficientnet") for network in used):
+    used = [_network(name) for name in (c.student_network, *[c.teacher_network] * c.has_teacher)]
+    if not any("drop_connect" in network.options for network in used):
         note(f"--student_network={c.student_network}", "drop_connect")
-    if c.has_teacher and c.teacher_network.startswith("calibration"):
+    if c.has_teacher and "dropout" not in used[-1].options:
         note(f"--teacher_network={c.teacher_network}", "teacher_dropout")
     dataset = f"--dataset={c.dataset}"
-    if c.dataset != "two_moons":
-        note(dataset, "noise")
-    if c.dataset != "svhn":
-        note(dataset, "extra_unlabeled")
-    if c.dataset != "imagenet":
-        note(dataset, "labeled_shards", "holdout_shards")
-    if c.dataset not in FROM_RECORDS:
-        note(dataset, "image_size")
-    if c.dataset not in FROM_RECORDS and not c.unlabeled_dir:
+    own = {option for source in datasets.SOURCES.values() for option in source.options}
+    note(dataset, *own & {"noise", "extra_unlabeled", "labeled_shards", "holdout_shards",
+                          "image_size"} - c.source.options)
+    if not c.source.in_shards and not c.unlabeled_dir:
         note(dataset, "skip_corrupt")
-    if c.dataset in ("digits", "two_moons"):
+    if not c.source.photographs:
         note(dataset, "unlabeled_dir", "color")
     return reasons

@@ -1,157 +1,249 @@
-"""Every flag of this package: its type, default, help and impossible values. No TensorFlow.
+"""Every flag of a run: its type, default, help and impossible values. No TensorFlow.
 
-To add a flag, add a field to Flags; contradictions and unused flags stand in config_checks.py.
+To add a flag, add a field to Flags; contradictions and unused flags stand in checks.py. What a data
+set, a network, an objective or a method is, its own file says: the flags ask there.
 """
 
 import dataclasses
 
-DATASET_DEFAULTS = {
-    "digits": dict(labeled_examples=50, labeled_selection="random", objective="uda",
-                   student_network="small_conv"),
-    "two_moons": dict(labeled_examples=6, labeled_selection="random", objective="supervised",
-                      student_network="rbf"),
-    "cifar10": dict(labeled_examples=4000, labeled_selection="first", objective="uda",
-                    student_network="wrn-28-2"),
-    "svhn": dict(labeled_examples=1000, labeled_selection="first", objective="uda",
-                 student_network="wrn-28-2"),
-    "imagenet": dict(labeled_examples=0, labeled_selection="first", objective="uda",
-                     student_network="resnet-50"),
-    "image_folder": dict(labeled_examples=0, labeled_selection="random", objective="uda",
-                         student_network="wrn-28-2"),
-}
-FIXED_TEACHER = ("hard_pseudo_labels", "soft_pseudo_labels", "distillation")
+from mpl_tf import datasets, networks
+from mpl_tf.common import command
+from mpl_tf.config import checks
+from mpl_tf.config.methods import METHODS
+from mpl_tf.method.objectives import OBJECTIVES
+
 _OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
+_SEEDS = 2 ** 31 - 1
 
 
-def _flag(default, text, heading=None, **limits):
-    """A field of Flags. `limits`: choices, above, at_least, below, at_most; `derived`: what an
-    empty or zero value stands for; `heading` starts a group of --help."""
+def _flag(default, text, heading=None, path=False, **limits):
+    """A field of Flags.
+
+    Args:
+      text: for --help. heading: starts a group of --help. path: whether it names a file or folder.
+      limits: choices, above, at_least, below, at_most; `derived`: what an empty or zero value
+        stands for, in words. Text, choices and `derived` may be functions of nothing, asked when
+        they are needed: what there is to choose from may grow.
+    """
     return dataclasses.field(
-        default=default, metadata={"help": text, "heading": heading, **limits})
+        default=default, metadata={"help": text, "heading": heading, "path": path, **limits})
+
+
+def _asked(value):
+    return value() if callable(value) else value
+
+
+def describe(field):
+    """What is known of a field of Flags: its metadata, a dict, with functions asked."""
+    return {name: _asked(value) for name, value in field.metadata.items()}
 
 
 def _by_dataset(name):
-    return ", ".join(f"{dataset} {own[name] or 'all'}" for dataset, own in DATASET_DEFAULTS.items())
+    return lambda: ", ".join(f"{dataset} {getattr(source, name) or 'all'}"
+                             for dataset, source in datasets.SOURCES.items())
+
+
+def _only(text, option):
+    """`text`, and the data sets that take an option."""
+    return lambda: f"{text} ({', '.join(datasets.takers(option))})."
 
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """The fields of config.Config, which checks them."""
+    """The flags as they were given, each value possible by itself; `resolve` makes their Config.
 
-    model_dir: str = _flag("", "folder of checkpoints, logs and results", "Run")
-    seed: int = _flag(0, "of weights, batches, views and dropout", at_least=0, at_most=2**31 - 1)
-    train_steps: int = _flag(1500, "student's updates; more of them continue a finished run",
-                             at_least=1)
-    eval_steps: int = _flag(0, "steps from one evaluation to the next", at_least=0,
+    An empty or zero value of a flag with a derived default stands for that default.
+
+    Raises:
+      ValueError: in one line, for a value of another type or outside its limits.
+    """
+
+    model_dir: str = _flag(
+        "", "The folder that the run writes checkpoints, logs and results to.", "Run", path=True)
+    seed: int = _flag(0, "Decides weights, batches, views and dropout.", at_least=0, at_most=_SEEDS)
+    train_steps: int = _flag(
+        1500, "How often the student is updated; a larger number continues a finished run.",
+        at_least=1)
+    eval_steps: int = _flag(0, "Steps from one evaluation to the next.", at_least=0,
                             derived="train_steps/20")
-    median_evaluations: int = _flag(5, "median_last_evaluations is over this many", at_least=1)
-    checkpoint_steps: int = _flag(0, "steps from one checkpoint to the next", at_least=0,
+    median_evaluations: int = _flag(
+        5, "How many of the last evaluations median_last_evaluations is taken over.", at_least=1)
+    checkpoint_steps: int = _flag(0, "Steps from one checkpoint to the next.", at_least=0,
                                   derived="train_steps/20, at most 1000")
-    keep_checkpoints: int = _flag(2, "checkpoints kept", at_least=1)
-    summary_steps: int = _flag(0, "steps from one costly summary (montage, cosine) to the next",
-                               at_least=0, derived="train_steps/20, at most 1000")
-    plots: bool = _flag(True, "write figures (PNG) to model_dir where the dataset has them")
+    keep_checkpoints: int = _flag(2, "How many checkpoints are kept.", at_least=1)
+    summary_steps: int = _flag(
+        0, "Steps from one costly summary for TensorBoard (montage, cosine) to the next.",
+        at_least=0, derived="train_steps/20, at most 1000")
+    plots: bool = _flag(True, "Figures (PNG) are written to model_dir.")
 
-    method: str = _flag("mpl", "teacher and student (mpl), one network on --objective (baseline), "
-                        "a student of --fixed_teacher, or one of the stored predictions in "
-                        "--predictions_dir, calibrated by a small teacher (reduced_mpl) or as they "
-                        "are (noisy_student)", "Method",
-                        choices=("mpl", "baseline", *FIXED_TEACHER, "reduced_mpl",
-                                 "noisy_student"))
-    objective: str = _flag("", "what the teacher, or a baseline, minimises",
-                           choices=("supervised", "randaugment", "uda"),
-                           derived="supervised of reduced_mpl, else "
-                           + _by_dataset("objective"))
-    supervised_weight: float = _flag(1.0, "of the objective's labeled term", at_least=0)
-    label_smoothing: float = _flag(0.0, "of the objective's labels; 0: none", at_least=0, below=1)
-    uda_weight: float = _flag(1.0, "UDA factor, of the consistency term", at_least=0)
-    uda_temperature: float = _flag(0.8, "of the consistency term's targets", above=0)
-    meta_weight: float = _flag(1.0, "of the meta gradient; 0: control at equal compute", at_least=0)
-    meta_gradient: str = _flag("nested_tape", "the same gradient either way; jvp takes less memory",
-                               choices=("nested_tape", "jvp"))
-    fixed_teacher: str = _flag("", "a finished run's model_dir or a .keras file")
-    temperature: float = _flag(1.0, "of a fixed teacher's soft targets", above=0)
+    method: str = _flag("mpl", lambda: "What is trained. " + "; ".join(
+        f"{name}: {method.about}" for name, method in METHODS.items()) + ".", "Method",
+        choices=lambda: tuple(METHODS))
+    objective: str = _flag(
+        "", "What the teacher minimises beside the meta signal, or what a baseline minimises.",
+        choices=lambda: tuple(OBJECTIVES),
+        derived=lambda: "supervised with reduced_mpl, else " + _by_dataset("objective")())
+    supervised_weight: float = _flag(1.0, "The factor of the objective's loss on labeled images.",
+                                     at_least=0)
+    label_smoothing: float = _flag(
+        0.0, "How much of the objective's labels is spread over all classes; 0 smooths nothing.",
+        at_least=0, below=1)
+    uda_weight: float = _flag(1.0, "The factor of UDA's consistency loss (Table 3, UDA factor).",
+                              at_least=0)
+    uda_temperature: float = _flag(
+        0.8, "The temperature of the consistency loss's targets; below 1 sharpens them.", above=0)
+    meta_weight: float = _flag(
+        1.0, "The factor of the meta gradient; 0 is the control at equal compute.", at_least=0)
+    meta_gradient: str = _flag(
+        "nested_tape", "How the meta gradient is computed. Both ways give the same numbers; jvp "
+        "takes less memory and more time.", choices=("nested_tape", "jvp"))
+    fixed_teacher: str = _flag(
+        "", "The trained network that labels: a finished run's model_dir, or a .keras file.",
+        path=True)
+    temperature: float = _flag(1.0, "The temperature of a fixed teacher's soft targets.", above=0)
 
-    dataset: str = _flag("digits", "what to learn", "Data", choices=tuple(DATASET_DEFAULTS))
-    data_dir: str = _flag("", "where the files are, or a folder that data_prep wrote; CIFAR-10 and "
-                          "SVHN are downloaded where they are missing",
-                          derived="TensorFlow Datasets' own folder")
-    unlabeled_dir: str = _flag("", "folder of shards whose images are the unlabeled ones, in place "
-                               "of the data set's own")
-    predictions_dir: str = _flag("", "folder that data_prep.predict wrote, of the labeled and the "
-                                 "unlabeled images")
-    selection: str = _flag("", "folder that data_prep.select wrote: only its images are unlabeled "
-                           "ones")
-    extra_unlabeled: bool = _flag(False, "add svhn's 531,131 extra images to the unlabeled ones")
-    image_size: int = _flag(0, "side in pixels that the networks see, imagenet and image_folder",
-                            at_least=0, derived="imagenet 224, image_folder 64")
-    labeled_shards: int = _flag(0, "of imagenet, the first of them; 102 of 1,024 are 10 %",
-                                at_least=0, derived="all but those held out")
-    holdout_shards: int = _flag(0, "of imagenet, the last of them, held out; 40 in the paper",
-                                at_least=0)
-    skip_corrupt: bool = _flag(False, "leave out, and tell, records that cannot be used")
-    labeled_examples: int = _flag(0, "training examples that keep their label, holdout included",
-                                  at_least=0, derived=_by_dataset("labeled_examples"))
-    labeled_selection: str = _flag("", "the first in the official order, or drawn by split_seed",
-                                   choices=("first", "random"),
-                                   derived=_by_dataset("labeled_selection"))
-    split_seed: int = _flag(0, "of the labeled subset, and of the points of two_moons", at_least=0,
-                            at_most=2**31 - 1)
-    holdout: int = _flag(0, "labeled examples set aside for choosing settings", at_least=0)
-    noise: float = _flag(0.05, "standard deviation, two_moons only", at_least=0)
-    batch_size: int = _flag(64, "labeled examples a step, over all replicas", at_least=1)
-    unlabeled_batch_size: int = _flag(0, "unlabeled examples a step, over all replicas", at_least=0,
-                                      derived="batch_size")
-    eval_batch_size: int = _flag(500, "examples at a time in evaluations", at_least=1)
-    randaugment_layers: int = _flag(2, "operations per image of the strong view", at_least=0)
-    randaugment_magnitude: float = _flag(5.0, "of the operations", at_least=0, at_most=10)
+    dataset: str = _flag("digits", lambda: "The data set. " + "; ".join(
+        f"{name}: {source.about}" for name, source in datasets.SOURCES.items()) + ".", "Data",
+        choices=lambda: tuple(datasets.SOURCES))
+    data_dir: str = _flag(
+        "", "The folder of the data set's files, or one that data_prep wrote; CIFAR-10 and SVHN "
+        "are downloaded where they are missing.", derived="TensorFlow Datasets' own folder",
+        path=True)
+    unlabeled_dir: str = _flag(
+        "", "A folder of shards whose images take the place of the data set's unlabeled ones.",
+        path=True)
+    predictions_dir: str = _flag(
+        "", "A folder of stored predictions, which data_prep.predict wrote for the labeled and the "
+        "unlabeled images.", path=True)
+    selection: str = _flag(
+        "", "A folder that data_prep.select wrote; only its images are unlabeled ones.", path=True)
+    extra_unlabeled: bool = _flag(False, _only(
+        "The data set's extra images are added to the unlabeled ones", "extra_unlabeled"))
+    image_size: int = _flag(
+        0, _only("The side, in pixels, of the images that the networks see", "image_size"),
+        at_least=0, derived=lambda: ", ".join(f"{name} {datasets.SOURCES[name].image_size}"
+                                              for name in datasets.takers("image_size")))
+    labeled_shards: int = _flag(
+        0, _only("How many shards have labels, the first ones; 102 of 1,024 are the paper's 10 %",
+                 "labeled_shards"), at_least=0, derived="all but those held out")
+    holdout_shards: int = _flag(
+        0, _only("How many shards are held out, the last ones; 40 in the paper", "holdout_shards"),
+        at_least=0)
+    skip_corrupt: bool = _flag(
+        False, "Records that cannot be used are left out, named and counted.")
+    labeled_examples: int = _flag(
+        0, "How many training examples keep their labels, those of the hold-out included.",
+        at_least=0, derived=_by_dataset("labeled_examples"))
+    labeled_selection: str = _flag(
+        "", "Which examples keep their labels: the first ones in the official order, or ones drawn "
+        "by split_seed.", choices=("first", "random"), derived=_by_dataset("labeled_selection"))
+    split_seed: int = _flag(0, "Decides which examples are drawn, and two_moons' points.",
+                            at_least=0, at_most=_SEEDS)
+    holdout: int = _flag(
+        0, "How many labeled examples are set aside for choosing settings.", at_least=0)
+    noise: float = _flag(
+        0.05, _only("The standard deviation of the points about their moons", "noise"), at_least=0)
+    batch_size: int = _flag(64, "Labeled examples in a step, over all replicas.", at_least=1)
+    unlabeled_batch_size: int = _flag(
+        0, "Unlabeled examples in a step, over all replicas.", at_least=0, derived="batch_size")
+    eval_batch_size: int = _flag(500, "Examples in one pass of an evaluation.", at_least=1)
+    randaugment_layers: int = _flag(
+        2, "How many operations RandAugment applies to each image of a strong view.", at_least=0)
+    randaugment_magnitude: float = _flag(
+        5.0, "The magnitude of RandAugment's operations.", at_least=0, at_most=10)
     randaugment_operations: str = _flag(
-        "published", "RandAugment's own and its ranges, or those of the released code of Meta "
-        "Pseudo Labels", choices=("published", "released"))
-    color: str = _flag("none", "distort the colours of weak views as Inception's training did",
-                       choices=("none", "inception"))
-    cutout: int = _flag(0, "side of the strong view's cut square in pixels; 0: none", at_least=0)
+        "published", "Which operations and ranges RandAugment has: its paper's, or those of the "
+        "released code of Meta Pseudo Labels.", choices=("published", "released"))
+    color: str = _flag(
+        "none", "Whether the colours of weak views are distorted, as in Inception's training.",
+        choices=("none", "inception"))
+    cutout: int = _flag(
+        0, "The side, in pixels, of the square that is cut out of strong views; 0 cuts nothing.",
+        at_least=0)
 
     student_network: str = _flag(
-        "", "wrn-DEPTH-WIDTH, resnet-50, efficientnet-b0 to -b7, small_conv, mlp-SIZE-SIZE... or "
-        "rbf; a baseline's too, and so all student_ flags", "Networks and optimizers",
+        "", lambda: "The student's network, or a baseline's, as all student_ flags are: "
+        f"{networks.available()}.", "Networks and optimizers",
         derived=_by_dataset("student_network"))
-    student_weights: str = _flag("", "file of the efficientnet package's weights without top to "
-                                 "start from (..._notop.h5)")
-    student_dropout: float = _flag(0.0, "rate at the prediction; Tan & Le: 0.2 for B0 and B1, 0.1 "
-                                   "more every second size, 0.5 for B7", at_least=0, below=1)
-    drop_connect: float = _flag(0.2, "highest rate of EfficientNets' stochastic depth", at_least=0,
-                                below=1)
-    student_optimizer: str = _flag("nesterov", "update rule", choices=_OPTIMIZERS)
-    student_learning_rate: float = _flag(0.1, "highest of the schedule", above=0)
-    student_weight_decay: float = _flag(0.0, "L in (L/2)|weights|^2", at_least=0)
-    teacher_network: str = _flag("", "as for the student; of reduced_mpl calibration-SIZE or mlp-"
-                                 "SIZE-SIZE...", derived="student_network, or calibration-128")
-    teacher_dropout: float = _flag(0.0, "rate at the prediction", at_least=0, below=1)
-    teacher_optimizer: str = _flag("nesterov", "update rule", choices=_OPTIMIZERS)
-    teacher_learning_rate: float = _flag(0.1, "highest of the schedule", above=0)
-    teacher_weight_decay: float = _flag(0.0, "L in (L/2)|weights|^2", at_least=0)
-    momentum: float = _flag(0.9, "of momentum, nesterov and rmsprop", at_least=0, below=1)
-    rmsprop_epsilon: float = _flag(1e-7, "of rmsprop; Tan & Le: 0.001", above=0)
-    schedule: str = _flag("cosine", "of the learning rates; cosine decays to 0 at train_steps, "
-                          "exponential by decay_rate every decay_steps",
-                          choices=("cosine", "exponential", "constant"))
-    teacher_schedule: str = _flag("", "of the teacher's", choices=("cosine", "exponential",
-                                                                  "constant"),
-                                  derived="schedule, or constant with reduced_mpl")
-    warmup_steps: int = _flag(0, "of linear warm-up, cosine and exponential", at_least=0)
-    decay_steps: int = _flag(0, "exponential: steps from one decay to the next", at_least=0,
-                             derived="train_steps * 2.4 / 350, Tan & Le's epochs")
-    decay_rate: float = _flag(0.97, "exponential: what one decay multiplies by", above=0,
-                              at_most=1)
-    ema_decay: float = _flag(0.0, "evaluate and export averages of the student's weights that keep "
-                             "this much of themselves a step; Tan & Le: 0.9999; 0: none",
-                             at_least=0, below=1)
-    batch_norm_decay: float = _flag(0.99, "of batch norm's averages", at_least=0, below=1)
+    student_weights: str = _flag(
+        "", "A file of the efficientnet package's weights without top (..._notop.h5), which the "
+        "student starts from.", path=True)
+    student_dropout: float = _flag(
+        0.0, "The dropout rate at the prediction; Tan & Le have 0.2 for B0 and B1, 0.1 more every "
+        "second size, 0.5 for B7.", at_least=0, below=1)
+    drop_connect: float = _flag(
+        0.2, "The highest rate of EfficientNets' stochastic depth.", at_least=0, below=1)
+    student_optimizer: str = _flag("nesterov", "The student's update rule.", choices=_OPTIMIZERS)
+    student_learning_rate: float = _flag(0.1, "The highest rate of the student's schedule.",
+                                         above=0)
+    student_weight_decay: float = _flag(
+        0.0, "L in (L/2)|weights|^2, which is added to the student's loss.", at_least=0)
+    teacher_network: str = _flag(
+        "", lambda: "The teacher's network, as for the student; with reduced_mpl one of "
+        f"{networks.available('probs')}.", derived="student_network, or calibration-128")
+    teacher_dropout: float = _flag(0.0, "The dropout rate at the prediction.", at_least=0, below=1)
+    teacher_optimizer: str = _flag("nesterov", "The teacher's update rule.", choices=_OPTIMIZERS)
+    teacher_learning_rate: float = _flag(0.1, "The highest rate of the teacher's schedule.",
+                                         above=0)
+    teacher_weight_decay: float = _flag(
+        0.0, "L in (L/2)|weights|^2, which is added to the teacher's loss.", at_least=0)
+    momentum: float = _flag(0.9, "The momentum of momentum, nesterov and rmsprop.", at_least=0,
+                            below=1)
+    rmsprop_epsilon: float = _flag(1e-7, "The epsilon of rmsprop; Tan & Le have 0.001.", above=0)
+    schedule: str = _flag(
+        "cosine", "How the learning rates fall: cosine to 0 at train_steps, exponential by "
+        "decay_rate every decay_steps.", choices=("cosine", "exponential", "constant"))
+    teacher_schedule: str = _flag(
+        "", "How the teacher's learning rate falls.", choices=("cosine", "exponential", "constant"),
+        derived="schedule, or constant with reduced_mpl")
+    warmup_steps: int = _flag(
+        0, "Steps in which the rates of cosine and exponential schedules rise to their highest.",
+        at_least=0)
+    decay_steps: int = _flag(
+        0, "Steps from one decay of an exponential schedule to the next.", at_least=0,
+        derived="train_steps * 2.4 / 350, Tan & Le's epochs")
+    decay_rate: float = _flag(
+        0.97, "What each decay of an exponential schedule multiplies the rate by.", above=0,
+        at_most=1)
+    ema_decay: float = _flag(
+        0.0, "How much of themselves the averages of the student's weights keep in a step; they "
+        "are evaluated and exported. Tan & Le have 0.9999; 0 keeps no averages.",
+        at_least=0, below=1)
+    batch_norm_decay: float = _flag(
+        0.99, "How much of themselves batch norm's averages keep in a pass.", at_least=0, below=1)
 
-    strategy: str = _flag("default", "tf.distribute: one device, all GPUs, machines, or a TPU",
-                          "Devices", choices=("default", "mirrored", "multi_worker", "tpu"))
-    tpu: str = _flag("", "the TPU's name or address; local on a TPU VM")
-    precision: str = _flag("float32", "of activations", choices=("float32", "mixed_bfloat16"))
-    jit_compile: bool = _flag(False, "compile the step with XLA (one device)")
-    steps_per_execution: int = _flag(1, "steps that run without returning to Python", at_least=1)
+    strategy: str = _flag(
+        "default", "The tf.distribute strategy: one device, all GPUs of this machine, several "
+        "machines, or a TPU.", "Devices", choices=("default", "mirrored", "multi_worker", "tpu"))
+    tpu: str = _flag("", "The TPU's name or address; local on a TPU VM.")
+    precision: str = _flag("float32", "The type of the activations.",
+                           choices=("float32", "mixed_bfloat16"))
+    jit_compile: bool = _flag(False, "The step is compiled by XLA, on one device.")
+    steps_per_execution: int = _flag(
+        1, "How many steps run without returning to Python.", at_least=1)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(Flags):
+            object.__setattr__(self, field.name, checks.checked_value(
+                field.name, getattr(self, field.name), field.type, field.default,
+                describe(field)))
+
+    def to_dict(self):
+        """{flag: value}, JSON-able."""
+        return {name: getattr(self, name) for name in FIELDS}
+
+    @staticmethod
+    def from_dict(values):
+        """The Flags of `to_dict`'s values; those left out have their defaults.
+
+        Raises:
+          ValueError: in one line, for a name that is no flag's.
+        """
+        unknown = sorted(set(values) - set(FIELDS))
+        if unknown:
+            raise ValueError(f"unknown setting {unknown[0]!r}: "
+                             + command.suggestion(unknown[0], FIELDS))
+        return Flags(**values)
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Flags)}

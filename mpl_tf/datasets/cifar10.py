@@ -1,4 +1,4 @@
-"""CIFAR-10's official python files: read, checked and unpickled without executing anything."""
+"""CIFAR-10: its facts, and its official python files, unpickled without executing anything."""
 
 import hashlib
 import io
@@ -9,7 +9,9 @@ import zlib
 
 import numpy as np
 
-from mpl_tf.datasets.splits import Split
+from mpl_tf.datasets import prepared, tfds
+from mpl_tf.datasets.sources import source
+from mpl_tf.datasets.splits import Split, check_sizes
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"
 FOLDER = "cifar-10-batches-py"
@@ -24,6 +26,22 @@ MD5 = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
+
+
+@source("cifar10", "50,000 + 10,000 images of 32x32", labeled_examples=4000,
+        labeled_selection="first", objective="uda", student_network="wrn-28-2",
+        class_names=CLASSES, sizes=SIZES, image_size=32, flip=True, photographs=True,
+        per_class=50_000)
+def cifar10(data_dir):
+    """{"train", "test"} in the official order.
+
+    data_dir: a folder with the official files, or one that data_prep wrote; else TensorFlow Datasets
+    reads or downloads there.
+    """
+    splits = ("train", "test")
+    found = (prepared.read_arrays(data_dir, "cifar10", splits) or read(data_dir)
+             or tfds.read("cifar10", data_dir, splits, URL))
+    return check_sizes(found, SIZES, f"cifar10 in {data_dir}")
 
 
 def read(data_dir):

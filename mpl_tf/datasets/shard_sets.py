@@ -1,4 +1,4 @@
-"""Data sets that stay in their shards: ImageNet, a user's own folder, other unlabeled images.
+"""What data sets that stay in their shards are made of: indices, parts, other unlabeled images.
 
 The shards are data_prep's, or those of Szegedy et al. as they are. An index says where every record
 is; the first time in a folder without one, labeled files are read through, others' headers only, and
@@ -15,7 +15,6 @@ from mpl_tf.datasets.splits import Split, select
 from mpl_tf.shards import record_images, record_index, tfrecord
 from mpl_tf.shards.record_images import RecordImages
 
-IMAGENET_CLASSES = 1000     # where a folder does not say
 TEST_SPLITS = ("test", "validation")
 
 
@@ -80,66 +79,6 @@ def in_order_of(index, paths):
                               moved.length, moved.label)
 
 
-def load_imagenet(data_dir, image_size=224, labeled_shards=0, holdout_shards=0, labeled_examples=0,
-                  labeled_selection="first", split_seed=0, holdout=0, skip_corrupt=False):
-    """ImageNet's parts from its shards, `train-00000-of-01024` and `validation-00000-of-00128`.
-
-    Args:
-      data_dir: folder of shards. image_size: side of what the networks get, pixels.
-      labeled_shards: how many of the first shards have labels (102 of 1,024 are the paper's 10 %,
-        Section 4.1); 0: all but those held out.
-      holdout_shards: how many of the last shards are held out (40 in Section 4.2).
-      labeled_examples: of the labeled shards' examples; 0: all. labeled_selection, split_seed:
-        which of them.
-      holdout: how many labeled examples are held out besides (12,800 in C.1).
-      skip_corrupt: training records that cannot be used are left out and told; a test set is whole
-        or refused.
-
-    Returns:
-      (class_names, labeled Split, unlabeled RecordImages, validation Split, holdout Split or None).
-    """
-    folder = _folder(data_dir, "imagenet", "`python -m data_prep.imagenet --help`")
-    sidecar = prepared.read_sidecar(folder)
-    names = _class_names(sidecar) or tuple(str(label) for label in range(IMAGENET_CLASSES))
-    shards = len(tfrecord.find_shards(folder, "train"))
-    if labeled_shards + holdout_shards > shards:
-        raise ValueError(f"labeled_shards {labeled_shards} and holdout_shards {holdout_shards} are "
-                         f"more than the {shards} training shards of {folder}: use fewer")
-    number = np.arange(shards)
-    held_shards = number >= shards - holdout_shards
-    labeled = ~held_shards & (number < (labeled_shards or shards))
-    train = read_index(folder, "train", len(names), labeled | held_shards, skip_corrupt)
-    parts = _parts(train, labeled[train.shard], held_shards[train.shard], len(names),
-                   labeled_examples, labeled_selection, split_seed, holdout)
-    test = read_index(folder, "validation", len(names))
-    return names, *_as_images(train, *parts, test, image_size, skip_corrupt)
-
-
-def load_image_folder(data_dir, image_size=64, labeled_examples=0, labeled_selection="random",
-                      split_seed=0, holdout=0, skip_corrupt=False):
-    """The parts of a user's own images, as data_prep.image_folder wrote them.
-
-    Arguments and result are those of `load_imagenet`; the unlabeled images are those of
-    unlabeled/ and, without their labels, those of labeled/.
-    """
-    folder = _folder(data_dir, "image_folder", "`python -m data_prep.image_folder --help`")
-    sidecar = prepared.read_sidecar(folder)
-    names = _class_names(sidecar)
-    if not names:
-        raise ValueError(f"{folder} has no {prepared.SIDECAR} with class names: expected a folder "
-                         "that `python -m data_prep.image_folder` wrote; prepare it")
-    train = read_index(folder, "train", len(names), skip_corrupt=skip_corrupt)
-    labeled = np.ones(len(train), bool)
-    if "unlabeled" in sidecar["splits"]:
-        others = read_unlabeled(folder, "unlabeled", skip_corrupt)
-        train = record_images.joined([train, others])
-        labeled = np.arange(len(train)) < len(labeled)
-    parts = _parts(train, labeled, np.zeros(len(train), bool), len(names), labeled_examples,
-                   labeled_selection, split_seed, holdout)
-    test = read_index(folder, "test", len(names))
-    return names, *_as_images(train, *parts, test, image_size, skip_corrupt)
-
-
 def load_unlabeled(folder, image_size, crop, skip_corrupt=False):
     """RecordImages of all shards in `folder` but test sets, labels or not: --unlabeled_dir.
 
@@ -162,18 +101,23 @@ def load_unlabeled(folder, image_size, crop, skip_corrupt=False):
         skip_corrupt)
 
 
-def _folder(data_dir, name, how):
+def folder(data_dir, name, how):
+    """data_dir as a str; FileNotFoundError, in one line, where none is given.
+
+    name: of the data set. how: the command that says how its shards are made.
+    """
     if not data_dir:
         raise FileNotFoundError(f"data_dir is missing: {name} is read from shards that you have "
                                 f"prepared; see {how}, and add --data_dir=DIR")
     return os.fspath(data_dir)
 
 
-def _class_names(sidecar):
+def class_names(sidecar):
+    """The K names, a tuple, in a dataset.json; () where it has none, or there is none."""
     return tuple(sidecar.get("class_names") or ()) if sidecar else ()
 
 
-def _parts(train, may, held, num_classes, count, selection, seed, holdout):
+def parts(train, may, held, num_classes, count, selection, seed, holdout):
     """(labeled, unlabeled, held) examples of an Index, int arrays.
 
     may: bool [N], the examples that may have labels. held: bool [N], those held out in any case.
@@ -188,7 +132,11 @@ def _parts(train, may, held, num_classes, count, selection, seed, holdout):
     return labeled, np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _as_images(train, labeled, unlabeled, held, test, image_size, skip_corrupt):
+def as_images(train, labeled, unlabeled, held, test, image_size, skip_corrupt):
+    """(labeled Split, unlabeled images, test Split, holdout Split or None) of `parts`' examples.
+
+    train, test: Index. labeled, unlabeled, held: examples of train, int arrays.
+    """
     def split(index):
         return Split(RecordImages(index, image_size, "inception", skip_corrupt),
                      index.label.astype(np.int64))

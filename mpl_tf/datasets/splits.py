@@ -58,9 +58,9 @@ def check_labels(split, num_classes, source):
 
 
 def check_sizes(splits, sizes, source):
-    """The Splits of a dict, a list; ValueError unless each has as many examples as was published."""
+    """The dict of Splits as it is; ValueError unless each has as many examples as was published."""
     wrong = [f"{len(part.labels)} {name} examples instead of {sizes[name]}"
              for name, part in splits.items() if len(part.labels) != sizes[name]]
     if wrong:
         raise ValueError(f"{source}: {', '.join(wrong)}: delete what is there and get it again")
-    return list(splits.values())
+    return splits

@@ -1,11 +1,13 @@
-"""SVHN's official files of cropped digits (format 2), MATLAB's .mat: read and checked."""
+"""SVHN: its facts, and its official files of cropped digits (format 2), MATLAB's .mat."""
 
 import pathlib
 
 import numpy as np
 
 from mpl_tf.common import storage
-from mpl_tf.datasets.splits import Split
+from mpl_tf.datasets import prepared, tfds
+from mpl_tf.datasets.sources import source
+from mpl_tf.datasets.splits import Split, check_sizes
 
 URL = "http://ufldl.stanford.edu/housenumbers/"
 CLASSES = tuple("0123456789")
@@ -15,6 +17,21 @@ SHA256 = {
     "test": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
     "extra": "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3",
 }
+
+
+@source("svhn", "73,257 + 26,032 images of 32x32, and 531,131 extra ones", labeled_examples=1000,
+        labeled_selection="first", objective="uda", student_network="wrn-28-2",
+        class_names=CLASSES, sizes=SIZES, image_size=32, photographs=True, per_class=35_000)
+def svhn(data_dir, extra_unlabeled):
+    """{"train", "test"} in the official order, and "extra" where extra_unlabeled.
+
+    data_dir: a folder with the official files, or one that data_prep wrote; else TensorFlow Datasets
+    reads or downloads there.
+    """
+    splits = ("train", "test", "extra") if extra_unlabeled else ("train", "test")
+    found = (prepared.read_arrays(data_dir, "svhn", splits) or read(data_dir, splits)
+             or tfds.read("svhn_cropped", data_dir, splits, URL + file_name("train")))
+    return check_sizes(found, SIZES, f"svhn in {data_dir}")
 
 
 def file_name(split):

@@ -5,8 +5,11 @@ import re
 
 import tensorflow as tf
 
-from mpl_tf.method import batches, passes, targets
+from mpl_tf.method import batches, objectives, passes, targets
 from mpl_tf.method.requirements import check_images, check_networks
+
+for _objective in objectives.OBJECTIVES.values():   # their file must not import TensorFlow
+    tf.keras.utils.register_keras_serializable(package="mpl_tf")(_objective)
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 

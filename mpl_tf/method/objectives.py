@@ -2,26 +2,45 @@
 
 An objective says which views it needs and turns logits into a loss:
 
+    flags          {argument of the constructor: the flag that gives it}, for `--objective=NAME`
     labeled_view   "image" or "augmented": the view of x_l that its supervised term sees
     unlabeled      True if it needs the network on both views of x_u, in one pass together
     terms          names of the unweighted parts of the loss, for the logs
     losses(labels, labeled_logits, weak_logits, strong_logits) -> (loss, {term: scalar})
 
-`loss` is the weighted sum. To add an objective, subclass Objective, decorate it with
-tf.keras.utils.register_keras_serializable so that saved models find it, name its terms if there
-are others than "supervised_loss", and write `losses`.
+`loss` is the weighted sum. To add an objective, subclass Objective in this file, decorate the class
+with `objective`, name its terms if there are others than "supervised_loss", and write `losses`: it is
+then known to --objective, to --help and to the checks of flags. One of your own, elsewhere, is
+decorated with tf.keras.utils.register_keras_serializable, so that saved models find it.
+
+No TensorFlow at import: flags are read before it is there. base.py registers the classes with Keras.
 """
 
-import tensorflow as tf
-
+from mpl_tf.common.lazy import tf
 from mpl_tf.method import targets
 
-register = tf.keras.utils.register_keras_serializable(package="mpl_tf")
+OBJECTIVES = {}     # classes by their name in --objective
+
+
+def objective(name, **flags):
+    """Decorates the class of an objective, which then can be chosen by name.
+
+    Args:
+      name: as --objective has it.
+      flags: {argument of its constructor: the flag that gives it}. A flag with "weight" in its
+        name is the factor of one of its terms.
+    """
+    def register(kind):
+        kind.flags = flags
+        OBJECTIVES[name] = kind
+        return kind
+    return register
 
 
 class Objective:
     """Base class. Keyword arguments of the constructor are attributes and the saved config."""
 
+    flags = {}
     labeled_view = "image"
     unlabeled = False
     terms = ("supervised_loss",)
@@ -57,8 +76,13 @@ class Objective:
         """The objective that get_config describes."""
         return cls(**config)
 
+    @classmethod
+    def strong_views(cls):
+        """Whether the objective needs strongly augmented views."""
+        return cls.unlabeled or cls.labeled_view == "augmented"
 
-@register
+
+@objective("supervised", weight="supervised_weight", label_smoothing="label_smoothing")
 class Supervised(Objective):
     """weight * CE(y_l, T(x_l)), with smoothed labels if asked (Section 4.1, Table 1).
 
@@ -73,14 +97,15 @@ class Supervised(Objective):
         return self.weight * supervised, {"supervised_loss": supervised}
 
 
-@register
+@objective("randaugment", weight="supervised_weight", label_smoothing="label_smoothing")
 class RandAugment(Supervised):
     """Supervised on strongly augmented x_l (`labeled["augmented"]`); R still sees `"image"`."""
 
     labeled_view = "augmented"
 
 
-@register
+@objective("uda", weight="uda_weight", temperature="uda_temperature",
+           label_smoothing="label_smoothing", supervised_weight="supervised_weight")
 class UDA(Objective):
     """CE(y_l, T(x_l)) + weight * CE(stop_gradient(softmax(T(weak)/tau)), T(strong)).
 

@@ -3,7 +3,7 @@
 All functions are pure. `logits` and `targets` are float [B, K], `labels` int [B].
 """
 
-import tensorflow as tf
+from mpl_tf.common.lazy import tf
 
 
 def full_precision(logits):
@@ -11,7 +11,7 @@ def full_precision(logits):
     return logits if logits.dtype in (tf.float32, tf.float64) else tf.cast(logits, tf.float32)
 
 
-def one_hot(labels, num_classes, dtype=tf.float32):
+def one_hot(labels, num_classes, dtype="float32"):
     """Fully supervised targets: one-hot(y), [B, K].
 
     A label outside [0, K) gives a row of NaN: a loss that stops the run, not one that ignores it.
@@ -21,7 +21,7 @@ def one_hot(labels, num_classes, dtype=tf.float32):
                     tf.constant(float("nan"), dtype))
 
 
-def smooth(labels, num_classes, smoothing, dtype=tf.float32):
+def smooth(labels, num_classes, smoothing, dtype="float32"):
     """Label smoothing with d = `smoothing`: 1 - d + d/K on the class, d/K elsewhere, [B, K].
 
     The paper prints 1 - d + 1/C for the class, which does not sum to one.

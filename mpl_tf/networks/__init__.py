@@ -13,10 +13,10 @@ To add a network, write its function in a file of this folder and decorate it wi
 
 import sys
 
-from mpl_tf.networks import registry
+from mpl_tf.common.lazy import import_all
 from mpl_tf.networks.registry import NETWORKS, Network, available, find, network
 
-registry.discover(sys.modules[__name__])
+import_all(sys.modules[__name__], but=("layers",))      # whose classes need TensorFlow at import
 
 from mpl_tf.networks.calibration import calibration  # noqa: E402
 from mpl_tf.networks.efficientnet import DROP_CONNECT, efficientnet  # noqa: E402

@@ -20,7 +20,7 @@ DROP_CONNECT = 0.2      # of all sizes
 SMALLEST_MAP = 4        # pixels of the last feature map's side, where the image allows
 
 
-@network("efficientnet-bSIZE", r"efficientnet-b([0-7])", example="efficientnet-b0")
+@network("efficientnet-b0 to -b7", r"efficientnet-b([0-7])")
 def efficientnet(size, num_classes, input_shape=(224, 224, 3), dropout=None,
                  drop_connect=DROP_CONNECT, batch_norm_decay=0.99, name=None, seed=None,
                  weights=None, blocks=None):

@@ -5,14 +5,11 @@ to the flags --student_network and --teacher_network, to --help and to the check
 """
 
 import dataclasses
-import importlib
 import inspect
-import pkgutil
 import re
 from typing import Callable, Dict, Optional, Tuple
 
 KINDS = ("image", "point", "probs")     # inputs: images, points, distributions over classes
-_MADE_OF = ("registry", "parts", "layers")      # modules of this package that are no networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +88,3 @@ def available(kind=None):
     """The names of all networks, or of those that take a `kind` of input, in words."""
     return ", ".join(shown + (f" (such as {found.example})" if found.example else "")
                      for shown, found in NETWORKS.items() if kind is None or kind in found.takes)
-
-
-def discover(package):
-    """Imports all modules of a package, so that the networks in them are known."""
-    for module in pkgutil.iter_modules(package.__path__):
-        if module.name not in _MADE_OF:
-            importlib.import_module(f"{package.__name__}.{module.name}")

@@ -2,4 +2,5 @@ import sys
 
 from mpl_tf.reduced import chain
 
-sys.exit(chain.main(sys.argv))
+if __name__ == "__main__":
+    sys.exit(chain.main())

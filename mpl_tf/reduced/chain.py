@@ -12,40 +12,37 @@ afterwards is refused. At the end stands Table 2's row: per cent on test data. E
 of mpl_tf.train.
 """
 
-import argparse
 import hashlib
 import json
 import os
 
-from mpl_tf import compare, config as config_module
-from mpl_tf.common import storage
-from mpl_tf.common.arguments import Parser, whole
-from mpl_tf.config import checks
+from mpl_tf import compare, config as config_module, datasets, train as training_program
+from mpl_tf.common import command, storage
+from mpl_tf.common.command import Parser, whole
 from mpl_tf.datasets import prediction_files, selection
-from mpl_tf.train import fail
 
 # What becomes of the flags in the rows of Table 2; the control has the signal multiplied by zero.
 ROWS = {"noisy_student": dict(method="noisy_student"), "reduced_mpl": dict(method="reduced_mpl"),
         "control": dict(method="reduced_mpl", meta_weight=0.0)}
 NAMES = {"pretrain": "supervised (q_large)", "noisy_student": "NoisyStudent",
          "reduced_mpl": "ReducedMPL", "control": "ReducedMPL, control"}
-PER_CLASS = {"digits": 100, "cifar10": 50_000, "svhn": 35_000, "imagenet": 12_800}  # Section 4.2
 # q_large has these of the student's flags, so that it learns on the same examples.
 SAME_DATA = ("seed", "dataset", "data_dir", "labeled_shards", "holdout_shards", "skip_corrupt",
              "labeled_examples", "labeled_selection", "split_seed", "holdout")
 STAGES = "stages.json"      # what each stage was made from
 
 
-def arguments(argv):
+def parse(arguments):
     """(this program's arguments, flags for the students); exits with one line for bad ones."""
     parser = Parser(
-        prog="python -m mpl_tf.reduced", allow_abbrev=False, description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "mpl_tf.reduced", __doc__,
         epilog="All other flags are those of mpl_tf.train, for the students.")
-    parser.add_argument("--pretrain", metavar="FLAGFILE", help="q_large's flags (pretrain_<data "
+    parser.add_argument("--pretrain", metavar="FLAGFILE", type=command.path_type, help="q_large's flags (pretrain_<data "
                         "set>.cfg beside --flagfile); it is trained on the students' data")
     parser.add_argument("--per_class", type=whole(1), metavar="K", help="examples selected of each "
-                        f"class ({', '.join(f'{k} {v}' for k, v in PER_CLASS.items())})")
+                        "class (Section 4.2: " + ", ".join(
+                            f"{name} {source.per_class}" for name, source in
+                            datasets.SOURCES.items() if source.per_class) + ")")
     parser.add_argument("--short", choices=("repeat", "leave"), default="repeat",
                         help="classes with fewer (repeat)")
     parser.add_argument("--rank_all", action="store_true", help="every example counts for every "
@@ -55,7 +52,7 @@ def arguments(argv):
                         "at random, --split_seed=s (the flags' one)")
     parser.add_argument("--batch_size_predict", type=whole(1), default=256, help="images of a forward "
                         "pass of predict (256)")
-    chosen, others = parser.parse_known_args(argv)
+    chosen, others = parser.parse_known_args(arguments)
     chosen.rows = chosen.rows.split(",")
     unknown = [row for row in chosen.rows if row not in ROWS]
     if unknown:
@@ -80,20 +77,20 @@ def configs(chosen, others):
         raise ValueError("--flagfile is missing: expected the students' flags; add "
                          "--flagfile=flags/reduced_digits.cfg, for one")
     # The folders of stored predictions are the chain's own, see below.
-    student = config_module.parse(["reduced", *others, "--method=reduced_mpl",
+    student = config_module.parse([*others, "--method=reduced_mpl",
                                    "--predictions_dir=predictions", "--selection=selection"])
     if chosen.per_class is None:
-        if student.dataset not in PER_CLASS:
+        if not student.source.per_class:
             raise ValueError(f"--per_class is missing: the paper has none for {student.dataset}; "
                              "add --per_class=K")
-        chosen.per_class = PER_CLASS[student.dataset]
+        chosen.per_class = student.source.per_class
     if chosen.pretrain is None:
         if not files:
             raise ValueError("--pretrain is missing: expected q_large's flag file; add "
                              "--pretrain=flags/pretrain_digits.cfg, for one")
         chosen.pretrain = os.path.join(os.path.dirname(files[-1]),
                                        f"pretrain_{student.dataset}.cfg")
-    large = config_module.parse(["reduced", f"--flagfile={chosen.pretrain}"])
+    large = config_module.parse([f"--flagfile={chosen.pretrain}"])
     if large.method != "baseline":
         raise ValueError(f"--pretrain={chosen.pretrain} has --method={large.method}: expected "
                          "--method=baseline, one network alone")
@@ -105,7 +102,7 @@ def configs(chosen, others):
         own = student.replace(
             seed=seed, split_seed=split_seed, selection=os.path.join(folder, "selection"),
             predictions_dir=os.path.join(folder, "predictions"))
-        shared = {name: own.to_dict()[name] for name in SAME_DATA}
+        shared = {name: getattr(own.flags, name) for name in SAME_DATA}
         result[seed] = {"pretrain": large.replace(
             **shared, model_dir=os.path.join(folder, "pretrain"))}
         result[seed].update({row: own.replace(
@@ -123,11 +120,11 @@ class Chain:
     def __init__(self, folder):
         self._folder, self._path = folder, os.path.join(folder, STAGES)
         os.makedirs(folder, exist_ok=True)
-        self._notes = storage.read_json(self._path)
-        if self._notes is None and not os.path.exists(self._path):
-            self._notes = {}
+        self._notes = storage.read_json(self._path, remedy="give it back, or choose another "
+                                        "--model_dir")
+        self._notes = {} if self._notes is None else self._notes
         if not isinstance(self._notes, dict):
-            raise ValueError(f"{self._path} cannot be read, so what the stages were made from is not "
+            raise ValueError(f"{self._path} holds no notes of stages, so what they were made from is not "
                              f"known: give it back, or choose another --model_dir")
 
     def path(self, stage):
@@ -184,10 +181,10 @@ class Chain:
 
 
 def run_seed(stages, chosen):
-    """Takes one seed's stages; {row: results}, or None where a signal ended one of them."""
+    """Takes one seed's stages; {row: results}."""
     folder = os.path.dirname(stages["pretrain"].model_dir)
     os.makedirs(folder, exist_ok=True)
-    with storage.hold(folder):
+    with storage.hold(folder, "model_dir"):
         return _run_held(stages, chosen, Chain(folder))
 
 
@@ -197,8 +194,6 @@ def _run_held(stages, chosen, chain):
     sources, splits = sources_of(student)
     check_sources(student, sources, chosen.per_class)
     results = {"pretrain": train(large)}
-    if results["pretrain"] is None:
-        return None
 
     plan, _ = predict.plan_and_tasks(large.model_dir, sources)
     files = hashlib.sha256(json.dumps(plan["shards"], sort_keys=True).encode()).hexdigest()
@@ -224,8 +219,6 @@ def _run_held(stages, chosen, chain):
     for row in chosen.rows:
         chain.begin(row, {"predictions": predicted, "selection": selected})
         results[row] = train(stages[row])
-        if results[row] is None:
-            return None
     return results
 
 
@@ -253,7 +246,7 @@ def check_sources(student, sources, per_class):
     """
     from data_prep import predict
     from mpl_tf.shards import tfrecord
-    own = checks.TRAINING_EXAMPLES.get(student.dataset)
+    own = student.source.sizes.get("train")
     if own and per_class > own and not (student.unlabeled_dir or student.extra_unlabeled):
         raise ValueError(f"--per_class={per_class}: {student.dataset} has {own} examples to select "
                          "from; ask for fewer, or give more in --unlabeled_dir")
@@ -268,12 +261,10 @@ def check_sources(student, sources, per_class):
 
 
 def train(settings):
-    """training.run of a Config, in this process."""
+    """The results of a Config's run, made in this process."""
     import tensorflow as tf
-    from mpl_tf.run import training
     say(os.path.basename(settings.model_dir))
-    tf.keras.utils.set_random_seed(settings.seed)
-    results = training.run(settings)
+    results = training_program.train(settings)
     tf.keras.backend.clear_session()
     return results
 
@@ -283,38 +274,23 @@ def say(stage):
     print(f"--- {stage}", flush=True)
 
 
-def main(argv):
-    """Runs the command line `argv`; returns the exit code."""
-    chosen, others = arguments(argv[1:])
-    try:
-        runs = configs(chosen, others)
-    except ValueError as error:
-        return fail(error, 2)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    import tensorflow as tf
-    tf.config.experimental.enable_op_determinism()
+def main(arguments=None):
+    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    return command.run(_main, arguments)
+
+
+def _main(arguments):
+    chosen, others = parse(arguments)
+    runs = configs(chosen, others)
     figures = {}
     for seed, stages in runs.items():
         print(f"=== seed {seed}", flush=True)
-        try:
-            results = run_seed(stages, chosen)
-        except FloatingPointError as error:
-            return fail(error, 1)
-        except (ValueError, OSError) as error:
-            if "\n" in str(error):
-                raise
-            return fail(error, 2)
-        except KeyboardInterrupt:
-            return fail("aborted; the same command continues", 130)
-        if results is None:
-            return 0        # stopped by a signal; the same command continues
-        for stage, result in results.items():
+        for stage, result in run_seed(stages, chosen).items():
             figures[NAMES[stage], seed] = result["student_test_accuracy"]
     names = [NAMES[stage] for stage in ("pretrain", *chosen.rows)]
     reference = NAMES["control"] if "control" in chosen.rows else None
     print(f"\nstudent_test_accuracy\n{compare.table(names, list(runs), figures, reference)}")
     folder = os.path.dirname(os.path.dirname(stages["pretrain"].model_dir))
     storage.write_json(os.path.join(folder, "table.json"), {
-        "command": argv, "seeds": list(runs),
+        "command": ["reduced", *arguments], "seeds": list(runs),
         "figures": {name: [figures[name, seed] for seed in runs] for name in names}})
-    return 0

@@ -124,3 +124,26 @@ def distribute(strategy, make_dataset):
         return make_dataset(context.num_replicas_in_sync, replica_offset, local_replicas)
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+def make_deterministic(seed):
+    """A run of this process repeats bit for bit on its machine; call it before anything is built.
+
+    On a CPU it does so anyway and this costs nothing; on a GPU some operations would add in any
+    order. TensorFlow asks for a seed then, from which nothing here draws.
+    """
+    tf.config.experimental.enable_op_determinism()
+    tf.keras.utils.set_random_seed(seed)
+
+
+def is_chief(config):
+    """Whether this process writes to model_dir; all do but workers other than the first."""
+    if config.strategy != "multi_worker":
+        return True
+    try:
+        tf_config = json.loads(os.environ["TF_CONFIG"])
+        chief = "chief" if "chief" in tf_config["cluster"] else "worker"
+        task = tf_config["task"]
+        return task["type"] == chief and int(task["index"]) == 0
+    except (KeyError, TypeError, ValueError):
+        return True     # get_strategy says what is wrong with it

@@ -65,7 +65,7 @@ def results(config, journal):
     last = journal.evaluations[-1]
     recent = [evaluation["student_test_accuracy"]
               for evaluation in journal.evaluations[-config.median_evaluations:]]
-    flags = {name: getattr(config, name) for name in config.to_dict()}
+    flags = {name: getattr(config, name) for name in config.flags.to_dict()}
     return {
         "student_test_accuracy": last["student_test_accuracy"],
         "teacher_test_accuracy": last.get("teacher_test_accuracy"),

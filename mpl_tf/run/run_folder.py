@@ -1,22 +1,22 @@
-"""A run's folder: whose it is, what lies in it, and files that appear whole or not at all.
+"""A run's folder: which process may write to it, which run it belongs to, what lies in it.
 
     config.json         the flags that the run was started with
     data.json           what tells the data it learns from
     checkpoints/        what it continues from, see checkpoints.py
-    tensorboard/        see summaries.py
+    tensorboard/        see tensorboard.py
     student.keras, saved_model/, classes.json, curves.png, results.json     when it is finished
     targets.png                                                             of reduced_mpl
 
-Whatever is being written has a name that begins with PARTIAL; a process that was killed leaves it
-behind, and the next one removes it (in a folder of predictions, where several machines may be
-writing, it stays). No TensorFlow here.
+Whatever is being written has a name that begins with storage.PARTIAL; a process that was killed
+leaves it behind, and the next one removes it (in a folder of predictions, where several machines may
+be writing, it stays). No TensorFlow here.
 """
 
 import glob
 import os
 
 from mpl_tf import config as config_module
-from mpl_tf.common.storage import PARTIAL, _remove, hold, read_json, write_json
+from mpl_tf.common import storage
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 CLASSES, DATA = "classes.json", "data.json"
@@ -50,14 +50,12 @@ def open_folder(config):
                              "use those of the run, or another --model_dir")
     try:
         os.makedirs(folder, exist_ok=True)
-        lock = hold(folder)
-        for name in os.listdir(folder):
-            if name.startswith(PARTIAL):
-                _remove(os.path.join(folder, name))
-        flags = config.to_dict()
+        lock = storage.hold(folder, "model_dir")
+        storage.remove_partial(folder)
+        flags = config.flags.to_dict()
         if progress:    # more steps are noted when some are saved, see note_steps
             flags["train_steps"] = started["train_steps"]
-        write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": flags})
+        storage.write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": flags})
     except OSError as error:
         raise ValueError(f"model_dir={folder} cannot be written ({error.strerror or error}): "
                          "choose another --model_dir, or give this one write permission") from error
@@ -67,9 +65,9 @@ def open_folder(config):
 def note_steps(config):
     """Notes all flags, now that a step is to be saved of a run continued with more of them."""
     path = os.path.join(config.model_dir, CONFIG)
-    noted = {"program": "mpl_tf", "flags": config.to_dict()}
-    if read_json(path) != noted:
-        write_json(path, noted)
+    noted = {"program": "mpl_tf", "flags": config.flags.to_dict()}
+    if storage.read_json(path) != noted:
+        storage.write_json(path, noted)
 
 
 def checkpoint_indices(folder):
@@ -95,7 +93,7 @@ def read_flags(folder):
 def _started(folder):
     """The flags of the run in `folder`, or None where it is empty or not there."""
     try:
-        names = [name for name in os.listdir(folder) if not name.startswith(PARTIAL)]
+        names = [name for name in os.listdir(folder) if not name.startswith(storage.PARTIAL)]
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -103,7 +101,8 @@ def _started(folder):
                          "folder; choose another --model_dir") from error
     if not names:
         return None
-    noted = read_json(os.path.join(folder, CONFIG))
+    noted = storage.read_json(os.path.join(folder, CONFIG), remedy="write it anew with the run's flags, "
+                              "or choose another --model_dir")
     if not isinstance(noted, dict) or noted.get("program") != "mpl_tf":
         shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
         raise ValueError(f"model_dir={folder} is not a run's folder: it holds {shown} and no "
@@ -121,7 +120,8 @@ def check_data(folder, data):
       ValueError: in one line, where a checkpoint was made of other data.
     """
     path = os.path.join(folder, DATA)
-    noted = read_json(path)
+    noted = storage.read_json(path, remedy="delete it if you are sure that the data are the run's, or "
+                              "choose another --model_dir")
     if noted == data:
         return
     if noted is not None and _has_checkpoint(folder):
@@ -131,11 +131,12 @@ def check_data(folder, data):
             raise ValueError(f"model_dir={folder} was trained on other data: {changed}; give the "
                              "same --data_dir, --unlabeled_dir, --fixed_teacher and "
                              "--predictions_dir (they may have moved), or another --model_dir")
-    write_json(path, data)
+    storage.write_json(path, data)
 
 
 def finished(config):
     """The results of the finished run that `config` describes, or None."""
-    results = read_json(os.path.join(config.model_dir, RESULTS))
+    results = storage.read_json(os.path.join(config.model_dir, RESULTS), remedy="delete it, and the "
+                                "same command writes it again")
     complete = isinstance(results, dict) and results.get("train_steps") == config.train_steps
     return results if complete else None

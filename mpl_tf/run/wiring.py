@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from mpl_tf import data, datasets, networks
-from mpl_tf.method import objectives
 from mpl_tf.method.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.method.mpl import MetaPseudoLabels
 from mpl_tf.method.requirements import check_networks
@@ -62,7 +61,7 @@ def build_networks(config, dataset):
     tf.keras.mixed_precision.set_global_policy(config.precision)
     built = {"student": build_student(config, dataset)}
     if config.has_teacher:
-        shape = ((dataset.num_classes,) if config.method == "reduced_mpl"
+        shape = ((dataset.num_classes,) if config.needs_probs
                  else dataset.unlabeled.shape[1:])
         built["teacher"] = networks.build(
             config.teacher_network, dataset.num_classes, shape, dropout=config.teacher_dropout,
@@ -102,15 +101,14 @@ def _compiled(config, built):
             student_weight_decay=config.student_weight_decay,
             teacher_weight_decay=config.teacher_weight_decay, metrics=["accuracy"], **options)
         return model
-    if config.method == "baseline":
+    if config.facts.objective:
         model, metrics = Baseline(student, build_objective(config), seed=config.seed), ["accuracy"]
-    elif config.method == "noisy_student":
+    elif config.needs_probs:
         model, metrics = StoredTargets(student, seed=config.seed), None
     else:   # its batches are unlabeled: no training accuracy
         model, metrics = FixedTeacher(
-            student, load_fixed_teacher(config, student),
-            hard=config.method == "hard_pseudo_labels", temperature=config.temperature,
-            seed=config.seed), None
+            student, load_fixed_teacher(config, student), hard=config.facts.hard,
+            temperature=config.temperature, seed=config.seed), None
     model.compile(build_optimizer(config, "student"), weight_decay=config.student_weight_decay,
                   metrics=metrics, **options)
     return model
@@ -118,13 +116,8 @@ def _compiled(config, built):
 
 def build_objective(config):
     """What the teacher, or a baseline, minimises."""
-    smoothing = config.label_smoothing
-    if config.objective == "uda":
-        return objectives.UDA(
-            weight=config.uda_weight, temperature=config.uda_temperature,
-            label_smoothing=smoothing, supervised_weight=config.supervised_weight)
-    kind = {"supervised": objectives.Supervised, "randaugment": objectives.RandAugment}
-    return kind[config.objective](weight=config.supervised_weight, label_smoothing=smoothing)
+    kind = config.objective_class
+    return kind(**{argument: getattr(config, flag) for argument, flag in kind.flags.items()})
 
 
 def build_optimizer(config, role):
@@ -187,8 +180,8 @@ def train_batches(config, dataset, strategy_, start_step=0):
         return data.train_dataset(
             dataset, batch_size=config.batch_size,
             unlabeled_batch_size=config.unlabeled_batch_size, unlabeled=config.needs_unlabeled,
-            strong=config.strong_views, labeled_strong=config.objective == "randaugment"
-            and config.strong_views and not config.needs_probs, seed=config.seed, start_step=start_step,
+            strong=config.strong_views, labeled_strong=config.strong_views and not config.needs_probs
+            and config.objective_class.labeled_view == "augmented", seed=config.seed, start_step=start_step,
             randaugment_layers=config.randaugment_layers,
             randaugment_magnitude=config.randaugment_magnitude,
             randaugment_operations=config.randaugment_operations, cutout=config.cutout,

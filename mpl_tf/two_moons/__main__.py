@@ -2,4 +2,5 @@ import sys
 
 from mpl_tf.two_moons import study
 
-sys.exit(study.main(sys.argv))
+if __name__ == "__main__":
+    sys.exit(study.main())

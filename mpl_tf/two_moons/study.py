@@ -7,20 +7,17 @@ Trains four learners on each draw of points and labels, with the settings of fla
 Pseudo Labels; and its control, meta weight 0. Prints accuracies on all points and paired gains.
 """
 
-import argparse
 import os
-import pathlib
-import sys
 
 import numpy as np
 
 from mpl_tf import config as config_module
-from mpl_tf.common import storage
-from mpl_tf.common.arguments import Parser, whole
+from mpl_tf.common import command, storage
+from mpl_tf.common.command import Parser, whole
+from mpl_tf.config import flag_files
+from mpl_tf.two_moons.figures import TITLES
 
-FLAGFILE = pathlib.Path(__file__).resolve().parents[2] / "flags" / "two_moons.cfg"
-TITLES = {"supervised": "Supervised", "pseudo labels": "Pseudo labels",
-          "MPL": "Meta Pseudo Labels", "control": "Control, meta weight 0"}
+FLAGFILE = os.path.join(flag_files.shipped(), "two_moons.cfg")
 # By noise: mean and standard deviation over 20 draws of an independent implementation of this
 # setting (JAX, its own draws of the labels); standard deviations of n.
 REFERENCE = {
@@ -29,89 +26,18 @@ REFERENCE = {
     0.15: {"supervised": (0.759, 0.081), "pseudo labels": (0.749, 0.089),
            "MPL": (0.873, 0.114), "control": (0.780, 0.086)},
 }
-_RED, _GREEN, _BLUE = "#d55e00", "#009e73", "#0072b2"   # told apart by the colour-blind
 
 
-# ------------------------------------------------------------------------------------- figures
+def main(arguments=None):
+    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    return command.run(_main, arguments)
 
-def write_figures(config, folder):
-    """Trains the learners of `config`'s draw and writes two figures into `folder`.
 
-    decision_regions.png (Figure 1) and gradient_cosine.png (Figure 8), whose text does not say
-    whose labels "validation" means: both readings are drawn. Takes seconds.
-
-    Args:
-      config: as of `two_moons_learners.train_learners`. That of a run of Meta Pseudo Labels: MPL
-        is the run's student, trained once more.
-      folder: an existing one. Each file appears whole or not at all.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def _main(arguments):
+    seeds, path, config = parse(arguments)
+    from mpl_tf.run import devices
     from mpl_tf.two_moons.learners import train_learners
-    dataset, learners = train_learners(config, measure=True)
-    for name, draw in (("decision_regions.png", draw_regions),
-                       ("gradient_cosine.png", draw_cosines)):
-        figure = draw(dataset, learners)
-        with storage.partial(os.path.join(folder, name)) as path, open(path, "wb") as file:
-            FigureCanvasAgg(figure).print_png(file)
-
-
-def draw_regions(dataset, learners):
-    """Figure 1: a matplotlib figure of points, labels (stars) and the regions of four learners."""
-    from matplotlib.colors import ListedColormap
-    from matplotlib.figure import Figure
-    from mpl_tf.two_moons.learners import outputs_of
-    points, labels = dataset.test.images, dataset.test.labels
-    low, high = points.min(axis=0) - 0.25, points.max(axis=0) + 0.25
-    x, y = np.meshgrid(np.linspace(low[0], high[0], 150), np.linspace(low[1], high[1], 100))
-    grid = np.stack([x.ravel(), y.ravel()], axis=-1).astype("float32")
-    figure = Figure((10, 6.6), dpi=120, layout="constrained")
-    for axes, name in zip(figure.subplots(2, 2, sharex=True, sharey=True).flat, TITLES):
-        logits = outputs_of(learners[name].network, grid)
-        lead = (logits[:, 1] - logits[:, 0]).reshape(x.shape)
-        axes.contourf(x, y, lead, levels=[-np.inf, 0, np.inf], colors=[_RED, _GREEN], alpha=0.22)
-        axes.scatter(*points.T, c=labels, cmap=ListedColormap([_RED, _GREEN]), s=3, linewidths=0)
-        axes.scatter(*dataset.labeled.images.T, c=dataset.labeled.labels, s=230, marker="*",
-                     cmap=ListedColormap([_RED, _GREEN]), edgecolors="black", linewidths=1.2)
-        axes.set_title(f"{TITLES[name]}: {100 * learners[name].accuracy:.1f} %")
-        axes.set(xticks=[], yticks=[], aspect="equal")
-    figure.suptitle(f"Two moons: {len(labels):,} points, {len(dataset.labeled.labels)} labeled "
-                    "(stars); shaded: what each model finds; accuracy on all points")
-    return figure
-
-
-def draw_cosines(dataset, learners):
-    """Figure 8, in both readings of its validation gradient: a matplotlib figure."""
-    from matplotlib.figure import Figure
-    count = len(dataset.labeled.labels)
-    readings = (f"Validation: all {len(dataset.test.labels):,} points, true labels",
-                f"Validation: the {count} labeled points")
-    figure = Figure((10, 4), dpi=120, layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
-    for column, (axes, title) in enumerate(zip(panels, readings), start=1):
-        for name, color, style in (("MPL", _GREEN, "-"), ("control", _BLUE, "--"),
-                                   ("supervised", _RED, "-.")):
-            rows = learners[name].cosines
-            axes.plot(rows[:, 0], rows[:, column], style, color=color, linewidth=2,
-                      label=TITLES[name])
-        axes.axhline(0, color="black", linewidth=0.6)
-        axes.grid(alpha=0.3)
-        axes.set(title=title, xlabel="step")
-    panels[0].set(ylabel="cosine of training and validation gradient", ylim=(None, 1.05))
-    panels[0].legend()
-    return figure
-
-
-# --------------------------------------------------------------------------------------- study
-
-def main(argv):
-    """Runs the command line `argv`; returns the exit code."""
-    try:
-        seeds, path, config = arguments(argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from mpl_tf.two_moons.learners import train_learners
+    devices.make_deterministic(seeds[0])
     accuracies = {name: [] for name in TITLES}
     for seed in seeds:
         _, learners = train_learners(config.replace(split_seed=seed, seed=seed))
@@ -123,31 +49,30 @@ def main(argv):
     if path:
         storage.write_json(path, {
             "seeds": list(seeds), "accuracies": accuracies, "summary": summary(accuracies),
-            "flags": config.to_dict()})
+            "flags": config.flags.to_dict()})
         print(f"in {path}")
-    return 0
 
 
-def arguments(argv):
+def parse(arguments):
     """(range of seeds, JSON's path or "", Config) of a command line; --help exits, as mistakes do.
 
     Raises:
       ValueError: in one line; no TensorFlow has been imported by then.
     """
     parser = Parser(
-        prog="python -m mpl_tf.two_moons", allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
+        "mpl_tf.two_moons", __doc__,
         epilog="Further flags are those of `python -m mpl_tf.train`, such as --noise=0.15 or\n"
                "--meta_weight=100; they change what flags/two_moons.cfg says.")
     parser.add_argument("--seeds", type=whole(1), default=20, help="draws of points and labels (20)")
     parser.add_argument("--first_seed", type=whole(0), default=100, help="the first draw's seed (100)")
-    parser.add_argument("--json", default="", metavar="FILE", help="also write the numbers there")
-    chosen, flags = parser.parse_known_args(argv[1:])
+    parser.add_argument("--json", default="", metavar="FILE",
+                        type=command.path_type, help="also write the numbers there")
+    chosen, flags = parser.parse_known_args(arguments)
     folder = os.path.dirname(chosen.json) or "."
     if chosen.json and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise ValueError(f"--json={chosen.json}: {folder} is not a folder that can be written to; "
                          "create it, or name another")
-    own = [argv[0], f"--flagfile={FLAGFILE}"]
+    own = [f"--flagfile={FLAGFILE}"]
     of_file, config = config_module.parse(own), config_module.parse([*own, *flags])
     for name in ("dataset", "method", "split_seed", "seed"):
         if getattr(config, name) != getattr(of_file, name):

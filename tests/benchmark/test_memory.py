@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 
 @pytest.mark.slow
 def test_every_method_has_a_row(capsys):
-    chosen = command.arguments(["--what=memory", "--network=small_conv", "--image_size=8",
+    chosen = command.parse(["--what=memory", "--network=small_conv", "--image_size=8",
                                 "--batch_size=4", "--rounds=1"])
     rows = memory.measure_memory(chosen)
     assert [row["step"] for row in rows] == [
@@ -24,7 +24,7 @@ def test_every_method_has_a_row(capsys):
 
 
 def test_the_network_follows_what_is_measured():
-    networks = [command.arguments([f"--what={what}"]).network for what in ("memory", "step")]
+    networks = [command.parse([f"--what={what}"]).network for what in ("memory", "step")]
     assert networks == ["efficientnet-b0", "wrn-28-2"]
 
 

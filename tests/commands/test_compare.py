@@ -30,7 +30,7 @@ def test_table_against_hand_worked_numbers():
 ])
 def test_bad_arguments_are_refused(argv, named, capsys):
     with pytest.raises(SystemExit) as error:
-        compare.arguments(argv)
+        compare.parse(argv)
     assert error.value.code == 2 and named in capsys.readouterr().err
 
 
@@ -38,7 +38,7 @@ def test_a_comparison_of_short_runs(tmp_path, capsys):
     flagfile = tmp_path / "short.cfg"
     flagfile.write_text("--dataset=digits\n--method=baseline\n--objective=supervised\n"
                         "--model_dir=unused\n--train_steps=2\n--noplots\n")
-    argv = ["compare", str(flagfile), "--seeds=3,4", f"--output_dir={tmp_path / 'runs'}", "--",
+    argv = [str(flagfile), "--seeds=3,4", f"--output_dir={tmp_path / 'runs'}", "--",
             "--batch_size=10"]
     assert compare.main(argv) == 0
     assert "| short |" in capsys.readouterr().out

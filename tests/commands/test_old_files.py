@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from mpl_tf import config
 from mpl_tf.run import run_folder, training
 from tests import runs
 from tests.conftest import ROOT
@@ -73,8 +74,7 @@ np.savez({str(tmp_path / "found.npz")!r}, **found)
 def test_a_run_that_was_stopped_half_way_continues(expected, tmp_path):
     folder = str(tmp_path / "halfway")
     shutil.copytree(OLD / "halfway", folder)
-    settings = runs.settings(folder).from_dict({**run_folder.read_flags(folder),
-                                                "model_dir": folder})
+    settings = config.of(**{**run_folder.read_flags(folder), "model_dir": folder})
     results = training.run(settings)
     state = runs.state(folder)
     names = {name[len("run/"):] for name in expected if name.startswith("run/")}
@@ -96,8 +96,8 @@ def test_a_finished_run_is_finished_and_evaluated_as_ever(tmp_path, capsys):
     flags = {**run_folder.read_flags(folder), "model_dir": folder}
     file = tmp_path / "flags.cfg"
     file.write_text("".join(f"--{name}={value}\n" for name, value in flags.items()))
-    assert train.main(["train", f"--flagfile={file}"]) == 0
+    assert train.main([f"--flagfile={file}"]) == 0
     assert "is finished, 12 steps: nothing to do" in capsys.readouterr().out
-    assert evaluate.main(["evaluate", f"--model_dir={folder}"]) == 0
+    assert evaluate.main([f"--model_dir={folder}"]) == 0
     figures = json.loads((OLD / "finished" / "results.json").read_text())
     assert f"{100 * figures['student_test_accuracy']:10.2f}" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 def test_the_pipeline_is_static_and_the_whole_step_compiles(way):
     """XLA takes minutes of a CPU to compile it."""
     config = config_module.parse([
-        "train", f"--flagfile={ROOT / 'flags' / 'cifar10.cfg'}", f"--meta_gradient={way}",
+        f"--flagfile={ROOT / 'flags' / 'cifar10.cfg'}", f"--meta_gradient={way}",
         "--batch_size=2", "--unlabeled_batch_size=2"])
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, [20, 32, 32, 3]).astype(np.uint8)

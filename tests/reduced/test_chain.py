@@ -35,7 +35,7 @@ def planned(tmp_path_factory):
                "teacher_optimizer": "adam", "teacher_schedule": "constant"}
     student.pop("teacher_dropout")
     write_flags(root / "student.cfg", **student, model_dir=root / "run")
-    argv = ["reduced", f"--flagfile={root / 'student.cfg'}", f"--pretrain={root / 'large.cfg'}",
+    argv = [f"--flagfile={root / 'student.cfg'}", f"--pretrain={root / 'large.cfg'}",
             "--per_class=20", "--seeds=3"]
     return argv, root / "run"
 
@@ -57,7 +57,7 @@ def chain(finished, tmp_path):
 
 def test_what_is_planned(planned):
     argv, run = planned
-    stages = reduced.configs(*reduced.arguments([*argv[1:], "--seeds=3,4"]))
+    stages = reduced.configs(*reduced.parse([*argv, "--seeds=3,4"]))
     assert list(stages) == [3, 4] and list(stages[4]) == ["pretrain", *reduced.ROWS]
     for stage, config in stages[4].items():
         assert (config.seed, config.split_seed) == (4, 4)
@@ -72,7 +72,7 @@ def test_what_is_planned(planned):
     ("digits", 100, ["train"]), ("cifar10", 50_000, ["train"]), ("svhn", 35_000, ["extra"]),
     ("imagenet", 12_800, ["train"])])
 def test_the_flag_files_are_section_4_2(name, per_class, splits):
-    chosen, others = reduced.arguments([
+    chosen, others = reduced.parse([
         f"--flagfile={ROOT}/flags/reduced_{name}.cfg", *["--data_dir=x"] * (name != "digits")])
     stages = reduced.configs(chosen, others)[0]
     student, large = stages["reduced_mpl"], stages["pretrain"]
@@ -97,13 +97,13 @@ def test_the_flag_files_are_section_4_2(name, per_class, splits):
 @pytest.mark.parametrize("given", [["--flagfile={}"], ["-flagfile={}"], ["--flagfile", "{}"]])
 def test_q_large_s_flags_lie_beside_the_students(given):
     flagfile = f"{ROOT}/flags/reduced_digits.cfg"
-    chosen, others = reduced.arguments([text.format(flagfile) for text in given])
+    chosen, others = reduced.parse([text.format(flagfile) for text in given])
     reduced.configs(chosen, others)
     assert chosen.pretrain == f"{ROOT}/flags/pretrain_digits.cfg"
 
 
 def test_without_the_students_flags(capsys):
-    assert reduced.main(["reduced"]) == 2
+    assert reduced.main([]) == 2
     assert capsys.readouterr().err.startswith("error: --flagfile is missing: expected the students'")
 
 
@@ -213,7 +213,7 @@ def test_a_stage_that_leaves_nothing_may_be_begun_otherwise(tmp_path):
     with pytest.raises(ValueError, match="from another per_class"):
         chain.begin("selection", {"per_class": 6}, at_once=True)
     (tmp_path / reduced.STAGES).write_text("{")
-    with pytest.raises(ValueError, match="stages.json cannot be read"):
+    with pytest.raises(ValueError, match="stages.json is damaged, no JSON"):
         reduced.Chain(str(tmp_path))
 
 

@@ -24,7 +24,7 @@ def refusal(config):
 def test_new_and_empty_folders_are_taken(tmp_path):
     config = settings(tmp_path / "new" / "deep")
     with run_folder.open_folder(config):
-        assert run_folder.read_flags(config.model_dir) == config.to_dict()
+        assert run_folder.read_flags(config.model_dir) == config.flags.to_dict()
     empty = tmp_path / "empty"
     empty.mkdir()
     with run_folder.open_folder(settings(empty)):
@@ -60,18 +60,18 @@ def test_changed_flags_are_refused_by_name(tmp_path):
     assert run_folder.read_flags(str(tmp_path))["seed"] == 0
     allowed = settings(tmp_path, train_steps=60, data_dir="elsewhere", keep_checkpoints=9)
     with run_folder.open_folder(allowed):
-        assert run_folder.read_flags(str(tmp_path)) == allowed.replace(train_steps=6).to_dict()
+        assert run_folder.read_flags(str(tmp_path)) == allowed.replace(train_steps=6).flags.to_dict()
         run_folder.note_steps(allowed)       # a step beyond the first run's is saved
-        assert run_folder.read_flags(str(tmp_path)) == allowed.to_dict()
+        assert run_folder.read_flags(str(tmp_path)) == allowed.flags.to_dict()
 
 
 def test_a_folder_in_use_is_refused(tmp_path):
     code = ("import json, sys; from mpl_tf import config\nfrom mpl_tf.run import run_folder\n"
-            "try:\n    run_folder.open_folder(config.Config(**json.loads(sys.argv[1])))\n"
+            "try:\n    run_folder.open_folder(config.of(**json.loads(sys.argv[1])))\n"
             "except ValueError as error:\n    print(error)")
     config = settings(tmp_path)
     with run_folder.open_folder(config):
-        other = subprocess.run([sys.executable, "-c", code, json.dumps(config.to_dict())],
+        other = subprocess.run([sys.executable, "-c", code, json.dumps(config.flags.to_dict())],
                                capture_output=True, text=True, cwd=ROOT)
     assert "in use" in other.stdout, other.stderr
     with run_folder.open_folder(settings(tmp_path)):
@@ -110,4 +110,5 @@ def test_a_run_is_finished_by_its_results_of_as_many_steps(tmp_path):
     assert run_folder.finished(config) == {"train_steps": config.train_steps}
     assert run_folder.finished(config.replace(train_steps=60)) is None
     (tmp_path / run_folder.RESULTS).write_text('{"train_st')
-    assert run_folder.finished(config) is None
+    with pytest.raises(ValueError, match="results.json is damaged, no JSON .*: delete it"):
+        run_folder.finished(config)

@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 
 from mpl_tf import data, evaluate, train
-from mpl_tf.common import storage
-from mpl_tf.run import training, wiring
+from mpl_tf.common import command, storage
+from mpl_tf.run import devices, training, watch, wiring
 from tests.runs import assert_same_state, settings, state
 
 
@@ -100,7 +100,7 @@ def test_the_exported_student_is_the_trained_one(finished):
 
 def test_evaluate_reproduces_the_figures(finished, capsys):
     folder, results, _ = finished
-    assert evaluate.main(["evaluate", f"--model_dir={folder}"]) == 0
+    assert evaluate.main([f"--model_dir={folder}"]) == 0
     out = capsys.readouterr().out
     assert "the same as results.json's" in out and "step 6" in out
     assert f"{100 * results['student_test_accuracy']:.2f}" in out
@@ -126,7 +126,7 @@ def test_more_steps_continue_a_finished_run(straight, tmp_path):
     assert results["teacher_test_accuracy"] is None
 
 
-def test_sigterm_saves_and_the_same_command_continues(straight, tmp_path, monkeypatch):
+def test_sigterm_saves_and_the_same_command_continues(straight, tmp_path, monkeypatch, capsys):
     update = training.Progress.update
 
     def interrupted(self, step, *args):
@@ -135,8 +135,9 @@ def test_sigterm_saves_and_the_same_command_continues(straight, tmp_path, monkey
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(training.Progress, "update", interrupted)
-    results, out = run(baseline(tmp_path))
-    assert results is None and "stopped after step 3 of 6" in out
+    assert command.run(lambda _: run(baseline(tmp_path)) and None, []) == 128 + signal.SIGTERM
+    assert "stopped after step 3 of 6 and saved: the same command continues" in (
+        capsys.readouterr().out)
     assert not (tmp_path / "results.json").exists()
     monkeypatch.undo()
     _, out = run(baseline(tmp_path))
@@ -145,9 +146,9 @@ def test_sigterm_saves_and_the_same_command_continues(straight, tmp_path, monkey
 
 
 def test_a_second_ctrl_c_aborts():
-    with training.StopRequest() as stop:
+    with watch.StopRequest() as stop:
         signal.raise_signal(signal.SIGINT)
-        assert stop.asked
+        assert stop.asked == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -174,8 +175,8 @@ def test_two_replicas_train_as_one_device(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capsys, monkeypatch):
     config = settings(tmp_path, method="baseline", student_optimizer="sgd", eval_steps=6,
                       student_learning_rate=1e12, checkpoint_steps=1)
-    monkeypatch.setattr(train.config, "from_argv", lambda argv: config)
-    assert train.main(["train"]) == 1
+    monkeypatch.setattr(train.config_module, "from_arguments", lambda arguments: config)
+    assert train.main([]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and " step" in error and "stopped" in error
     assert not (tmp_path / "results.json").exists()
@@ -184,13 +185,13 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, capsys, monkeypatch):
 
 
 def test_a_meta_gradient_of_zero_is_warned_of_once(caplog, tmp_path):
-    watch = training.SignalWatch(settings(tmp_path))
+    seen = watch.SignalWatch(settings(tmp_path))
     with caplog.at_level(logging.WARNING, "mpl_tf"):
-        watch.check(4, {"R": 1.0, "meta_gradient_norm": 0.5}, None)
+        seen.check(4, {"R": 1.0, "meta_gradient_norm": 0.5}, None)
         assert not caplog.records
-        watch.check(5, {"R": 1.0, "meta_gradient_norm": 0.0}, None)
-        watch.check(6, {"R": 1.0, "meta_gradient_norm": float("nan")}, None)
-        training.SignalWatch(settings(tmp_path, meta_weight=0.0)).check(
+        seen.check(5, {"R": 1.0, "meta_gradient_norm": 0.0}, None)
+        seen.check(6, {"R": 1.0, "meta_gradient_norm": float("nan")}, None)
+        watch.SignalWatch(settings(tmp_path, meta_weight=0.0)).check(
             7, {"R": 1.0, "meta_gradient_norm": 0.0}, None)
     [record] = caplog.records
     assert "step 5" in record.getMessage() and "0.0" in record.getMessage()
@@ -231,7 +232,7 @@ def test_a_teacher_that_does_not_fit_is_one_line(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     for name, reason in (("two.keras", "has 2"), ("damaged.keras", "cannot be read"),
                          ("empty", "no student.keras")):
-        assert train.main(["train", "--dataset=digits", "--method=distillation",
+        assert train.main(["--dataset=digits", "--method=distillation",
                            f"--fixed_teacher={tmp_path / name}",
                            f"--model_dir={tmp_path / 'run'}"]) == 2
         [line] = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
@@ -261,5 +262,5 @@ def test_workers_but_the_first_write_nothing(tmp_path, monkeypatch):
     for task, chief in ((("worker", 0), True), (("worker", 1), False)):
         monkeypatch.setenv("TF_CONFIG", json.dumps({
             "cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": task[0], "index": task[1]}}))
-        assert training.is_chief(config) is chief
-    assert training.is_chief(settings(tmp_path))
+        assert devices.is_chief(config) is chief
+    assert devices.is_chief(settings(tmp_path))

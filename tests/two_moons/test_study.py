@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from mpl_tf import config as config_module
 from mpl_tf.run import devices, wiring
-from mpl_tf.two_moons import learners as two_moons_learners, study
+from mpl_tf.two_moons import (figures as figures_module, learners as two_moons_learners,
+                               study)
 from mpl_tf.two_moons.learners import train_learners
 
-CONFIG = config_module.parse(["two_moons", f"--flagfile={study.FLAGFILE}"])
+CONFIG = config_module.parse([f"--flagfile={study.FLAGFILE}"])
 DRAW = 112     # one of the study's twenty
 
 
@@ -115,11 +116,11 @@ def test_supervised_learns_its_points_and_pseudo_labels_follow_it(measured):
 def test_figures(tmp_path, monkeypatch, measured):
     figures = []
     for name in ("draw_regions", "draw_cosines"):
-        draw = getattr(study, name)
-        monkeypatch.setattr(study, name, lambda *args, draw=draw: (
+        draw = getattr(figures_module, name)
+        monkeypatch.setattr(figures_module, name, lambda *args, draw=draw: (
             figures.append(draw(*args)) or figures[-1]))
     monkeypatch.setattr(two_moons_learners, "train_learners", lambda config, measure: measured)
-    study.write_figures(CONFIG, str(tmp_path))
+    figures_module.write_figures(CONFIG, str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["decision_regions.png",
                                                                 "gradient_cosine.png"]
     for path in tmp_path.iterdir():
@@ -157,7 +158,7 @@ def test_summary_by_hand():
 
 def test_study(tmp_path, capsys):
     path = tmp_path / "study.json"
-    assert study.main(["two_moons", "--seeds=1", "--first_seed=7", "--train_steps=2",
+    assert study.main(["--seeds=1", "--first_seed=7", "--train_steps=2",
                            "--noise=0.1", f"--json={path}"]) == 0
     written = json.loads(path.read_text())
     assert written["seeds"] == [7] and written["flags"]["noise"] == 0.1
@@ -173,7 +174,7 @@ def test_study(tmp_path, capsys):
     ("--json=no/such/folder/x.json", "no/such/folder"),
 ])
 def test_bad_arguments(argument, line, capsys):
-    assert study.main(["two_moons", argument]) == 2
+    assert study.main([argument]) == 2
     error = capsys.readouterr().err
     assert line in error and error.startswith("error: ") and error.count("\n") == 1
 
@@ -181,7 +182,7 @@ def test_bad_arguments(argument, line, capsys):
 @pytest.mark.parametrize("argument", ["--seeds=0", "--seeds=many", "--first_seed=-1"])
 def test_impossible_seeds(argument, capsys):
     with pytest.raises(SystemExit) as stopped:
-        study.main(["two_moons", argument])
+        study.main([argument])
     error = capsys.readouterr().err
     assert stopped.value.code == 2 and error.count("\n") == 1
     assert error.startswith(f"error: argument {argument.partition('=')[0]}: ") and "whole" in error
@@ -189,6 +190,6 @@ def test_impossible_seeds(argument, capsys):
 
 def test_arguments_are_checked_before_tensorflow():
     code = ("import sys; from mpl_tf.two_moons import study; "
-            "print(study.main(['two_moons', '--noise=-1']), 'tensorflow' in sys.modules)")
+            "print(study.main(['--noise=-1']), 'tensorflow' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]

@@ -1,16 +1,16 @@
-"""The command line: arguments and flag files read in order, and the text of --help.
+"""Flag files: arguments and files read in order, where files are found, and the text of --help.
 
 The syntax is absl's. Nested flag files are also found beside the file that includes them, and
 mistakes are ValueErrors of one line. No TensorFlow.
 """
 
-import argparse
 import difflib
-import itertools
 import os
 import re
-import sys
 import textwrap
+
+from mpl_tf.common import command
+from mpl_tf.config.flags import describe
 
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
@@ -50,24 +50,41 @@ def read_arguments(arguments, switches, file=None, stack=()):
         yield from read_arguments(_lines(path), switches, path, (*stack, os.path.realpath(path)))
 
 
-def _find(path, file, place):
-    """The path of a flag file: beside the including file, beside its folder, or from here.
+def shipped():
+    """The folder of the flag files that come with this package, as str.
 
-    So flags/variant.cfg finds --flagfile=flags/base.cfg from any working directory.
+    In a checkout it is flags/ beside the package, in an installed one a folder within it.
     """
-    path = os.path.expanduser(path.strip())
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    checkout = os.path.join(os.path.dirname(package), "flags")
+    return checkout if os.path.isfile(os.path.join(checkout, "digits.cfg")) else os.path.join(
+        package, "flagfiles")
+
+
+def _find(path, file, place):
+    """The path of a flag file.
+
+    One that a file names is looked for beside that file first, then beside its folder, so that
+    flags/variant.cfg finds --flagfile=flags/base.cfg from any working directory; then from here;
+    at last, by its name, among those that come with this package.
+    """
+    path = command.path(path.strip(), "--flagfile")
     folder = os.path.dirname(file or "")
     starts = [folder, os.path.join(folder, os.pardir), ""] if file else [""]
-    for start in starts:
-        candidate = os.path.join(start, path)
+    candidates = [os.path.join(start, path) for start in starts]
+    if os.path.dirname(path) in ("", "flags"):
+        candidates.append(os.path.join(shipped(), os.path.basename(path)))
+    for candidate in candidates:
         if path and os.path.exists(candidate):
             return os.path.normpath(candidate)
     near = os.path.dirname(path) or "."
-    close = difflib.get_close_matches(
-        os.path.basename(path), os.listdir(near) if os.path.isdir(near) else [], n=1)
+    known = os.listdir(near) if os.path.isdir(near) else []
+    if near in (".", "flags"):
+        known += os.listdir(shipped())
+    close = difflib.get_close_matches(os.path.basename(path), known, n=1)
     raise ValueError(f"--flagfile={path}{place}: no such file; " + (
         f"did you mean --flagfile={os.path.join(os.path.dirname(path), close[0])}?" if close
-        else "expected a file of flags, such as flags/digits.cfg"))
+        else "expected a file of flags, such as digits.cfg"))
 
 
 def _lines(path):
@@ -86,61 +103,18 @@ def _lines(path):
     return lines
 
 
-def suggestion(name, names):
-    """The end of a line that refuses `name`: the most similar of `names`, if any is."""
-    close = difflib.get_close_matches(name.replace("-", "_"), names, n=1)
-    return f"did you mean --{close[0]}?" if close else "expected a flag that --help lists"
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse's, for the programs with a few flags of their own: a mistake is one line, exit code 2.
-
-    Attributes:
-      hint: ends the line that refuses an unknown flag.
-    """
-
-    hint = ""
-
-    def parse_known_args(self, args=None, namespace=None):
-        """argparse's."""
-        self._given = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message):
-        """Exits; a flag that is missing may be one that was misspelt."""
-        known = [option[2:] for option in self._option_string_actions if option.startswith("--")]
-        _, _, rest = message.partition("unrecognized arguments: ")
-        given = rest.split() if rest else itertools.takewhile(lambda text: text != "--", self._given)
-        unknown = [name for name in (text.partition("=")[0] for text in given)
-                   if name.startswith("--") and name[2:] not in known]
-        if unknown and (rest or message.startswith("the following arguments are required")):
-            message = f"unknown flag {unknown[0]}: {suggestion(unknown[0][2:], known)}{self.hint}"
-        self.exit(2, f"error: {message}\n")
-
-
-def whole(least):
-    """For argparse's `type`: whole numbers from `least` on."""
-    def parse(text):
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or value < least:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of {least} or more")
-        return value
-    return parse
-
-
 def help_text(usage, fields, headings=True):
-    """What --help prints: `usage`, then each of `fields` (of Config) on a line or two."""
+    """What --help prints: `usage`, then each of `fields` (of Flags) on a line or more."""
     lines = [usage, ""]
     for field in fields:
-        if headings and field.metadata["heading"]:
-            lines += [""] * (lines[-1] != "") + [field.metadata["heading"]]
-        default = field.metadata.get("derived", field.default)
+        facts = describe(field)
+        if headings and facts["heading"]:
+            lines += [""] * (lines[-1] != "") + [facts["heading"]]
+        default = facts.get("derived", field.default)
         default = str(default).lower() if field.type is bool else default
-        choices = " | ".join(field.metadata.get("choices", ()))
-        text = field.metadata["help"] + (f": {choices}" if choices else "")
+        text = facts["help"]
+        if "choices" in facts:
+            text += f" One of {', '.join(facts['choices'])}."
         text += f" [{default}]" if default != "" else ""
         name = f"  --{'[no]' if field.type is bool else ''}{field.name}"
         lines += textwrap.wrap(text, 98, initial_indent=f"{name:<27}", subsequent_indent=" " * 27,

@@ -1,0 +1,9 @@
+"""Lists the programs of data_prep: `python -m data_prep`."""
+
+from mpl_tf.common import command
+
+PROGRAMS = ("image_folder", "imagenet", "cifar10", "svhn", "unlabeled", "inspect", "predict",
+            "select", "beam")
+
+if __name__ == "__main__":
+    command.list_programs("data_prep", PROGRAMS)
