@@ -1,1 +1,1 @@
-"""What all other packages stand on: files, progress, flags, random bits."""
+"""What all other packages stand on: files, progress, flags, random bits, Keras's private parts."""

@@ -5,6 +5,7 @@ import re
 
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
 from mpl_tf.method import batches, objectives, passes, targets
 from mpl_tf.method.requirements import check_images, check_networks
 
@@ -42,13 +43,13 @@ class TrainingModel(tf.keras.Model):
         self.seed = int(seed)
         self._network = network
         self.loss_dtype = (
-            tf.float64 if any(layer.dtype == "float64" for layer in network._flatten_layers())
+            tf.float64 if any(layer.dtype == "float64" for layer in keras_seam.layers_of(network))
             else tf.float32)
         self._means = {}
         self.average, self._average_decay = None, 0.0
 
     # Not tracked, or Keras would count the running means among the weights.
-    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    @keras_seam.untracked
     def _add_means(self, *names):
         self._means = {name: tf.keras.metrics.Mean(name, dtype=self.loss_dtype) for name in names}
 
@@ -77,14 +78,14 @@ class TrainingModel(tf.keras.Model):
         if self._network.built and not self.built:
             self.build(self._network.input_shape)
 
-    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    @keras_seam.untracked
     def _remember(self, **arguments):
         """Keeps the arguments of compile, for saving."""
         self._compile_arguments = arguments
 
     def fit(self, x=None, *args, **kwargs):
         """Keras's fit, on a dataset of dicts; under a strategy each is the global batch."""
-        self._assert_compile_was_called()
+        keras_seam.require_compiled(self)
         if isinstance(x, tf.data.Dataset):      # judged here, before anything is traced
             batch = self._unpack(x.element_spec)
             check_images(self.classifiers, batch.labeled_image.shape)
@@ -119,7 +120,7 @@ class TrainingModel(tf.keras.Model):
         return {} if self.average is None else {"student": self.average}
 
     # Not tracked: it is no part of the saved model, and checkpoints name it.
-    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    @keras_seam.untracked
     def average_weights(self, network, decay):
         """Keeps in `network` the exponential moving average of the student's weights.
 
@@ -171,12 +172,11 @@ class TrainingModel(tf.keras.Model):
         Variables that appear inside a traced step make TensorFlow trace it twice.
         """
         for role, optimizer in self.optimizers.items():
-            if self.networks[role].built and hasattr(optimizer, "build"):   # not the legacy ones
-                optimizer.build(self.networks[role].trainable_variables)
+            if self.networks[role].built:
+                keras_seam.build_optimizer(optimizer, self.networks[role].trainable_variables)
         shape = getattr(self._network, "output_shape", None) if self._network.built else None
-        if shape and not self.compiled_metrics.metrics:
-            self.compiled_metrics.build(
-                tf.zeros([1, shape[-1]], self.loss_dtype), tf.zeros([1], tf.int64))
+        if shape:
+            keras_seam.build_metrics(self, shape[-1], self.loss_dtype)
 
     def _apply(self, role, gradients, weight_decay):
         """Updates a network by the mean over replicas of its gradients, weight decay counted once."""
@@ -194,17 +194,17 @@ class TrainingModel(tf.keras.Model):
         for name, value in passes.replica_mean(scalars).items():
             self._means[name].update_state(value)
         if labels is not None:
-            self.compiled_metrics.update_state(labels, logits)
-        logged = [*self.compiled_metrics.metrics, *(self._means[name] for name in scalars)]
+            keras_seam.update_metrics(self, labels, logits)
+        logged = [*keras_seam.metrics_of_compile(self), *(self._means[name] for name in scalars)]
         return {metric.name: metric.result() for metric in logged}
 
     def test_step(self, data):
         """Cross-entropy from logits and the compiled metrics on (images, labels[, weights])."""
         images, labels, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
         logits = targets.full_precision(self(images, training=False))
-        self.compiled_loss(labels, logits, weights)
-        self.compiled_metrics.update_state(labels, logits, weights)
-        logged = [*self.compiled_loss.metrics, *self.compiled_metrics.metrics]
+        losses = keras_seam.update_loss(self, labels, logits, weights)
+        keras_seam.update_metrics(self, labels, logits, weights)
+        logged = [*losses, *keras_seam.metrics_of_compile(self)]
         return {metric.name: metric.result() for metric in logged}
 
     # Saving. Networks, objective and optimizers are all part of the saved model.

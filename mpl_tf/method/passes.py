@@ -9,7 +9,7 @@ import contextlib
 
 import tensorflow as tf
 
-from mpl_tf.common import philox
+from mpl_tf.common import keras_seam, philox
 from mpl_tf.method import targets
 from mpl_tf.networks import layers
 
@@ -47,16 +47,8 @@ def assign(variables, values):
             variable.assign(value)      # one component a replica: batch-norm averages
         else:
             mirrored.append((variable, value))
-    if not mirrored:
-        return
-
-    def update(strategy, variables, values):
-        for variable, value in zip(variables, values):
-            strategy.extended.update(
-                variable, lambda component, new: component.assign(new), args=(value,), group=False)
-
-    tf.__internal__.distribute.interim.maybe_merge_call(
-        update, tf.distribute.get_strategy(), *map(list, zip(*mirrored)))
+    if mirrored:
+        keras_seam.assign_on_all_replicas(*map(list, zip(*mirrored)))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
 from mpl_tf.method import objectives
 from mpl_tf.networks import layers
 
@@ -20,7 +21,7 @@ def check_networks(**networks):
         if network.built and getattr(network, "output_shape", None):
             _check_output(role, network)
             classes[role] = network.output_shape[-1]
-        for layer in network._flatten_layers():
+        for layer in keras_seam.layers_of(network):
             _check_layer(role, layer)
         for weight in network.trainable_variables if role == "student" and network.built else ():
             if getattr(weight, "constraint", None) is not None:
@@ -37,34 +38,20 @@ def check_networks(**networks):
 
 
 def _check_output(role, network):
-    shape, last = network.output_shape, _last_layer(network)
+    shape, last = network.output_shape, keras_seam.last_layer(network)
     if not isinstance(shape, tuple) or len(shape) != 2:
         raise ValueError(f"{role}'s output is {shape}, expected logits [B, K]: flatten or pool the "
                          "features before the last layer")
-    if isinstance(last, (tf.keras.layers.Dense, tf.keras.layers.Activation)):
-        last_function = last.activation
-    else:       # of an operation that was called on a functional model's tensor
-        last_function = getattr(last, "function", None)
-    if isinstance(last, tf.keras.layers.Softmax) or (
-            last_function in (tf.keras.activations.softmax, tf.nn.softmax)):
+    if isinstance(last, tf.keras.layers.Softmax) or keras_seam.last_function(last) in (
+            tf.keras.activations.softmax, tf.nn.softmax):
         raise ValueError(f"{role} ends in a softmax (layer {last.name!r}), expected logits: remove "
                          "it, the losses here take the softmax themselves")
 
 
-def _last_layer(network, output=0):
-    """The layer that an output comes from, where that can be told; else None."""
-    if not isinstance(network, tf.keras.Model):
-        return network
-    if network.outputs:
-        last = network.outputs[output]._keras_history
-        return _last_layer(last.layer, last.tensor_index)
-    return _last_layer(network.layers[-1]) if isinstance(network, tf.keras.Sequential) else None
-
-
 def _check_layer(role, layer):
-    for name, value in vars(layer).items():
+    for name, value in keras_seam.attributes_of(layer):
         if isinstance(value, tf.keras.regularizers.Regularizer):
-            raise ValueError(f"{role}'s layer {layer.name!r} has a {name.lstrip('_')}, which is not "
+            raise ValueError(f"{role}'s layer {layer.name!r} has a {name}, which is not "
                              "differentiated here: remove it and set the weight decay in compile")
         if isinstance(value, tf.keras.constraints.Constraint) and role == "student":
             raise ValueError(f"student's layer {layer.name!r} has a {name}, which changes its update "
@@ -108,7 +95,7 @@ def check_images(networks, shape):
     """
     for role, network in networks.items():
         expected = network.built and getattr(network, "input_shape", None)
-        fixed = isinstance(expected, tuple) and getattr(network, "_has_explicit_input_shape", True)
+        fixed = isinstance(expected, tuple) and keras_seam.has_fixed_input(network)
         if fixed and shape.rank and not any(each.is_compatible_with(expected) for each in (
                 shape, shape + [1], shape[:-1] if shape[-1:] == [1] else shape)):
             raise ValueError(f"{role} takes images {expected[1:]}, but the training data's are "
@@ -125,7 +112,7 @@ def check_replayable(**networks):
                 f'meta_gradient="jvp" replays passes, but {role} has {", ".join(stuck)}, whose '
                 'random numbers cannot be drawn again: use mpl_tf.layers.Dropout, or '
                 '"nested_tape"')
-    embeddings = [layer.name for layer in networks["student"]._flatten_layers()
+    embeddings = [layer.name for layer in keras_seam.layers_of(networks["student"])
                   if isinstance(layer, tf.keras.layers.Embedding)]
     if embeddings:
         raise ValueError(f'meta_gradient="jvp" cannot differentiate the embedding {embeddings[0]} '

@@ -10,6 +10,8 @@ Shapes: g, v, m, r, s and the result are those of one variable; m, r, s are slot
 
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
+
 
 def sgd(g, lr, momentum=0.0, m=None, nesterov=False):
     """Eq. 5, Delta = -lr g; with momentum mu Eq. 7, Delta = mu m - lr g.
@@ -96,8 +98,7 @@ def learning_rate(optimizer):
 
     An optimizer's own rate attribute holds the previous step's where there is a schedule.
     """
-    rate = getattr(optimizer, "_learning_rate", None)
-    rate = optimizer.learning_rate if rate is None else rate    # a legacy optimizer
+    rate = keras_seam.rate_or_schedule(optimizer)
     if isinstance(rate, tf.keras.optimizers.schedules.LearningRateSchedule):
         rate = rate(optimizer.iterations)
     return tf.convert_to_tensor(rate)
@@ -124,26 +125,26 @@ class Rule:
         """The keyword arguments of the pure functions that hold for `variable`."""
         optimizer = self._optimizer
         lr = tf.cast(self.learning_rate, variable.dtype)
-        index = optimizer._index_dict[optimizer._var_key(variable)]
-        read = lambda slots: tf.convert_to_tensor(slots[index])
+        kept = keras_seam.slots(optimizer, variable)
+        read = lambda slot: tf.convert_to_tensor(kept[slot])
         if self._kind == "SGD":
             if not optimizer.momentum:
                 return {"lr": lr}
             # Keras casts SGD's momentum, and only SGD's, by way of float32.
             return {"lr": lr, "momentum": tf.cast(optimizer.momentum, variable.dtype),
-                    "m": read(optimizer.momentums), "nesterov": optimizer.nesterov}
+                    "m": read("momentum"), "nesterov": optimizer.nesterov}
         if self._kind == "RMSprop":
-            slots = {"lr": lr, "r": read(optimizer._velocities), "rho": optimizer.rho,
+            slots = {"lr": lr, "r": read("velocity"), "rho": optimizer.rho,
                      "epsilon": optimizer.epsilon}
             if optimizer.momentum:
-                slots.update(momentum=optimizer.momentum, m=read(optimizer._momentums))
+                slots.update(momentum=optimizer.momentum, m=read("momentum"))
             return slots
         step = tf.cast(optimizer.iterations + 1, variable.dtype)
         powers = [1.0 - tf.pow(tf.cast(beta, variable.dtype), step)
                   for beta in (optimizer.beta_1, optimizer.beta_2)]
-        return {"alpha": lr * tf.sqrt(powers[1]) / powers[0], "m": read(optimizer._momentums),
-                "s": read(optimizer._velocities), "beta_1": optimizer.beta_1,
-                "beta_2": optimizer.beta_2, "epsilon": optimizer.epsilon}
+        return {"alpha": lr * tf.sqrt(powers[1]) / powers[0], "m": read("momentum"),
+                "s": read("velocity"), "beta_1": optimizer.beta_1, "beta_2": optimizer.beta_2,
+                "epsilon": optimizer.epsilon}
 
     def deltas(self, gradients):
         """The steps Delta that `apply_gradients(gradients)` will add to the variables."""

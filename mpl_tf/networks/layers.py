@@ -16,7 +16,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from mpl_tf.common import philox
+from mpl_tf.common import keras_seam, philox
 
 _context = threading.local()    # MirroredStrategy traces each replica in a thread of its own
 
@@ -76,7 +76,7 @@ class Dropout(tf.keras.layers.Layer):
 
     def call(self, inputs, training=None):
         if training is None:
-            training = tf.keras.backend.learning_phase()
+            training = keras_seam.default_training()
         if not self.rate or (isinstance(training, (bool, int)) and not training):
             return inputs
         if isinstance(training, (bool, int)):
@@ -101,8 +101,8 @@ class Dropout(tf.keras.layers.Layer):
 
 def not_replayable(model):
     """Names the layers of `model` that draw random numbers which cannot be drawn again."""
-    return [f"{layer.name} ({type(layer).__name__})" for layer in model._flatten_layers()
-            if isinstance(layer, tf.keras.__internal__.layers.BaseRandomLayer) and _draws(layer)]
+    return [f"{layer.name} ({type(layer).__name__})"
+            for layer in keras_seam.random_layers(model) if _draws(layer)]
 
 
 def _draws(layer):

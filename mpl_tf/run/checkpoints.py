@@ -15,7 +15,7 @@ import shutil
 
 import tensorflow as tf
 
-from mpl_tf.common import storage
+from mpl_tf.common import keras_seam, storage
 from mpl_tf.run import run_folder
 
 AVERAGE = "student_average"     # the student's averaged weights, where they are kept
@@ -80,7 +80,7 @@ class Checkpoints:
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self._stored_seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed")
         for role, optimizer in model.optimizers.items():
-            optimizer.build(model.networks[role].trainable_variables)
+            keras_seam.build_optimizer(optimizer, model.networks[role].trainable_variables)
         self._networks = {**model.networks, **({} if model.average is None
                                                else {AVERAGE: model.average})}
         self._checkpoint = tf.train.Checkpoint(

@@ -29,6 +29,7 @@ class Summaries:
             restart = tf.compat.v1.Event(
                 step=start_step, wall_time=time.time(), session_log=tf.compat.v1.SessionLog(
                     status=tf.compat.v1.SessionLog.START))
+            # TensorFlow has no public function for events that are no summaries.
             tf.raw_ops.ImportEvent(writer=self._writer._resource,
                                    event=restart.SerializeToString())
         self._diagnose = tf.function(model.diagnostics) if hasattr(model, "diagnostics") else None
