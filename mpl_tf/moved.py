@@ -18,8 +18,7 @@ SHORT = {
     "schedules": "method.schedules", "layers": "networks.layers", "augment": "data.augment",
     "strategy": "run.devices"}
 MOVED = {"mpl": "method.mpl", "baselines": "method.baselines"}
-REGISTERED = ("method.mpl", "method.baselines", "method.objectives", "method.schedules",
-              "networks.layers")
+REGISTERED = ("method.mpl", "method.baselines", "method.schedules", "networks.layers")
 
 
 class _Aliases(importlib.abc.MetaPathFinder, importlib.abc.Loader):

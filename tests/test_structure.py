@@ -1,7 +1,10 @@
 """What the sources themselves have to keep."""
 
 import ast
+import importlib
 import re
+
+import tensorflow as tf
 
 from mpl_tf import moved
 from tests.conftest import ROOT
@@ -38,3 +41,19 @@ def test_modules_with_classes_that_are_saved_are_imported_before_a_model_is_load
              if re.search(r"^\s*(@|\w+ = )tf\.keras\.\w+\.register_keras_serializable",
                           path.read_text(), re.MULTILINE)}
     assert found == set(moved.REGISTERED)
+
+
+def test_no_class_that_is_saved_has_the_name_of_one_of_keras():
+    """Keras would load its own in silence where ours is not registered."""
+    modules = [tf.keras] + [getattr(tf.keras, name) for name in (
+        "constraints", "initializers", "layers", "losses", "metrics", "models", "optimizers",
+        "regularizers")] + [tf.keras.optimizers.schedules]
+    names = {name for module in modules for name in dir(module)}
+    assert {"Dropout", "Model", "CosineDecay"} <= names
+    for module in moved.REGISTERED:
+        importlib.import_module(f"mpl_tf.{module}")
+    ours = {kind.__name__ for key, kind in tf.keras.utils.get_custom_objects().items()
+            if key.startswith("mpl_tf>")}
+    assert {"ReplayableDropout", "GaussianFeatures", "LogProbabilities", "UDA", "WarmupCosine",
+            "MetaPseudoLabels"} <= ours
+    assert not ours & names

@@ -110,7 +110,7 @@ def check_replayable(**networks):
         if stuck:
             raise ValueError(
                 f'meta_gradient="jvp" replays passes, but {role} has {", ".join(stuck)}, whose '
-                'random numbers cannot be drawn again: use mpl_tf.layers.Dropout, or '
+                'random numbers cannot be drawn again: use mpl_tf.layers.ReplayableDropout, or '
                 '"nested_tape"')
     embeddings = [layer.name for layer in keras_seam.layers_of(networks["student"])
                   if isinstance(layer, tf.keras.layers.Embedding)]

@@ -135,7 +135,7 @@ class _Layers:
 
         def __new__(cls, rate, noise_shape, name):
             from mpl_tf.networks import layers
-            return layers.Dropout(rate, noise_shape=noise_shape, name=name)
+            return layers.ReplayableDropout(rate, noise_shape=noise_shape, name=name)
 
 
 def _known(activation):

@@ -54,8 +54,11 @@ def layer_seed(name):
 
 
 @tf.keras.utils.register_keras_serializable(package="mpl_tf")
-class Dropout(tf.keras.layers.Layer):
+class ReplayableDropout(tf.keras.layers.Layer):
     """Inverted dropout (Srivastava et al., 2014) that can be replayed; see the module's text.
+
+    Its name is one that Keras lacks: where a saved layer's class is not registered, Keras takes its
+    own of that name, in silence.
 
     Args:
       rate: fraction of the inputs set to zero in training, in [0, 1).
@@ -97,6 +100,11 @@ class Dropout(tf.keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape}
+
+
+# What it was called in earlier versions, and is in their files.
+Dropout = ReplayableDropout
+tf.keras.utils.get_custom_objects()["mpl_tf>Dropout"] = ReplayableDropout
 
 
 def not_replayable(model):

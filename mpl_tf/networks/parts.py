@@ -76,7 +76,7 @@ def prediction(features, num_classes, dropout, seed):
     Under mixed precision this layer computes in float32, so that losses do.
     """
     from mpl_tf.networks import layers      # whose classes need TensorFlow at import
-    x = layers.Dropout(dropout, name="dropout")(features)
+    x = layers.ReplayableDropout(dropout, name="dropout")(features)
     return tf.keras.layers.Dense(
         num_classes, name="logits", dtype=variable_dtype(),
         kernel_initializer=kernel_initializer(seed, "logits", 1 / 3, "fan_in", "uniform"))(x)

@@ -44,8 +44,9 @@ def rbf_linear(num_classes, input_shape=(2,), data_range=None, width=TWO_MOONS_W
                              f"the points have {tuple(input_shape)}")
         low, high = low - MARGIN * width, high + MARGIN * width
     points = parts.image_input(input_shape)
-    features = layers.GaussianFeatures(low, high, width, name="features", dtype=parts.variable_dtype())
-    x = layers.Dropout(dropout, name="dropout")(features(points))
+    features = layers.GaussianFeatures(low, high, width, name="features",
+                                       dtype=parts.variable_dtype())
+    x = layers.ReplayableDropout(dropout, name="dropout")(features(points))
     logits = tf.keras.layers.Dense(num_classes, kernel_initializer="zeros", name="logits",
                                    dtype=parts.variable_dtype())
     return tf.keras.Model(points, logits(x), name=name)

@@ -1,11 +1,16 @@
 """Saving and loading the whole model: networks, objective, both optimizers, and what comes next."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import mpl_tf
 from tests import tiny
+from tests.conftest import ROOT
 
 
 def _rich_model(**options):
@@ -129,3 +134,67 @@ def test_formats_that_lose_the_networks_are_refused(tmp_path, name, options):
     with pytest.raises(ValueError, match="only the .keras format") as error:
         tiny.model().save(str(tmp_path / name), **options)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
+
+
+FRESH = """
+import sys
+import mpl_tf
+import numpy as np, tensorflow as tf
+folder = sys.argv[1]
+inputs, expected = np.load(folder + "/inputs.npz"), np.load(folder + "/expected.npz")
+for name in expected:
+    loaded = tf.keras.models.load_model(f"{folder}/{name}.keras")
+    np.testing.assert_array_equal(loaded(inputs[name]), expected[name])
+    parts = [*loaded._flatten_layers(), getattr(loaded, "objective", None)]
+    parts += [optimizer._learning_rate for optimizer in getattr(loaded, "optimizers", {}).values()]
+    print(name, *sorted({f"{type(part).__module__}.{type(part).__name__}" for part in parts
+                         if type(part).__module__.startswith("mpl_tf.")}))
+"""
+ABSENT = """
+import sys
+sys.modules["mpl_tf"] = None        # cannot be imported
+import tensorflow as tf
+try:
+    print("loaded", [type(layer) for layer in tf.keras.models.load_model(sys.argv[1]).layers])
+except (TypeError, ValueError) as error:
+    print("refused", error)
+"""
+
+
+def _python(code, argument):
+    """What `code` prints in a new interpreter; the environment says which Keras, as here."""
+    result = subprocess.run([sys.executable, "-c", code, str(argument)], cwd=ROOT, text=True,
+                            capture_output=True, timeout=300,
+                            env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_a_fresh_process_that_imports_the_package_alone_finds_our_classes(tmp_path):
+    points = np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
+    images = np.random.default_rng(1).normal(size=(5, 8, 8, 1)).astype("float32")
+    probs = tf.nn.softmax(images[:, 0, :3, 0])
+    saved = {
+        "small_conv": (mpl_tf.networks.small_conv(3, (8, 8, 1), dropout=0.5), images),
+        "rbf": (mpl_tf.networks.rbf_linear(3, dropout=0.2), points),
+        "calibration": (mpl_tf.networks.calibration(3, hidden=(4,)), probs),
+        "whole": (_rich_model(), points)}
+    for name, (model, _) in saved.items():
+        model.save(str(tmp_path / f"{name}.keras"))
+    np.savez(tmp_path / "inputs.npz", **{name: inputs for name, (_, inputs) in saved.items()})
+    np.savez(tmp_path / "expected.npz",
+             **{name: model(inputs).numpy() for name, (model, inputs) in saved.items()})
+    assert _python(FRESH, tmp_path).splitlines() == [
+        "small_conv mpl_tf.networks.layers.ReplayableDropout",
+        "rbf mpl_tf.networks.layers.ReplayableDropout mpl_tf.networks.rbf.GaussianFeatures",
+        "calibration mpl_tf.networks.calibration.LogProbabilities",
+        "whole mpl_tf.method.mpl.MetaPseudoLabels mpl_tf.method.objectives.UDA "
+        "mpl_tf.method.schedules.WarmupCosine mpl_tf.networks.layers.ReplayableDropout"]
+
+
+def test_keras_has_nothing_to_take_for_our_dropout(tmp_path):
+    """As it took its own Dropout, where the package was not imported."""
+    path = tmp_path / "network.keras"
+    tiny.network("student", 1, **tiny.RICH).save(str(path))
+    said = _python(ABSENT, path)
+    assert said.startswith("refused") and "ReplayableDropout" in said

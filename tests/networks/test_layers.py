@@ -14,7 +14,7 @@ SEED = tf.constant([3, 5], tf.int32)
 
 
 def dropped(name="dropout", seed=SEED, rate=0.4, shape=(64, 32), dtype="float32"):
-    layer = layers.Dropout(rate, name=name, dtype=dtype)
+    layer = layers.ReplayableDropout(rate, name=name, dtype=dtype)
     with layers.random_seed(seed):
         return layer(tf.ones(shape, dtype), training=True).numpy()
 
@@ -40,7 +40,7 @@ def test_mask_is_a_function_of_seed_and_name():
 
 
 def test_replay_inside_one_function():
-    layer = layers.Dropout(0.5, name="dropout")
+    layer = layers.ReplayableDropout(0.5, name="dropout")
 
     @tf.function
     def passes(x, seed):
@@ -60,7 +60,7 @@ def test_replay_inside_one_function():
 
 @pytest.mark.parametrize("shape", [(64, 8), (7, 3)])
 def test_compiled_masks_are_the_same(shape):
-    layer = layers.Dropout(0.5, name="dropout")
+    layer = layers.ReplayableDropout(0.5, name="dropout")
 
     def drop(x, seed):      # the seed is an argument: a constant would be folded before XLA sees it
         with layers.random_seed(seed):
@@ -71,7 +71,7 @@ def test_compiled_masks_are_the_same(shape):
 
 
 def test_contexts_nest_and_end():
-    layer = layers.Dropout(0.5, name="dropout")
+    layer = layers.ReplayableDropout(0.5, name="dropout")
     x = tf.ones([16, 16])
     with layers.random_seed(SEED):
         outer = layer(x, training=True)
@@ -92,7 +92,7 @@ def test_contexts_nest_and_end():
 
 
 def test_a_layer_called_again_in_a_pass_draws_other_masks_and_the_same_in_its_replay():
-    layer, other = layers.Dropout(0.5, name="twice"), layers.Dropout(0.5, name="twice")
+    layer, other = (layers.ReplayableDropout(0.5, name="twice") for _ in range(2))
     passes = []
     for _ in range(2):
         with layers.random_seed(SEED):
@@ -112,12 +112,13 @@ def test_rate_and_scale(rate):
 
 def test_nothing_happens_at_inference_or_at_rate_zero():
     x = tf.random.stateless_normal([8, 8], [0, 1])
-    layer = layers.Dropout(0.9, name="dropout")
+    layer = layers.ReplayableDropout(0.9, name="dropout")
     with layers.random_seed(SEED):
         for training in (False, 0, None):
             np.testing.assert_array_equal(x, layer(x, training=training))
         np.testing.assert_array_equal(x, layer(x, training=tf.constant(False)))
-        np.testing.assert_array_equal(x, layers.Dropout(0.0, name="zero")(x, training=True))
+        without = layers.ReplayableDropout(0.0, name="zero")
+        np.testing.assert_array_equal(x, without(x, training=True))
     masks = []
     for training in (True, tf.constant(True)):
         with layers.random_seed(SEED):
@@ -133,7 +134,7 @@ def test_masks_agree_across_precisions(dtype):
 
 
 def test_gradient_goes_through_the_same_mask():
-    layer = layers.Dropout(0.3, name="dropout")
+    layer = layers.ReplayableDropout(0.3, name="dropout")
     x = tf.random.stateless_normal([32, 8], [0, 1])
 
     @tf.function
@@ -151,7 +152,7 @@ def test_gradient_goes_through_the_same_mask():
 def test_replicas_draw_masks_of_their_own():
     strategy = tiny.two_replicas()
     with strategy.scope():
-        layer = layers.Dropout(0.4, name="dropout")
+        layer = layers.ReplayableDropout(0.4, name="dropout")
 
     @tf.function
     def step():
@@ -171,7 +172,7 @@ def test_not_replayable_names_what_keras_draws():
     block = tf.keras.Sequential(
         [tf.keras.layers.Dense(3), tf.keras.layers.Dropout(0.2, name="deep")])
     image = tf.keras.Input([4])
-    x = layers.Dropout(0.5, name="ours")(block(image))
+    x = layers.ReplayableDropout(0.5, name="ours")(block(image))
     x = tf.keras.layers.GaussianNoise(0.1, name="noise")(tf.keras.layers.Dropout(0.0)(x))
     inner = tf.keras.Model(image, x)
     outer = tf.keras.Sequential([inner, tf.keras.layers.Dense(2)])
@@ -187,9 +188,21 @@ def test_recurrent_layers_are_named_only_with_dropout():
 
 
 def test_configuration_round_trips_and_rates_are_checked():
-    layer = layers.Dropout(0.25, name="here")
+    layer = layers.ReplayableDropout(0.25, name="here")
     again = tf.keras.layers.deserialize(tf.keras.layers.serialize(layer))
-    assert (type(again), again.rate, again.name) == (layers.Dropout, 0.25, "here")
+    assert (type(again), again.rate, again.name) == (layers.ReplayableDropout, 0.25, "here")
     for rate in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match=r"outside \[0, 1\)"):
-            layers.Dropout(rate)
+            layers.ReplayableDropout(rate)
+
+
+def test_the_name_of_earlier_versions_is_another_name_of_the_class():
+    """In programs, and in what they saved: of .keras files, and of HDF5 files and SavedModels."""
+    assert layers.Dropout is layers.ReplayableDropout
+    config = {"name": "here", "rate": 0.25, "noise_shape": None}
+    for extra in ({"module": "mpl_tf.layers", "class_name": "Dropout",
+                   "registered_name": "mpl_tf>Dropout"}, {"class_name": "mpl_tf>Dropout"}):
+        again = tf.keras.layers.deserialize({**extra, "config": config})
+        assert (type(again), again.rate, again.name) == (layers.ReplayableDropout, 0.25, "here")
+    saved = tf.keras.layers.serialize(again)
+    assert saved["registered_name"] == "mpl_tf>ReplayableDropout"

@@ -129,8 +129,8 @@ def test_flags_reach_the_model(tmp_path):
         weight=0.5, temperature=0.6, label_smoothing=0.05, supervised_weight=0.25)
     assert float(model.meta_weight) == 1.5 and model.meta_gradient == "jvp" and model.seed == 4
     assert (model.student_weight_decay, model.teacher_weight_decay) == (1e-3, 2e-3)
-    assert [layer.rate for layer in layers_of(model.student, "Dropout")] == [0.11]
-    assert [layer.rate for layer in layers_of(model.teacher, "Dropout")] == [0.12]
+    assert [layer.rate for layer in layers_of(model.student, "ReplayableDropout")] == [0.11]
+    assert [layer.rate for layer in layers_of(model.teacher, "ReplayableDropout")] == [0.12]
     norms = layers_of(model.student, "BatchNormalization")
     assert norms and {layer.momentum for layer in norms} == {0.93}
     student, teacher = model.student_optimizer, model.teacher_optimizer
