@@ -186,8 +186,8 @@ def test_a_fresh_process_that_imports_the_package_alone_finds_our_classes(tmp_pa
              **{name: model(inputs).numpy() for name, (model, inputs) in saved.items()})
     assert _python(FRESH, tmp_path).splitlines() == [
         "small_conv mpl_tf.networks.layers.ReplayableDropout",
-        "rbf mpl_tf.networks.layers.ReplayableDropout mpl_tf.networks.rbf.GaussianFeatures",
-        "calibration mpl_tf.networks.calibration.LogProbabilities",
+        "rbf mpl_tf.networks.layers.GaussianFeatures mpl_tf.networks.layers.ReplayableDropout",
+        "calibration mpl_tf.networks.layers.LogProbabilities",
         "whole mpl_tf.method.mpl.MetaPseudoLabels mpl_tf.method.objectives.UDA "
         "mpl_tf.method.schedules.WarmupCosine mpl_tf.networks.layers.ReplayableDropout"]
 
