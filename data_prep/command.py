@@ -5,6 +5,7 @@ import shlex
 
 from mpl_tf.common import command
 from mpl_tf.common.command import Parser, path_type, whole
+from mpl_tf.common.cores import cores
 
 
 def parser(module, description, source, output=None, skip=None):
@@ -29,13 +30,6 @@ def parser(module, description, source, output=None, skip=None):
     result.add_argument("--workers", type=whole(1), default=cores(), help="processes that convert "
                         "images (default: all cores, here %(default)s)")
     return result
-
-
-def cores():
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def command_line(module, arguments):

@@ -14,8 +14,8 @@ import time
 
 import numpy as np
 
-from data_prep import command
 from mpl_tf.common.bar import Bar
+from mpl_tf.common.cores import cores
 from mpl_tf.datasets import prediction_files as predictions
 from mpl_tf.run import run_folder
 from mpl_tf.shards import record_images, schema, tfrecord
@@ -154,7 +154,7 @@ class _Batch:
 
 def _batches(tasks, view, batch_size, skip_corrupt):
     """Yields the _Batches of all tasks in order, decoded by threads."""
-    with concurrent.futures.ThreadPoolExecutor(command.cores()) as threads:
+    with concurrent.futures.ThreadPoolExecutor(cores()) as threads:
         for task in tasks:
             if task.path is None:
                 images = digits()

@@ -112,7 +112,7 @@ def tasks_of(sources, splits, dataset):
                                  "prepare one with other names")
             tasks.append(task)
             sizes[task.name] = size
-    absent = set(splits or ()) - {name.rsplit("-", 3)[0] for name in sizes}
+    absent = set(splits or ()) - {tfrecord.split_of(name) for name in sizes}
     if absent:
         raise ValueError(f"--splits={','.join(splits)}: no source has shards of "
                          f"{', '.join(sorted(absent))}; correct it")

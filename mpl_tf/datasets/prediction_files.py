@@ -20,6 +20,7 @@ import zlib
 import numpy as np
 
 from mpl_tf.common import storage
+from mpl_tf.shards.tfrecord import split_of
 
 PLAN = "predictions.json"
 TOLERANCE = 1e-2    # of a stored sum: float16 rounds each of K probabilities by up to 1/2048 of it
@@ -226,7 +227,7 @@ def splits_of(plan):
     """{split: names of its shards, sorted} of a plan."""
     splits = {}
     for name in sorted(plan["shards"]):
-        splits.setdefault(name.rsplit("-", 3)[0], []).append(name)
+        splits.setdefault(split_of(name), []).append(name)
     return splits
 
 

@@ -7,8 +7,7 @@ import os
 import numpy as np
 
 from mpl_tf.common import storage
-from mpl_tf.datasets.splits import Split
-from mpl_tf.datasets.tfds import official_order
+from mpl_tf.datasets.splits import Split, official_order
 from mpl_tf.shards import record_index, schema, tfrecord
 from mpl_tf.shards.tfrecord import CorruptRecord
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from mpl_tf.common import storage
 from mpl_tf.datasets.predictions import array_numbers, check_keys
+from mpl_tf.shards.tfrecord import split_of
 
 ARRAYS, REPORT, MONTAGE = "selection.npz", "selection.json", "selection.png"
 AGAIN = "select again with `python -m data_prep.select`"
@@ -119,7 +120,7 @@ def positions_in_arrays(folder, counts, keep, plan=None):
       keep: bool [N] of all of them, those that may be learned on.
     """
     chosen = load(folder, plan)
-    splits = np.array([name.rsplit("-", 3)[0] for name in chosen.shards])[chosen.shard]
+    splits = np.array([split_of(name) for name in chosen.shards])[chosen.shard]
     first, at = 0, np.full(len(chosen.key), -1, np.int64)
     for split, count in counts.items():
         of_split = splits == split

@@ -1,6 +1,7 @@
 """Parts of a data set, and which examples of it have labels. A split is a function of its arguments."""
 
 import dataclasses
+import re
 
 import numpy as np
 
@@ -10,6 +11,25 @@ class Split:
     """Examples: images uint8 [N, H, W, C], or float32 points [N, 2]; labels int64 [N]."""
     images: np.ndarray
     labels: np.ndarray
+
+
+def official_order(ids):
+    """int64 [N]: images[official_order(ids)] are in the official order of the data set.
+
+    Args:
+      ids: of each example, str or bytes, as TensorFlow Datasets and data_prep name them:
+        "train_00042".
+
+    Raises:
+      ValueError: the numbers are not 0 to N - 1, each once.
+    """
+    digits = [re.findall(r"\d+$", i.decode() if isinstance(i, bytes) else i) for i in ids]
+    numbers = np.array([int(found[0]) if found else -1 for found in digits])
+    order = np.argsort(numbers)
+    if not np.array_equal(numbers[order], np.arange(len(numbers))):
+        raise ValueError(f"the ids of {len(numbers)} examples are not numbered 0-{len(numbers) - 1}"
+                         ": examples are missing or doubled, so prepare the data set again")
+    return order
 
 
 def class_rounds(labels, seed):

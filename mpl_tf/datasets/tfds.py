@@ -2,27 +2,12 @@
 
 import contextlib
 import pathlib
-import re
 import urllib.error
 import urllib.request
 
 import numpy as np
 
-from mpl_tf.datasets.splits import Split
-
-
-def official_order(ids):
-    """int64 [N]: images[official_order(ids)] are in the official order of the data set.
-
-    `ids` is TFDS's `id` feature of each example, str or bytes: "train_00042".
-    """
-    digits = [re.findall(r"\d+$", i.decode() if isinstance(i, bytes) else i) for i in ids]
-    numbers = np.array([int(found[0]) if found else -1 for found in digits])
-    order = np.argsort(numbers)
-    if not np.array_equal(numbers[order], np.arange(len(numbers))):
-        raise ValueError(f"the ids of {len(numbers)} examples are not numbered 0-{len(numbers) - 1}"
-                         ": examples are missing or doubled, so prepare the data set again")
-    return order
+from mpl_tf.datasets.splits import Split, official_order
 
 
 def require_network(url):

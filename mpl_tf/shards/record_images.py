@@ -9,12 +9,12 @@ import concurrent.futures
 import io
 import logging
 import math
-import os
 import threading
 
 import numpy as np
 from PIL import Image
 
+from mpl_tf.common.cores import cores
 from mpl_tf.shards import record_index
 from mpl_tf.shards.tfrecord import CorruptRecord
 
@@ -125,7 +125,7 @@ class RecordImages:
         self.shape, self.ndim = (len(index), size, size, 3), 4
         self.problem, self.skipped = None, {}
         self._lock = threading.Lock()
-        self._threads = concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1)
+        self._threads = concurrent.futures.ThreadPoolExecutor(cores())
 
     def __len__(self):
         return len(self.index)

@@ -23,6 +23,11 @@ def shard_name(split, shard, num_shards):
     return f"{split}-{shard:05d}-of-{num_shards:05d}"
 
 
+def split_of(name):
+    """"train" for "train-00000-of-01024"."""
+    return name.rsplit("-", 3)[0]
+
+
 _SHARD = re.compile(r"(.+)-(\d{5,})-of-(\d{5,})")
 
 

@@ -168,10 +168,10 @@ def test_a_pickle_executes_nothing(tmp_path, monkeypatch):
 
 def test_official_order():
     ids = [b"train_00002", "train_00000", b"train_00003", b"train_00001"]
-    np.testing.assert_array_equal(tfds_files.official_order(ids), [1, 3, 0, 2])
+    np.testing.assert_array_equal(splits.official_order(ids), [1, 3, 0, 2])
     for wrong in (ids[:3] + ids[:1], ids[:1], ["a", "train_00000"]):
         with pytest.raises(ValueError, match="not numbered 0-"):
-            tfds_files.official_order(wrong)
+            splits.official_order(wrong)
 
 
 def prepare_tfds(monkeypatch, folder, source, per_batch):

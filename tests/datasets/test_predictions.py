@@ -10,7 +10,7 @@ import pytest
 from data_prep import command, forward, predict
 from mpl_tf.datasets import prediction_files, predictions, shard_sets
 from mpl_tf.run import run_folder, training
-from mpl_tf.shards import record_images
+from mpl_tf.shards import record_images, tfrecord
 from tests.runs import settings
 from tests.stored import CLASSES, change, colors, predicted, write_images
 
@@ -74,7 +74,7 @@ def test_a_corrupt_record_is_an_error_or_skipped(tmp_path):
     source = write_images(tmp_path / "shards", counts=(6,))
     name = "unlabeled-00000-of-00001"
     path = os.path.join(source, name)
-    offsets, lengths = forward.tfrecord.scan(path)
+    offsets, lengths = tfrecord.scan(path)
     with open(path, "r+b") as file:
         file.seek(offsets[2] + lengths[2] // 2)
         file.write(b"\xff\x00\xff")
@@ -92,7 +92,7 @@ def test_a_corrupt_record_is_an_error_or_skipped(tmp_path):
 def test_a_file_that_ends_within_a_record_is_predicted_up_to_there_when_asked(tmp_path, capsys):
     source = write_images(tmp_path / "shards", counts=(6, 3))
     path = os.path.join(source, FIRST)
-    offsets, _ = forward.tfrecord.scan(path)
+    offsets, _ = tfrecord.scan(path)
     with open(path, "r+b") as file:
         file.truncate(offsets[4] + 20)
     with pytest.raises(ValueError, match="record 4 at byte"):
@@ -201,7 +201,7 @@ def test_a_file_damaged_after_it_was_predicted(tmp_path):
     name = "unlabeled-00000-of-00001"
     plan = predicted(tmp_path / "out", source)
     path = os.path.join(source, name)
-    offsets, _ = forward.tfrecord.scan(path)
+    offsets, _ = tfrecord.scan(path)
     with open(path, "r+b") as file:
         file.seek(offsets[2] + 3)
         file.write(b"\x77")
