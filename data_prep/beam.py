@@ -20,8 +20,9 @@ import threading
 
 import numpy as np
 
-from data_prep import command, forward, predict, select
+from data_prep import command, predict, select
 from mpl_tf.datasets import prediction_files
+from mpl_tf.reduced import forward, labelling, selecting
 
 try:
     import apache_beam as beam
@@ -57,20 +58,19 @@ def run_predict(arguments, options):
     if flags.num_shards != 1:
         raise ValueError(f"--num_shards={flags.num_shards}: Beam shares the files out itself; leave "
                          "it and --shard_index away")
-    flags.model_dir, flags.output_dir = map(os.path.abspath, (flags.model_dir, flags.output_dir))
-    flags.source_dir = [source if source == "digits" else os.path.abspath(source)
-                        for source in flags.source_dir]
-    plan, tasks, todo = predict.begin(flags)
+    model_dir, output_dir = map(os.path.abspath, (flags.model_dir, flags.output_dir))
+    sources = [source if source == "digits" else os.path.abspath(source)
+               for source in flags.source_dir]
+    plan, tasks, todo = labelling.begin(model_dir, sources, output_dir, flags.splits)
     if todo:
-        work = functools.partial(predict_file, plan=plan, model_dir=flags.model_dir,
-                                 folder=flags.output_dir, batch_size=flags.batch_size,
-                                 skip_corrupt=flags.skip_corrupt)
+        work = functools.partial(predict_file, plan=plan, model_dir=model_dir, folder=output_dir,
+                                 batch_size=flags.batch_size, skip_corrupt=flags.skip_corrupt)
         counts = execute(lambda pipeline: (
             pipeline | beam.Create(todo) | beam.Reshuffle() | "predict" >> beam.Map(work)), options)
         print(f"{counts.get('images', 0)} images predicted", flush=True)
         if counts.get("skipped"):
             print(f"{counts['skipped']} images could not be read and were skipped", flush=True)
-    predict.end(flags, tasks)
+    labelling.end(output_dir, tasks)
 
 
 def predict_file(task, plan, model_dir, folder, batch_size, skip_corrupt):
@@ -101,24 +101,25 @@ def _load(model_dir, model, num_classes, size):
 def run_select(arguments, options):
     """data_prep.select; Beam's `options`."""
     flags = select.parse(arguments)
-    plan, names = select.begin(flags)
+    choice = {name: getattr(flags, name) for name in ("per_class", "rank_all", "short")}
+    plan, names = selecting.begin(flags.predictions_dir, flags.output_dir, splits=flags.splits,
+                                  overwrite=flags.overwrite, **choice)
     if not names:
         return
-    flags.predictions_dir, flags.output_dir = map(
-        os.path.abspath, (flags.predictions_dir, flags.output_dir))
+    folders = tuple(map(os.path.abspath, (flags.predictions_dir, flags.output_dir)))
 
     def stages(pipeline):
         shards = (pipeline | beam.Create(list(enumerate(names))) | beam.Reshuffle()
-                  | beam.Map(read, flags.predictions_dir, plan))
+                  | beam.Map(read, folders[0], plan))
         kept = (shards | beam.FlatMap(
-            lambda numbered: select.candidates(numbered[1], numbered[0], flags.rank_all,
-                                               flags.per_class))
+            lambda numbered: selecting.candidates(numbered[1], numbered[0], flags.rank_all,
+                                                  flags.per_class))
                 | beam.CombinePerKey(BestOfClass(flags.per_class)))
         histogram = (shards | beam.Map(lambda numbered: np.bincount(
             numbered[1].top, minlength=plan["num_classes"])) | beam.CombineGlobally(sum))
         return (pipeline | "once" >> beam.Create([None]) | "write" >> beam.Map(
-            write, flags, plan, names, beam.pvalue.AsDict(kept),
-            beam.pvalue.AsSingleton(histogram)))
+            write, folders, plan, names, beam.pvalue.AsDict(kept),
+            beam.pvalue.AsSingleton(histogram), choice))
 
     execute(stages, options)
 
@@ -128,22 +129,27 @@ def read(numbered, folder, plan):
     return numbered[0], prediction_files.read_shard(folder, numbered[1], plan)
 
 
-def write(_, flags, plan, names, kept, histogram):
-    """Writes the selection; on the worker that the whole of it, K * classes examples, comes to."""
-    empty = select.Best(flags.per_class).take()
-    select.write(flags, plan, names, [kept.get(label, empty) for label in range(plan["num_classes"])],
-                 np.asarray(histogram))
+def write(_, folders, plan, names, kept, histogram, choice):
+    """Writes the selection; on the worker that the whole of it, K * classes examples, comes to.
+
+    Args:
+      folders: of the predictions, and of the selection. choice: per_class, rank_all and short.
+    """
+    empty = selecting.Best(choice["per_class"]).take()
+    selecting.write(*folders, plan, names,
+                    [kept.get(label, empty) for label in range(plan["num_classes"])],
+                    np.asarray(histogram), **choice)
 
 
 class BestOfClass(beam.CombineFn):
-    """The K best of all candidates that a class has, through select.Best."""
+    """The K best of all candidates that a class has, through selecting.Best."""
 
     def __init__(self, per_class):
         super().__init__()
         self._per_class = per_class
 
     def create_accumulator(self):
-        return select.Best(self._per_class)
+        return selecting.Best(self._per_class)
 
     def add_input(self, best, found):
         best.add(found)

@@ -14,7 +14,7 @@ import statistics
 import sys
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from data_prep import command
 from data_prep import images
@@ -22,12 +22,12 @@ from data_prep import workers as work
 from mpl_tf.common import storage
 from mpl_tf.common.bar import Bar
 from mpl_tf.datasets import prepared
-from mpl_tf.shards import schema, tfrecord
+from mpl_tf.shards import montage, schema, tfrecord
 from mpl_tf.shards.tfrecord import CorruptRecord
 
 REPORT = "report.json"
 SHOWN = 20              # broken records, and classes, that are printed
-TILE, ROWS = 96, 8      # pixels of a montage's tiles, and how many rows and columns of them
+TILES = 8 * montage.COLUMNS     # of a montage, at most
 
 
 def run(arguments):
@@ -54,7 +54,7 @@ def run(arguments):
         if flags.output_dir is not None and tiles:
             path = os.path.join(flags.output_dir, f"{split}.png")
             with storage.partial(path) as temporary:
-                montage(tiles).save(temporary, "PNG")
+                montage.sheet(tiles).save(temporary, "PNG")
     if flags.output_dir is not None:
         storage.write_json(os.path.join(flags.output_dir, REPORT), report)
     broken = sum(len(part["broken"]) for part in report.values())
@@ -64,14 +64,14 @@ def run(arguments):
 def inspect_split(folder, split, files, seed=0, workers=1):
     """(report, tiles) of the shards `files` of a split.
 
-    The report is JSON; tiles are (caption, uint8 [TILE, TILE, 3]) of up to ROWS * ROWS examples.
+    The report is JSON; tiles are those of montage.sheet, of up to TILES examples.
     """
     expected, broken = _expected(folder, split)
     try:
         tfrecord.find_shards(folder, split)
     except ValueError as error:
         broken.append(str(error))
-    per_file = -(-ROWS * ROWS // len(files))
+    per_file = -(-TILES // len(files))
     arguments = [(os.path.join(folder, name), expected.get(name), seed, per_file)
                  for name in files]
     found = {}
@@ -105,7 +105,7 @@ def inspect_split(folder, split, files, seed=0, workers=1):
         "class_histogram": {str(label): {"examples": histogram[label], "text": text.get(label, "")}
                             for label in sorted(histogram)},
         "broken": broken}
-    return report, [tile for part in parts for tile in part["tiles"]][:ROWS * ROWS]
+    return report, [tile for part in parts for tile in part["tiles"]][:TILES]
 
 
 def inspect_file(path, expected=None, seed=0, num_tiles=0):
@@ -151,7 +151,7 @@ def _inspect_record(payload, where, result, shown):
             if image.width * image.height > images.MAX_PIXELS:
                 raise ValueError(f"{image.width} x {image.height} pixels")
             image.load()
-            tile = np.asarray(_tile(image)) if shown else None
+            tile = np.asarray(montage.tile(image)) if shown else None
     except Exception as error:      # a damaged image can raise nearly anything
         raise CorruptRecord(f"{where}: an image of {len(record.encoded)} bytes that cannot be "
                             f"decoded ({' '.join(str(error).split())[:100]}): prepare the file "
@@ -193,30 +193,6 @@ def lines(split, report):
     if len(broken) > SHOWN:
         result.append(f"    and {len(broken) - SHOWN} more")
     return [line.encode("ascii", "backslashreplace").decode() for line in result]
-
-
-def montage(tiles):
-    """A Pillow image of (caption, uint8 [TILE, TILE, 3])."""
-    columns = min(ROWS, len(tiles))
-    rows, height = -(-len(tiles) // columns), TILE + 14
-    sheet = Image.new("RGB", (columns * (TILE + 4), rows * height), "white")
-    pen = ImageDraw.Draw(sheet)
-    for i, (caption, pixels) in enumerate(tiles):
-        x, y = i % columns * (TILE + 4), i // columns * height
-        sheet.paste(Image.fromarray(pixels), (x, y))
-        pen.text((x, y + TILE), caption.encode("ascii", "replace").decode()[:15], fill="black")
-    return sheet
-
-
-def _tile(image):
-    image = image.convert("RGB")
-    small = image.width < TILE and image.height < TILE
-    scale = TILE / max(image.size)
-    size = [max(1, round(side * scale)) for side in image.size]
-    method = Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR
-    tile = Image.new("RGB", (TILE, TILE), "white")
-    tile.paste(image.resize(size, method))
-    return tile
 
 
 def _expected(folder, split):

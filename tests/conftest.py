@@ -10,6 +10,7 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import mpl_tf  # noqa: E402,F401  (chooses Keras 2 before TensorFlow is imported)
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from tensorflow.python.framework.config import disable_op_determinism  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -44,3 +45,4 @@ def _clean_keras():
     tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(None)     # follow floatx
     tf.keras.backend.set_floatx("float32")
+    disable_op_determinism()    # a command that was tested here asked for it; others set no seed

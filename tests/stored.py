@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from data_prep import forward, predict
-from mpl_tf.datasets import prediction_files
+from mpl_tf.datasets import prediction_files, selection
+from mpl_tf.reduced import forward, labelling, selecting
 from mpl_tf.shards import schema, tfrecord
 from tests.prep import picture, saved
 
@@ -36,16 +36,34 @@ def predicted(folder, *sources, network=colors, model="model-a", classes=CLASSES
     """Predicts all shards of folders into `folder`; returns the plan."""
     tasks, sizes = [], {}
     for source in sources:
-        for task, length in predict._tasks(source, None, "cifar10"):
+        for task, length in labelling.tasks_of_one(source, None, "cifar10"):
             tasks.append(task)
             sizes[task.name] = length
     plan = prediction_files.plan_of(model, len(classes), list(classes), size, "whole",
                                     list(sources), sizes)
     folder.mkdir(parents=True, exist_ok=True)
-    predict.write_plan(str(folder), plan)
+    labelling.write_plan(str(folder), plan)
     for task, shard in forward.predict_shards(tasks, plan, network, batch_size, **options):
         prediction_files.write_shard(prediction_files.shard_path(str(folder), task.name), shard)
     return plan
+
+
+def predicted_with_ties(root):
+    """(folder of predictions, folder of 150 images in 5 shards), with ties in every class."""
+    source = write_images(root / "shards", counts=(30, 10, 50, 20, 40))
+
+    def coarse(images):
+        probs = np.round(colors(images) * 20) / 20
+        probs[:, 2] = 1 - probs[:, 0] - probs[:, 1]
+        return np.clip(probs, 0, 1) / np.clip(probs, 0, 1).sum(axis=1, keepdims=True)
+    predicted(root / "predictions", source, network=coarse)
+    return root / "predictions", source
+
+
+def selected(folder, out, **options):
+    """Selects from a folder of predictions into `out`; (Selection, its report)."""
+    selecting.select(str(folder), str(out), **options)
+    return selection.load(str(out)), json.loads((out / selection.REPORT).read_text())
 
 
 def change(folder, name, plan=False, **values):

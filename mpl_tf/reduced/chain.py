@@ -3,8 +3,8 @@
 Stages, each in a folder of its own in model_dir/seed_<seed>:
 
     pretrain        q_large, as --pretrain says, on the labeled data less the hold-out
-    predictions     its distribution for every labeled and unlabeled example (data_prep.predict)
-    selection       the most confident ones of each class (data_prep.select)
+    predictions     its distribution for every labeled and unlabeled example (labelling.py)
+    selection       the most confident ones of each class (selecting.py)
     noisy_student, reduced_mpl, control     a student each, as --flagfile says
 
 What is finished is skipped, what was interrupted continues; a stage whose input was changed
@@ -20,6 +20,8 @@ from mpl_tf import compare, config as config_module, datasets, train as training
 from mpl_tf.common import command, storage
 from mpl_tf.common.command import Parser, whole
 from mpl_tf.datasets import prediction_files, selection
+from mpl_tf.reduced import labelling, selecting
+from mpl_tf.shards import tfrecord
 
 # What becomes of the flags in the rows of Table 2; the control has the signal multiplied by zero.
 ROWS = {"noisy_student": dict(method="noisy_student"), "reduced_mpl": dict(method="reduced_mpl"),
@@ -189,31 +191,26 @@ def run_seed(stages, chosen):
 
 
 def _run_held(stages, chosen, chain):
-    from data_prep import predict, select
     student, large = stages[chosen.rows[0]], stages["pretrain"]
     sources, splits = sources_of(student)
     check_sources(student, sources, chosen.per_class)
     results = {"pretrain": train(large)}
 
-    plan, _ = predict.plan_and_tasks(large.model_dir, sources)
+    plan, _ = labelling.plan_and_tasks(large.model_dir, sources)
     files = hashlib.sha256(json.dumps(plan["shards"], sort_keys=True).encode()).hexdigest()
     chain.begin("predictions", {"pretrain": plan["model"], "data": files})
     if not chain.finished("predictions", prediction_files.fingerprint):
         say("predictions")
-        predict.run([f"--model_dir={large.model_dir}", *(f"--source_dir={s}" for s in sources),
-                     f"--output_dir={chain.path('predictions')}",
-                     f"--batch_size={chosen.batch_size_predict}",
-                     *["--skip_corrupt"] * student.skip_corrupt])
+        labelling.label(large.model_dir, sources, chain.path("predictions"),
+                        batch_size=chosen.batch_size_predict, skip_corrupt=student.skip_corrupt)
     predicted = chain.end("predictions", prediction_files.fingerprint)
 
     chain.begin("selection", {"predictions": predicted, "per_class": chosen.per_class,
                               "rank_all": chosen.rank_all, "short": chosen.short}, at_once=True)
     if not chain.finished("selection", selection.fingerprint):
         say("selection")
-        select.run([f"--predictions_dir={chain.path('predictions')}",
-                    f"--output_dir={chain.path('selection')}", f"--per_class={chosen.per_class}",
-                    f"--short={chosen.short}", *["--rank_all"] * chosen.rank_all, "--overwrite",
-                    *[f"--splits={','.join(splits)}"] * bool(splits)])
+        selecting.select(chain.path("predictions"), chain.path("selection"), chosen.per_class,
+                         splits, chosen.rank_all, chosen.short, overwrite=True)
     selected = chain.end("selection", selection.fingerprint)
 
     for row in chosen.rows:
@@ -224,15 +221,13 @@ def _run_held(stages, chosen, chain):
 
 def sources_of(student):
     """(folders that are predicted, splits that are selected from or None for all of them)."""
-    from data_prep import predict
-    from mpl_tf.shards import tfrecord
     if student.dataset != "digits" and not student.data_dir:
         raise ValueError(f"--data_dir is missing: {student.dataset} has to be prepared as shards, "
                          f"see `python -m data_prep.{student.dataset} --help`")
     sources = ["digits" if student.dataset == "digits" else student.data_dir]
     if student.unlabeled_dir:
         return [*sources, student.unlabeled_dir], sorted(
-            set(tfrecord.find_splits(student.unlabeled_dir)) - set(predict.LEFT_OUT))
+            set(tfrecord.find_splits(student.unlabeled_dir)) - set(labelling.LEFT_OUT))
     if student.extra_unlabeled:
         return sources, ["extra"]
     return sources, None if student.dataset == "image_folder" else ["train"]
@@ -244,14 +239,12 @@ def check_sources(student, sources, per_class):
     Raises:
       ValueError, FileNotFoundError: in one line.
     """
-    from data_prep import predict
-    from mpl_tf.shards import tfrecord
     own = student.source.sizes.get("train")
     if own and per_class > own and not (student.unlabeled_dir or student.extra_unlabeled):
         raise ValueError(f"--per_class={per_class}: {student.dataset} has {own} examples to select "
                          "from; ask for fewer, or give more in --unlabeled_dir")
-    predict.tasks_of(sources, None, student.dataset)
-    both = set.intersection(*(set(tfrecord.find_splits(source)) - set(predict.LEFT_OUT)
+    labelling.tasks_of(sources, None, student.dataset)
+    both = set.intersection(*(set(tfrecord.find_splits(source)) - set(labelling.LEFT_OUT)
                               for source in sources)) if len(sources) > 1 else ()
     if both:
         remedy = ("prepare all unlabeled images together, into --data_dir" if "unlabeled" in both

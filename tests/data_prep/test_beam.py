@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import command, forward, image_folder, predict, select
+from data_prep import command, image_folder, predict, select
 from mpl_tf.datasets import prediction_files, selection
+from mpl_tf.reduced import forward, labelling
 from mpl_tf.run import training
 from mpl_tf.shards import tfrecord
 from tests.runs import settings
@@ -155,7 +156,7 @@ def test_bad_command_lines(arguments, said, capfd):
 
 def test_another_network_on_the_worker_is_refused(trained):
     run, _ = trained
-    plan, _ = predict.plan_and_tasks(str(run), [trained[1]])
+    plan, _ = labelling.plan_and_tasks(str(run), [trained[1]])
     beam._load.cache_clear()
     with pytest.raises(ValueError, match="all workers see"):
         beam.load(str(run), "another", plan["num_classes"], 8)

@@ -4,9 +4,8 @@ import os
 
 import numpy as np
 
-from data_prep import forward
-from data_prep import inspect
-from mpl_tf.shards import schema, tfrecord
+from mpl_tf.reduced import forward
+from mpl_tf.shards import montage as montages, schema, tfrecord
 
 BINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
 SHOWN_CLASSES, SHOWN_EXAMPLES = 16, 8       # rows and columns of the montage
@@ -79,7 +78,7 @@ def montage(plan, names, kept):
                 continue
             class_name = plan["class_names"][label] if plan["class_names"] else label
             tiles.append((f"{1 - best['rest'][row]:.3f} {class_name}", pixels))
-    return inspect.montage(tiles) if tiles else None
+    return montages.sheet(tiles) if tiles else None
 
 
 def _image(folder, name, number, view):
@@ -96,7 +95,7 @@ def _image(folder, name, number, view):
             image = Image.fromarray(forward.decoded(encoded, view))
         except Exception:   # a damaged image raises whatever its decoder does
             return None
-    return np.asarray(image.convert("RGB").resize((inspect.TILE, inspect.TILE),
+    return np.asarray(image.convert("RGB").resize((montages.TILE, montages.TILE),
                                                   Image.Resampling.NEAREST))
 
 
