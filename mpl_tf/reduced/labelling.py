@@ -66,7 +66,7 @@ def plan_and_tasks(model_dir, sources, splits=None):
       ValueError, FileNotFoundError: in one line: no finished run, no shards, or two files of the
         same name.
     """
-    of_run = config_module.Config.from_dict(run_folder.read_flags(model_dir))
+    of_run = config_module.of(**run_folder.read_flags(model_dir))
     model = predictions.model_fingerprint(model_dir)
     if of_run.source.points:
         raise ValueError(f"model_dir={model_dir} classifies points: expected a network of images")

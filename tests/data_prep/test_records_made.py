@@ -196,7 +196,7 @@ def test_two_processes_in_a_folder(folder, tmp_path, capsys):
     plan = unlabeled.plan(str(folder), 0).describe()
     with output.Output(tmp_path / "out", plan, False):
         assert prepare(folder, tmp_path / "out") == 2
-        assert "is in use: another process" in error_of(capsys)
+        assert "is in use by another process" in error_of(capsys)
     assert prepare(folder, tmp_path / "out") == 0
 
 
