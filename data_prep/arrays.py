@@ -4,9 +4,9 @@ import hashlib
 
 import numpy as np
 
-from data_prep.images import encode_png
 from data_prep.shards import Plan, SplitPlan
 from data_prep.sources import shards_for
+from mpl_tf.shards.image_files import encode_png
 from mpl_tf.shards.schema import Record
 
 

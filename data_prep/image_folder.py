@@ -14,9 +14,9 @@ import os
 import sys
 
 from data_prep import command
-from data_prep import images
 from data_prep import shards
 from data_prep import sources
+from mpl_tf.shards import image_files
 from mpl_tf.shards.schema import Record
 
 
@@ -63,7 +63,7 @@ def plan(source_dir, seed, test_fraction):
     splits = [("train", sources.shuffled(train, seed), f"shuffled by seed {seed}", True)]
     unlabeled_folder = os.path.join(source_dir, "unlabeled")
     if os.path.isdir(unlabeled_folder):
-        names, more = sources.list_images(unlabeled_folder)
+        names, more = image_files.list_images(unlabeled_folder)
         others += more
         if not names:
             raise ValueError(f"{unlabeled_folder} has no images: put some there, or remove it")
@@ -86,7 +86,7 @@ def class_items(source_dir, folder, present, class_names=None):
     class_names = present if class_names is None else class_names
     items, others = [], 0
     for class_name in present:
-        names, more = sources.list_images(os.path.join(source_dir, folder, class_name))
+        names, more = image_files.list_images(os.path.join(source_dir, folder, class_name))
         others += more
         if not names:
             raise ValueError(f"{os.path.join(source_dir, folder, class_name)} has no images: put "
@@ -114,7 +114,7 @@ def make_record(source_dir, class_names, item):
     """(relative path, label or None) -> Record."""
     name, label = item
     with open(os.path.join(source_dir, name), "rb") as file:
-        image = images.convert(file.read(), orient=True)
+        image = image_files.convert(file.read(), orient=True)
     return Record(encoded=image.encoded, filename=name, label=label, height=image.height,
                   width=image.width, format=image.format,
                   text="" if label is None else class_names[label])

@@ -14,10 +14,10 @@ import os
 import sys
 
 from data_prep import command
-from data_prep import images
 from data_prep import shards
 from data_prep import sources
 from mpl_tf.common.command import path_type, whole
+from mpl_tf.shards import image_files
 from mpl_tf.shards.schema import Record
 
 
@@ -77,7 +77,7 @@ def by_synset(source_dir, folder, present, synsets):
     """[(relative path, label)] of folders that are named by synsets."""
     items = []
     for synset in present:
-        names, _ = sources.list_images(os.path.join(source_dir, folder, synset))
+        names, _ = image_files.list_images(os.path.join(source_dir, folder, synset))
         if not names:
             raise ValueError(f"{os.path.join(source_dir, folder, synset)} has no images: unpack its "
                              "archive there, or remove it")
@@ -88,7 +88,7 @@ def by_synset(source_dir, folder, present, synsets):
 
 def flat(source_dir, labels_file, synsets):
     """[(relative path, label)] of a val/ without folders, by a list of labels."""
-    names, _ = sources.list_images(os.path.join(source_dir, "val"))
+    names, _ = image_files.list_images(os.path.join(source_dir, "val"))
     if not labels_file:
         raise ValueError(f"{os.path.join(source_dir, 'val')} is flat: give --validation_labels=FILE "
                          "with a synset per line, or sort the images into a folder per synset")
@@ -156,7 +156,7 @@ def make_record(source_dir, synsets, texts, item):
     """(filename, relative path, label, boxes) -> Record."""
     name, path, label, boxes = item
     with open(os.path.join(source_dir, path), "rb") as file:
-        image = images.convert(file.read())
+        image = image_files.convert(file.read())
     return Record(encoded=image.encoded, filename=name, label=label, synset=synsets[label],
                   text=texts[label] if texts else "", height=image.height, width=image.width,
                   format=image.format, boxes=tuple(map(tuple, boxes)))

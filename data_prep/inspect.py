@@ -8,21 +8,18 @@ classes) and a montage of each split. The exit code is 1 where something is brok
 """
 
 import collections
-import io
 import os
 import statistics
 import sys
 
 import numpy as np
-from PIL import Image
 
 from data_prep import command
-from data_prep import images
 from data_prep import workers as work
 from mpl_tf.common import storage
 from mpl_tf.common.bar import Bar
 from mpl_tf.datasets import prepared
-from mpl_tf.shards import montage, schema, tfrecord
+from mpl_tf.shards import image_files, montage, schema, tfrecord
 from mpl_tf.shards.tfrecord import CorruptRecord
 
 REPORT = "report.json"
@@ -146,10 +143,8 @@ def _inspect_record(payload, where, result, shown):
         result["keys"][key][f"{kind} x {len(values)}" if len(values) < 2 else f"{kind} x many"] += 1
     record = schema.decode(payload, where, labels=schema.LABEL in features)
     try:
-        with Image.open(io.BytesIO(record.encoded), formats=("JPEG", "PNG")) as image:
+        with image_files.opened(record.encoded, image_files.OF_RECORDS) as image:
             kind, mode = image.format, image.mode
-            if image.width * image.height > images.MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels")
             image.load()
             tile = np.asarray(montage.tile(image)) if shown else None
     except Exception as error:      # a damaged image can raise nearly anything

@@ -1,37 +1,12 @@
-"""Lists of image files: of folders, of tar files; their order, and how many shards they fill."""
+"""Lists of class folders and of image files in tar files; their order; how many shards they fill."""
 
 import hashlib
 import os
 import tarfile
 
-from data_prep.images import SUFFIXES
+from mpl_tf.shards.image_files import SUFFIXES
 
 SHARD_EXAMPLES, SHARD_BYTES = 10_000, 100_000_000      # about
-
-
-def list_images(folder):
-    """Image files in `folder` at any depth, by their suffix; hidden ones are left out.
-
-    Returns:
-      (names, others): relative paths with "/", sorted, and how many other files there are.
-    """
-    names, others, waiting = [], 0, [""]
-    while waiting:
-        inside = waiting.pop()
-        with os.scandir(os.path.join(folder, inside)) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                name = f"{inside}/{entry.name}" if inside else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(name)
-                elif not entry.is_file():
-                    others += 1         # a linked folder could lead round in a circle
-                elif entry.name.lower().endswith(SUFFIXES):
-                    names.append(name)
-                else:
-                    others += 1
-    return sorted(names), others
 
 
 def list_folders(folder):

@@ -13,10 +13,10 @@ import os
 import sys
 
 from data_prep import command
-from data_prep import images
 from data_prep import shards
 from data_prep import sources
 from mpl_tf.common.command import whole
+from mpl_tf.shards import image_files
 from mpl_tf.shards.schema import Record
 
 
@@ -37,7 +37,7 @@ def run(arguments):
 def plan(source, seed, image_size=None, num_shards=None):
     """The Plan for a folder or tar; ValueError, in one line, for one that cannot be used."""
     if os.path.isdir(source):
-        names, others = sources.list_images(source)
+        names, others = image_files.list_images(source)
         items = [(name,) for name in names]
         sizes = [os.path.getsize(os.path.join(source, name)) for name in names]
     elif os.path.isfile(source):
@@ -48,7 +48,7 @@ def plan(source, seed, image_size=None, num_shards=None):
                                 "images, or a tar file")
     if not items:
         raise ValueError(f"--source_dir={source}: no images are there ({others} other files); "
-                         f"expected files that end in {', '.join(images.SUFFIXES[:5])} and such")
+                         f"expected files that end in {', '.join(image_files.SUFFIXES[:5])} and such")
     if others:
         print(f"{others} files that are no images by their name are left out", flush=True)
     size = sum(sizes) if image_size is None else len(items) * 3 * image_size ** 2
@@ -70,7 +70,7 @@ def make_record(source, image_size, item):
     else:
         with open(os.path.join(source, name), "rb") as file:
             data = file.read()
-    image = images.convert(data, orient=True, size=image_size)
+    image = image_files.convert(data, orient=True, size=image_size)
     return Record(encoded=image.encoded, filename=name, height=image.height, width=image.width,
                   format=image.format)
 

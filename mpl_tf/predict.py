@@ -1,6 +1,6 @@
 """Classifies images by a trained student: `python -m mpl_tf.predict --model_dir=DIR PATH...`
 
-A PATH is an image file, or a folder of them at any depth. Prints a line for each image: the file,
+A PATH is an image file, or a folder of them at any depth, hidden ones left out. Prints a line for each image: the file,
 then the likeliest classes with their probabilities; --json_lines prints JSON, with all of them. An
 image that cannot be read is named on stderr, and the exit code is 1.
 """
@@ -14,6 +14,7 @@ from mpl_tf.common import storage
 from mpl_tf.common import command
 from mpl_tf.common.command import Parser, path_type, whole
 from mpl_tf.run import run_folder
+from mpl_tf.shards import crops, image_files
 
 BATCH = 64
 
@@ -29,18 +30,20 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
-def image_files(paths):
-    """All image files that `paths` name or hold, in order; ValueError where there are none."""
-    from data_prep.images import SUFFIXES
+def files_of(paths):
+    """Files that `paths` name, whatever their suffix, and image files in folders, in order.
+
+    Raises:
+      ValueError: a path is not there, or a folder without images. OSError: one cannot be read.
+    """
     files = []
     for path in paths:
         if os.path.isdir(path):
-            found = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path)
-                           for name in names if name.lower().endswith(SUFFIXES))
-            if not found:
+            names, _ = image_files.list_images(path)
+            if not names:
                 raise ValueError(f"{path} holds no images: expected files like *.jpg or *.png; "
                                  "correct the path")
-            files += found
+            files += [os.path.join(path, name) for name in names]
         elif os.path.isfile(path):
             files.append(path)
         else:
@@ -54,19 +57,15 @@ def read_image(path, shape, crop):
     Args:
       path: of an image file; its EXIF orientation is applied.
       shape: (H, W, C) of the network's input, H = W.
-      crop: as of record_images.RecordImages.
+      crop: one of crops.CROPS.
 
     Raises:
       ValueError: in one line, for a file that is no image.
     """
-    from data_prep import images
-    from mpl_tf.shards import record_images
-    part = record_images.CENTRE if crop == "inception" else 1.0
     try:
         with open(path, "rb") as file:
-            converted = images.convert(file.read(), orient=True)
-        pixels = record_images.decode(
-            converted.encoded, lambda *size: [record_images.central_box(*size, part)], shape[0])[0]
+            converted = image_files.convert(file.read(), orient=True)
+        pixels = crops.evaluation_crop(converted.encoded, shape[0], crop)
     except Exception as error:      # Pillow raises whatever a damaged file leads it to
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is no image that can be read ({reason}): remove or mend "
@@ -88,7 +87,7 @@ def _main(arguments):
     if not os.path.isdir(saved):
         raise ValueError(f"model_dir={chosen.model_dir} has no saved_model: the run is not "
                          "finished; train it to the end first")
-    files = image_files(chosen.paths)
+    files = files_of(chosen.paths)
     names = storage.read_json(os.path.join(chosen.model_dir, run_folder.CLASSES))
     if run.source.points:
         raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: use "

@@ -1,14 +1,13 @@
 """Data sets that data_prep wrote: the note beside the shards, and small ones as NumPy arrays."""
 
 import hashlib
-import io
 import os
 
 import numpy as np
 
 from mpl_tf.common import storage
 from mpl_tf.datasets.splits import Split, official_order
-from mpl_tf.shards import record_index, schema, tfrecord
+from mpl_tf.shards import image_files, record_index, schema, tfrecord
 from mpl_tf.shards.tfrecord import CorruptRecord
 
 SIDECAR = "dataset.json"
@@ -69,7 +68,6 @@ def read_arrays(folder, name, splits):
 
 
 def _read_split(folder, split):
-    from PIL import Image
     index = record_index.load_index(index_path(folder, split))
     images, labels, names = None, np.zeros(len(index), np.int64), []
     with_files = [open(path, "rb", buffering=0) for path in index.paths]
@@ -80,7 +78,7 @@ def _read_split(folder, split):
                                         int(index.length[i]), index.number[i])
             record = schema.decode(payload, where)
             try:
-                with Image.open(io.BytesIO(record.encoded), formats=("PNG", "JPEG")) as image:
+                with image_files.opened(record.encoded, image_files.OF_RECORDS) as image:
                     pixels = np.asarray(image)
             except Exception as error:      # a damaged image can raise nearly anything
                 raise CorruptRecord(f"{where}: an image that cannot be decoded ({error}): prepare "

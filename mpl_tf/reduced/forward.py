@@ -18,7 +18,7 @@ from mpl_tf.common.bar import Bar
 from mpl_tf.common.cores import cores
 from mpl_tf.datasets import prediction_files as predictions
 from mpl_tf.run import run_folder
-from mpl_tf.shards import record_images, schema, tfrecord
+from mpl_tf.shards import crops, schema, tfrecord
 
 AHEAD, BARE_SECONDS = 3, 1.0        # batches read ahead; how long bare forward passes are timed
 
@@ -192,7 +192,7 @@ def _read(file, offset, length, number, view):
         record = schema.decode(tfrecord.read(file, offset, length, number), place,
                                 labels=False)
         try:
-            pixels = decoded(record.encoded, view)
+            pixels = crops.evaluation_crop(record.encoded, **view)
         except Exception as error:      # a damaged image raises whatever its decoder does
             reason = " ".join(str(error).split())[:120]
             raise tfrecord.CorruptRecord(
@@ -201,13 +201,6 @@ def _read(file, offset, length, number, view):
     except tfrecord.CorruptRecord as problem:
         return None, None, problem
     return record.filename.encode("utf-8", "surrogateescape"), pixels, None
-
-
-def decoded(encoded, view):
-    """The bytes of an image file -> uint8 [size, size, 3], as an evaluation of `view` sees it."""
-    part = record_images.CENTRE if view["crop"] == "inception" else 1.0
-    return record_images.decode(
-        encoded, lambda *size: [record_images.central_box(*size, part)], view["size"])[0]
 
 
 def ahead(items, count):

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from mpl_tf.reduced import forward
-from mpl_tf.shards import montage as montages, schema, tfrecord
+from mpl_tf.shards import crops, montage as montages, schema, tfrecord
 
 BINS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.0)
 SHOWN_CLASSES, SHOWN_EXAMPLES = 16, 8       # rows and columns of the montage
@@ -92,7 +92,7 @@ def _image(folder, name, number, view):
             offsets, lengths = tfrecord.scan(path, [])
             payload = tfrecord.read(path, offsets[number], lengths[number], number)
             encoded = schema.decode(payload, path, labels=False).encoded
-            image = Image.fromarray(forward.decoded(encoded, view))
+            image = Image.fromarray(crops.evaluation_crop(encoded, **view))
         except Exception:   # a damaged image raises whatever its decoder does
             return None
     return np.asarray(image.convert("RGB").resize((montages.TILE, montages.TILE),

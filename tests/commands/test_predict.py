@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_prep import image_folder, images
+from data_prep import image_folder
 from mpl_tf import predict
 from mpl_tf.common import storage
 from mpl_tf.run import training
-from mpl_tf.shards import record_index, schema, tfrecord
+from mpl_tf.shards import image_files, record_index, schema, tfrecord
 from mpl_tf.shards.record_images import RecordImages
 from tests.runs import assert_same_state, settings
 
@@ -118,12 +118,27 @@ def test_a_photograph_is_seen_as_the_evaluation_sees_it(tmp_path, shared_data):
         source = tmp_path / name
         source.write_bytes(contents)
         shard = tmp_path / "train-00000-of-00001"
-        encoded = images.convert(contents, orient=True).encoded
+        encoded = image_files.convert(contents, orient=True).encoded
         tfrecord.write(shard, [schema.encode(schema.Record(encoded, name))])
         index, _ = record_index.build_index([shard], labels=False)
         expected = RecordImages(index, 48).evaluation_views(np.array([0], np.int64))[0]
         np.testing.assert_array_equal(predict.read_image(source, (48, 48, 3), "inception"),
                                       expected)
+
+
+def test_hidden_files_are_left_out_but_a_file_that_is_named_is_taken(trained, capsys):
+    root, run, _ = trained
+    folder = root / "hidden"
+    photograph(folder / "seen.jpg", COLORS["green"], 5)
+    photograph(folder / ".Trashes" / "gone.jpg", COLORS["green"], 6)
+    photograph(folder / "without_suffix", COLORS["violet"], 7)
+    (folder / "._seen.jpg").write_bytes(b"what macOS leaves")
+    assert predict.main([f"--model_dir={run}", str(folder), str(folder / "without_suffix"),
+                         "--top=1"]) == 0
+    out = capsys.readouterr()
+    assert [line.partition(": ")[0] for line in out.out.splitlines()] == [
+        str(folder / "seen.jpg"), str(folder / "without_suffix")]
+    assert out.err == ""
 
 
 def test_equal_names_do_not_hide_each_other():

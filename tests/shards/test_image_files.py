@@ -1,14 +1,15 @@
-"""Image files of every kind become RGB that TensorFlow decodes to the right pixels."""
+"""Which files are images; those of every kind become RGB that TensorFlow decodes rightly."""
 
 import io
+import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data_prep import images
-from tests.prep import jpeg, picture, saved
+from mpl_tf.shards import image_files
+from tests.prep import jpeg, picture, put, saved
 
 
 def decoded(encoded):
@@ -27,8 +28,8 @@ def near(pixels, expected, tolerance=3.0):
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 30}])
 def test_an_rgb_jpeg_keeps_its_bytes(options):
     data = jpeg(1, **options)
-    assert images.convert(data) == images.Encoded(data, 24, 32, "JPEG")
-    assert images.convert(data + b"\0trailing bytes").encoded.startswith(data)
+    assert image_files.convert(data) == image_files.Encoded(data, 24, 32, "JPEG")
+    assert image_files.convert(data + b"\0trailing bytes").encoded.startswith(data)
 
 
 RGB = picture(2)
@@ -56,8 +57,8 @@ ON_WHITE = np.where(ALPHA[..., None] > 0, RGB, 255)
 ], ids=["cmyk", "gray jpeg", "png", "bmp", "tiff", "webp", "gif", "gray png", "16 bits", "palette",
         "1 bit", "alpha", "gray alpha"])
 def test_all_others_become_rgb_jpeg(data, expected):
-    encoded = images.convert(data)
-    assert encoded.format == "JPEG" and images.is_plain_jpeg(encoded.encoded)
+    encoded = image_files.convert(data)
+    assert encoded.format == "JPEG" and image_files.is_plain_jpeg(encoded.encoded)
     near(decoded(encoded), expected, 6.0)
     with Image.open(io.BytesIO(encoded.encoded)) as image:
         assert image.mode == "RGB"
@@ -67,26 +68,26 @@ def test_orientation_is_applied_where_it_is_wanted():
     exif = Image.Exif()
     exif[0x0112] = 6        # turn by 90 degrees clockwise to see it upright
     data = jpeg(3, exif=exif, quality=95, subsampling=0)
-    assert images.convert(data).encoded == data
-    turned = images.convert(data, orient=True)
+    assert image_files.convert(data).encoded == data
+    turned = image_files.convert(data, orient=True)
     assert (turned.height, turned.width) == (32, 24)
     near(decoded(turned), np.rot90(picture(3), -1))
     with Image.open(io.BytesIO(turned.encoded)) as image:
         assert 0x0112 not in image.getexif()
     exif[0x0112] = 1
     upright = jpeg(3, exif=exif)
-    assert images.convert(upright, orient=True).encoded == upright
+    assert image_files.convert(upright, orient=True).encoded == upright
 
 
 def test_size():
     wide = np.dstack([np.tile(np.repeat([0, 100, 200, 250], 16).astype(np.uint8), [32, 1])] * 3)
-    encoded = images.convert(saved(wide, "PNG"), size=8)
+    encoded = image_files.convert(saved(wide, "PNG"), size=8)
     assert (encoded.height, encoded.width, encoded.format) == (8, 8, "PNG")
     pixels = decoded(encoded)       # the central square: columns 16-47, of 100 and 200
     near(pixels[:, :3], 100, 8)
     near(pixels[:, 5:], 200, 8)
     same = picture(4, 16, 16)
-    np.testing.assert_array_equal(decoded(images.convert(saved(same, "PNG"), size=16)), same)
+    np.testing.assert_array_equal(decoded(image_files.convert(saved(same, "PNG"), size=16)), same)
 
 
 @pytest.mark.parametrize("data, words", [
@@ -95,15 +96,35 @@ def test_size():
     (jpeg(5)[:2] + b"\0" * 500, "no image file"),
     (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no image file")])
 def test_unreadable_bytes(data, words):
-    with pytest.raises(images.BadImage, match=words) as caught:
-        images.convert(data)
+    with pytest.raises(image_files.BadImage, match=words) as caught:
+        image_files.convert(data)
     assert "\n" not in str(caught.value)
 
 
 def test_bombs_are_refused_undecoded(monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 24 * 32 - 1)
-    with pytest.raises(images.BadImage, match="32 x 24 pixels, more than 767"):
-        images.convert(jpeg(6))
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 24 * 32 - 1)
+    with pytest.raises(image_files.BadImage, match="32 x 24 pixels, more than 767"):
+        image_files.convert(jpeg(6))
+
+
+def test_formats_that_are_not_asked_for_are_not_tried():
+    with image_files.opened(saved(RGB, "BMP")) as image:
+        assert image.format == "BMP"
+    with pytest.raises(OSError, match="cannot identify"):
+        with image_files.opened(saved(RGB, "BMP"), image_files.OF_RECORDS):
+            pass
+
+
+def test_files_are_listed_at_any_depth_and_hidden_ones_are_not(tmp_path):
+    for name in ("b.JPG", "a/deep/c.png", "a/z.ppm", "._b.jpg", ".Trashes/d.png", "a/.x/y/e.gif",
+                 "note.txt", "a/no_suffix"):
+        put(str(tmp_path / name), "x")
+    os.symlink(tmp_path / "a", tmp_path / "round", target_is_directory=True)
+    os.symlink(tmp_path / "b.JPG", tmp_path / "linked.jpg")
+    os.symlink(tmp_path / "absent.jpg", tmp_path / "gone.jpg")
+    names, others = image_files.list_images(str(tmp_path))
+    assert names == ["a/deep/c.png", "a/z.ppm", "b.JPG", "linked.jpg"]
+    assert others == 4      # two that are no images, a linked folder, a link to nothing
 
 
 def test_only_jpegs_that_every_decoder_reads_count_as_plain():
@@ -111,16 +132,16 @@ def test_only_jpegs_that_every_decoder_reads_count_as_plain():
     frame = data.index(b"\xff\xc0")
     for marker, plain in ((0xc0, True), (0xc2, True), (0xc3, False), (0xc9, False), (0xca, False)):
         changed = data[:frame + 1] + bytes([marker]) + data[frame + 2:]
-        assert images.is_plain_jpeg(changed) == plain
-    assert not images.is_plain_jpeg(data[:-2])      # its end is missing
-    assert not images.is_plain_jpeg(b"") and not images.is_plain_jpeg(saved(RGB, "PNG"))
+        assert image_files.is_plain_jpeg(changed) == plain
+    assert not image_files.is_plain_jpeg(data[:-2])      # its end is missing
+    assert not image_files.is_plain_jpeg(b"") and not image_files.is_plain_jpeg(saved(RGB, "PNG"))
 
 
 def test_every_sample_photograph(shared_data):
     kept = 0
     for path in sorted((shared_data / "imagenet-sample").glob("*.JPEG")):
         data = path.read_bytes()
-        encoded = images.convert(data)
+        encoded = image_files.convert(data)
         with Image.open(path) as image:
             assert (encoded.width, encoded.height) == image.size
             assert (encoded.encoded == data) == (image.mode == "RGB")

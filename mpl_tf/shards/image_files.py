@@ -1,15 +1,20 @@
-"""Image files of any kind to what a record holds: an RGB JPEG or PNG that TensorFlow decodes too.
+"""Image files: which they are, their bytes opened, and made what a record holds.
 
-The bytes of an RGB JPEG stay as they are, whatever the file is called. All else is decoded and
-written anew, as JPEG of quality 95: CMYK and YCCK, PNG, GIF (its first picture), BMP, WebP, TIFF,
-greyscale (made RGB), palettes, 16 bits (the upper 8 remain), transparency (on white).
+`opened` is the only place that gives bytes to a decoder. `convert` makes of a file of any kind an
+RGB JPEG or PNG that TensorFlow decodes too. The bytes of an RGB JPEG stay as they are, whatever the
+file is called. All else is decoded and written anew, as JPEG of quality 95: CMYK and YCCK, PNG, GIF
+(its first picture), BMP, WebP, TIFF, greyscale (made RGB), palettes, 16 bits (the upper 8 remain),
+transparency (on white).
 
 EXIF orientation: photographs that people take need it applied, and `orient` does; ImageNet's files
-are used without it by everybody, so imagenet.py leaves it alone, and with it the original bytes.
+are used without it by everybody, so data_prep.imagenet leaves it alone, and with it the original
+bytes.
 """
 
+import contextlib
 import dataclasses
 import io
+import os
 import warnings
 
 import numpy as np
@@ -17,9 +22,10 @@ from PIL import Image, ImageOps
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff",
             ".ppm", ".pgm")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow's; no others: EPS runs programs
+OF_RECORDS = ("JPEG", "PNG")    # what the records hold that data_prep writes
 MAX_PIXELS = 150_000_000        # 450 MB decoded; a larger one is taken for a decompression bomb
 QUALITY = 95
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # no others: EPS runs programs
 _ORIENTATION = 0x0112           # EXIF
 
 
@@ -34,6 +40,49 @@ class Encoded:
     height: int
     width: int
     format: str
+
+
+def list_images(folder):
+    """Image files in `folder` at any depth, by their suffix; hidden ones are left out.
+
+    Returns:
+      (names, others): relative paths with "/", sorted, and how many other files there are.
+    """
+    names, others, waiting = [], 0, [""]
+    while waiting:
+        inside = waiting.pop()
+        with os.scandir(os.path.join(folder, inside)) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name = f"{inside}/{entry.name}" if inside else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(name)
+                elif not entry.is_file():
+                    others += 1         # a linked folder could lead round in a circle
+                elif entry.name.lower().endswith(SUFFIXES):
+                    names.append(name)
+                else:
+                    others += 1
+    return sorted(names), others
+
+
+@contextlib.contextmanager
+def opened(data, formats=FORMATS):
+    """Yields the Pillow image of an image file's bytes, not decoded yet.
+
+    Args:
+      data: bytes. formats: Pillow's names of those that are tried.
+
+    Raises:
+      BadImage: more pixels than MAX_PIXELS. Pillow raises what it will for bytes that it cannot
+      read, here or when the image is decoded.
+    """
+    with Image.open(io.BytesIO(data), formats=formats) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}:"
+                           " make it smaller")
+        yield image
 
 
 def convert(data, orient=False, size=None):
@@ -51,10 +100,7 @@ def convert(data, orient=False, size=None):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")     # of Pillow, about large images and odd EXIF
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}:"
-                                   " make it smaller")
+            with opened(data) as image:
                 image.load()
                 turned = orient and image.getexif().get(_ORIENTATION, 1) in range(2, 9)
                 if size is None and not turned and image.mode == "RGB" and is_plain_jpeg(data):
