@@ -92,9 +92,7 @@ class Output:
                 self._check(sidecar)
                 shutil.rmtree(self.path(PROGRESS), ignore_errors=True)
                 self.finished = sidecar
-        for name in os.listdir(self.folder):
-            if name.startswith(storage.PARTIAL):
-                self._remove([name])
+        storage.remove_partial(self.folder)
         if self.finished is None:
             os.makedirs(self.path(PROGRESS), exist_ok=True)
             storage.write_json(self.path(os.path.join(PROGRESS, PLAN)), self._described)

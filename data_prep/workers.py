@@ -64,6 +64,10 @@ def _start_worker(parent):
     threading.Thread(target=watch, daemon=True).start()
 
 
+class _Unreadable(Exception):
+    """Leaves the writing of a shard without giving it its name."""
+
+
 def write_shard(file, items, make, path, skip_corrupt):
     """Makes records of `items` and writes them to `path`, whole or not at all.
 
@@ -71,8 +75,6 @@ def write_shard(file, items, make, path, skip_corrupt):
       (file, note, problems): note is what is to be remembered of the shard, None where an image
       could not be read and skip_corrupt is False; then the shard is not written.
     """
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f"{storage.PARTIAL}{os.getpid()}-{name}")
     skipped, lengths, labels = [], [], []
 
     def serialized():
@@ -89,16 +91,15 @@ def write_shard(file, items, make, path, skip_corrupt):
             yield payload
 
     try:
-        tfrecord.write(temporary, serialized())
-        if skipped and not skip_corrupt:
-            return file, None, skipped
-        if not lengths:
-            raise ValueError(f"{file} would be empty, as none of its {len(items)} images can be "
-                             f"read ({skipped[0]}): give fewer shards")
-        digest, size = storage.sha256(temporary), os.path.getsize(temporary)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+        with storage.partial(path, shared=True) as temporary:
+            tfrecord.write(temporary, serialized())
+            if skipped and not skip_corrupt:
+                raise _Unreadable
+            if not lengths:
+                raise ValueError(f"{file} would be empty, as none of its {len(items)} images can "
+                                 f"be read ({skipped[0]}): give fewer shards")
+            digest, size = storage.sha256(temporary), os.path.getsize(temporary)
+    except _Unreadable:
+        return file, None, skipped
     return file, {"examples": len(lengths), "bytes": size, "sha256": digest,
                   "skipped": skipped, "lengths": lengths, "labels": labels}, []

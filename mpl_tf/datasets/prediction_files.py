@@ -13,7 +13,6 @@ import dataclasses
 import hashlib
 import os
 import struct
-import uuid
 import zipfile
 import zlib
 
@@ -82,8 +81,7 @@ def read_plan(folder):
     path = os.path.join(folder, PLAN)
     plan = storage.read_json(path)
     if not _is_plan(plan):
-        what = "is not what data_prep.predict writes" if plan is not None else (
-            "cannot be read" if os.path.exists(path) else "is missing")
+        what = "is not what data_prep.predict writes" if plan is not None else "is missing"
         raise ValueError(f"{path} {what}: expected a folder of predictions; write one with "
                          "`python -m data_prep.predict`, or correct the path")
     return plan
@@ -112,15 +110,8 @@ def write_shard(path, shard):
       ValueError: the distributions are none: NaN, or a sum that is not 1.
     """
     check(path, shard.probs)
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f"{storage.PARTIAL}{uuid.uuid4().hex}-{name}")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, **dataclasses.asdict(shard))
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+    with storage.partial(path, shared=True) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **dataclasses.asdict(shard))
 
 
 def check(path, probs):
