@@ -1,6 +1,6 @@
 """data_prep.predict and data_prep.select on Apache Beam, for many machines (Section 4.2).
 
-    pip install -r requirements-beam.txt
+    pip install '.[beam]'
     python -m data_prep.beam predict FLAGS [-- BEAM OPTIONS]
     python -m data_prep.beam select FLAGS [-- BEAM OPTIONS]
 
@@ -32,7 +32,7 @@ except ImportError:
         raise
     if {"-h", "--help"} & set(sys.argv[1:]):
         sys.exit(print(__doc__))
-    sys.exit("error: Apache Beam is not installed: pip install -r requirements-beam.txt")
+    sys.exit("error: Apache Beam is not installed: pip install '.[beam]'")
 
 SPACE = "mpl_tf"        # of the counters
 _LOADING = threading.Lock()

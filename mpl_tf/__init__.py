@@ -16,6 +16,8 @@ import sys
 
 from mpl_tf import moved
 
+__version__ = "0.1.0"
+
 _EXPORTS = {
     "MetaPseudoLabels": "mpl_tf.method.mpl",
     "Baseline": "mpl_tf.method.baselines",

@@ -94,7 +94,7 @@ def test_variants_hold_only_differences(path):
     inherited = None
     if settings[0].startswith("--flagfile="):
         base = settings.pop(0).split("=")[1]
-        inherited = config.parse([f"--flagfile={ROOT / base}"])
+        inherited = config.parse([f"--flagfile={ROOT / 'flags' / base}"])
     assert (inherited is None) == (path.stem in ("digits", "two_moons", "cifar10", "image_folder"))
     for line in settings:
         name = line[2:].split("=")[0]

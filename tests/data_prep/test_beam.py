@@ -14,7 +14,7 @@ from mpl_tf.shards import tfrecord
 from tests.runs import settings
 from tests.stored import change, colors, predicted, write_images
 
-pytest.importorskip("apache_beam", reason="Apache Beam is optional: requirements-beam.txt")
+pytest.importorskip("apache_beam", reason="Apache Beam is optional: the extra beam")
 from data_prep import beam  # noqa: E402
 
 ONE, MANY = [], ["--", "--runner=DirectRunner", "--direct_num_workers=2",
