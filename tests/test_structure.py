@@ -1,8 +1,11 @@
 """What the sources themselves have to keep."""
 
 import ast
+import graphlib
 import importlib
 import re
+import subprocess
+import sys
 
 import tensorflow as tf
 
@@ -57,3 +60,95 @@ def test_no_class_that_is_saved_has_the_name_of_one_of_keras():
     assert {"ReplayableDropout", "GaussianFeatures", "LogProbabilities", "UDA", "WarmupCosine",
             "MetaPseudoLabels"} <= ours
     assert not ours & names
+
+
+# ----------------------------------------------------------------------------- which way imports go
+
+# What each package may import of the others, data_prep and the programs left out: they stand above.
+MAY = {
+    "common": set(),
+    "shards": {"common"},
+    "datasets": {"common", "shards"},
+    "networks": {"common"},
+    "method": {"common", "networks"},
+    "data": {"common", "datasets"},
+    "config": {"common", "datasets", "networks", "method"},
+    "run": {"common", "shards", "datasets", "networks", "method", "data", "config"},
+}
+
+
+def _modules():
+    """{module: modules of ours that it imports, anywhere in it}."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts).replace(".__init__", ""): path
+             for path in _sources()}
+    found = {}
+    for name, path in names.items():
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                wanted = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                wanted = [alias.name for alias in node.names]
+            else:
+                continue
+            found[name] |= {each for each in wanted if each in names} - {name}
+    return found
+
+
+def _package(module):
+    parts = module.split(".")
+    return parts[1] if parts[0] == "mpl_tf" and len(parts) > 1 else parts[0]
+
+
+def test_imports_go_one_way():
+    wrong = [f"{module} imports {other}" for module, others in _modules().items()
+             for other in others if _package(module) in MAY
+             and _package(other) not in {*MAY[_package(module)], _package(module), "mpl_tf"}]
+    wrong += [f"{module} imports {other}" for module, others in _modules().items()
+              for other in others if module.startswith("mpl_tf") and other.startswith("data_prep")]
+    assert wrong == []
+
+
+def test_imports_make_no_circle():
+    """A package's own __init__, which hands names on, is no module here."""
+    modules = _modules()
+    faces = {module for module in modules if any(other.startswith(module + ".") for other in modules)}
+    graph = {module: others - faces for module, others in modules.items() if module not in faces}
+    order = list(graphlib.TopologicalSorter(graph).static_order())      # CycleError names a circle
+    floors = {}
+    for module in order:
+        floors[module] = 1 + max((floors[other] for other in graph[module]), default=0)
+    assert max(floors.values()) <= 12, floors
+
+
+WITHOUT_TENSORFLOW = [
+    "mpl_tf", "mpl_tf.config", "mpl_tf.datasets", "mpl_tf.networks", "mpl_tf.shards",
+    "mpl_tf.shards.images", "mpl_tf.shards.record_index", "mpl_tf.shards.schema",
+    "mpl_tf.method.objectives", "mpl_tf.run.run_folder", "mpl_tf.train", "mpl_tf.evaluate",
+    "mpl_tf.predict", "mpl_tf.compare", "mpl_tf.reduced.chain", "mpl_tf.two_moons.study",
+    "mpl_tf.benchmark.__main__", "data_prep.image_folder", "data_prep.imagenet",
+    "data_prep.cifar10", "data_prep.svhn", "data_prep.unlabeled", "data_prep.inspect",
+    "data_prep.predict", "data_prep.select"]
+
+
+def test_programs_and_facts_are_read_without_tensorflow():
+    code = "\n".join([
+        "import importlib, sys", f"for name in {WITHOUT_TENSORFLOW}:",
+        "    importlib.import_module(name)",
+        "    assert not {'tensorflow', 'keras', 'tf_keras'} & set(sys.modules), name"])
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-500:]
+
+
+def test_the_wheel_holds_every_package():
+    text = (ROOT / "pyproject.toml").read_text()
+    listed = re.search(r"packages = \[(.*?)\]", text, re.DOTALL).group(1)
+    packages = {".".join(path.parent.relative_to(ROOT).parts) for path in _sources()}
+    assert set(re.findall(r'"([\w.]+)"', listed)) == packages | {"mpl_tf.flagfiles"}
+
+
+def test_every_flag_file_is_in_the_index():
+    index = (ROOT / "flags" / "README.md").read_text()
+    missing = [path.name for path in (ROOT / "flags").glob("*.cfg") if f"`{path.name}`" not in index
+               and f"[{path.name}]" not in index and path.name not in index]
+    assert missing == []

@@ -8,9 +8,10 @@ Exit codes: 0 done; 1 the run failed; 2 the command cannot be carried out as giv
 """
 
 import argparse
+import ast
 import difflib
 import errno
-import importlib
+import importlib.util
 import itertools
 import os
 import signal
@@ -95,9 +96,10 @@ def list_programs(package, names):
       package: its name. names: of its programs, modules or packages in it.
     """
     print(f"usage: python -m {package}.PROGRAM ...      (--help: what it takes)\n")
-    for name in names:
-        module = importlib.import_module(f"{package}.{name}")
-        print(f"  python -m {package}.{name:<14} {module.__doc__.strip().splitlines()[0]}")
+    for name in names:      # read, not imported: a program may need what is not installed
+        with open(importlib.util.find_spec(f"{package}.{name}").origin, encoding="utf-8") as file:
+            text = ast.get_docstring(ast.parse(file.read()))
+        print(f"  python -m {package}.{name:<14} {text.splitlines()[0]}")
 
 
 def suggestion(name, names):
