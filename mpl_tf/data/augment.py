@@ -1,8 +1,8 @@
 """Weak and strong views of image batches, each a function of (seed, example, epoch) alone.
 
-Random numbers come from a counter, not from a state: the same example in the same epoch of the
-same run gets the same view in any batch, on any replica, after any restart, on both supported
-versions of TensorFlow.
+Random numbers come from a counter, not from a state (common/random_bits.py): the same example in
+the same epoch of the same run gets the same view in any batch, on any replica, after any restart,
+on both supported versions of TensorFlow.
 
 RandAugment (Cubuk et al., arXiv 1909.13719) draws an operation per image and layer. A `switch`
 per image would spend its time in dispatch, so a layer sorts the batch by operation, runs each
@@ -11,6 +11,7 @@ operation once on its group, and puts the batch together again.
 
 import tensorflow as tf
 
+from mpl_tf.common.random_bits import integers, random_bits, uniforms   # noqa: F401
 from mpl_tf.data import image_ops
 
 # "published" are the operations of the RandAugment paper, "released" those of its TensorFlow code.
@@ -23,66 +24,6 @@ OPERATIONS = {
                  "TranslateY", "Cutout", "SolarizeAdd"),
 }
 MAX_MAGNITUDE = 10.0
-_MASK = 2 ** 64 - 1
-
-
-# ---------------------------------------------------------------------------- random numbers
-
-def mix(x):
-    """The output function of splitmix64 (Steele et al., 2014) on uint64 tensors of any shape."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint64)))
-        x *= tf.constant(factor, tf.uint64)
-    return tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(31, tf.uint64)))
-
-
-def random_bits(seed, *counters):
-    """uint64, shape of the broadcast counters: a hash of (seed, counter, counter, ...).
-
-    Args:
-      seed: Python int; taken modulo 2^64.
-      *counters: non-negative integer tensors or ints, at least one.
-    """
-    increment = 0x9E3779B97F4A7C15
-    key, known = _mix_known((seed & _MASK) + increment), 0
-    for counter in counters:    # what is known now needs no operation
-        if not isinstance(counter, int):
-            break
-        key, known = _mix_known(key + (counter + 1) * increment), known + 1
-    key, increment = tf.constant(key, tf.uint64), tf.constant(increment, tf.uint64)
-    for counter in counters[known:]:
-        key = mix(key + (tf.cast(counter, tf.uint64) + 1) * increment)
-    return key
-
-
-def _mix_known(x):
-    """`mix` of a Python int modulo 2^64, as a Python int."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        x = ((x & _MASK) ^ (x & _MASK) >> shift) * factor & _MASK
-    return x ^ x >> 31
-
-
-def uniforms(seed, examples, epochs, count, stream):
-    """`count` uniform numbers for each example in each epoch.
-
-    Args:
-      seed: Python int.
-      examples, epochs: integer tensors [B], not negative.
-      count: how many numbers an example gets.
-      stream: Python int; different streams are independent (weak and strong views, for one).
-
-    Returns:
-      float32 [B, count], multiples of 2^-24 in [0, 1).
-    """
-    bits = random_bits(seed, stream, examples[:, tf.newaxis], epochs[:, tf.newaxis],
-                       tf.range(count)[tf.newaxis])
-    top = tf.bitwise.right_shift(bits, tf.constant(40, tf.uint64))
-    return tf.cast(tf.cast(top, tf.int32), tf.float32) * 2.0 ** -24
-
-
-def _integers(u, count):
-    """Uniform integers 0..count-1, int32, from uniform numbers of [0, 1)."""
-    return tf.minimum(tf.cast(u * count, tf.int32), count - 1)
 
 
 # --------------------------------------------------------------------------------- arguments
@@ -162,7 +103,7 @@ def apply(names, images, which, u, magnitude, published=True):
         return image_ops.transform(images, tf.gather(tf.stack(matrices, 1), which, batch_dims=1))
     name, value = names[0], values[0]
     if name == "Cutout":
-        return image_ops.cutout(images, _integers(u[:, 0], height), _integers(u[:, 1], width),
+        return image_ops.cutout(images, integers(u[:, 0], height), integers(u[:, 1], width),
                                 tf.cast(value, tf.int32))
     return _FUNCTIONS[name](images) if value is None else _FUNCTIONS[name](images, value)
 
@@ -215,7 +156,7 @@ def _layer(images, u, skip_above, names, magnitude):
     groups = ([geometric] if geometric else []) + [(n,) for n in drawn if n not in geometric]
     group_of = [next(i for i, group in enumerate(groups) if name in group) for name in drawn]
     place_of = [groups[i].index(name) for i, name in zip(group_of, drawn)]
-    choice, own = _integers(u[:, 0], len(names)), u[:, 2:]
+    choice, own = integers(u[:, 0], len(names)), u[:, 2:]
     if not published:
         choice = tf.where(u[:, 1] > skip_above, len(names), choice)
     place = tf.gather(place_of, choice)
@@ -240,7 +181,7 @@ def weak(images, u, padding, flip):
     if not padding:     # much faster than a gather
         return tf.where(u[:, 2, tf.newaxis, tf.newaxis, tf.newaxis] < 0.5, images[:, :, ::-1],
                         images)
-    down, right = (_integers(u[:, i], 2 * padding + 1) for i in range(2))
+    down, right = (integers(u[:, i], 2 * padding + 1) for i in range(2))
     return image_ops.crop_and_flip(images, down, right, (u[:, 2] < 0.5) & flip, padding)
 
 
@@ -267,7 +208,7 @@ def strong_view(images, seed, examples, epochs, stream, padding=4, flip=True, la
     images = tf.cast(weak(images, u[:, :3], padding, flip), tf.float32)
     images = rand_augment(images, u[:, 5:], layers, magnitude, operations)
     if cutout:
-        row, column = (_integers(u[:, 3 + i], images.shape[1 + i]) for i in range(2))
+        row, column = (integers(u[:, 3 + i], images.shape[1 + i]) for i in range(2))
         images = image_ops.cutout(images, row, column, tf.fill(tf.shape(row), cutout // 2))
     return images
 

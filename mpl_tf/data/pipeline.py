@@ -3,16 +3,17 @@
 Position p of an endless stream belongs to epoch p // n, and is example shuffle(p % n) of it; the
 batch of step t is positions t*B to (t+1)*B - 1. There is no state to save: to resume at step t is
 to begin the range of steps there, and no epoch is replayed. Images that stay in their shards are
-read when their batch is made (record_images.py); for the rest they are like arrays.
+read when their batch is made (shards/images.py); for the rest they are like arrays.
 """
 
 import numpy as np
 import tensorflow as tf
 
+from mpl_tf.common.random_bits import random_bits, uniforms
 from mpl_tf.data import augment
-from mpl_tf.shards.record_images import RecordImages
+from mpl_tf.shards.images import ShardImages
 
-# Streams of random numbers, see augment.uniforms.
+# Streams of random numbers, see random_bits.uniforms.
 _LABELED_ORDER, _UNLABELED_ORDER = 1, 2
 _LABELED_WEAK, _LABELED_STRONG, _UNLABELED_WEAK, _UNLABELED_STRONG = 3, 4, 5, 6
 _CROP, _COLOR = 16, 32      # added to a view's stream, for its Inception crop and colour
@@ -30,7 +31,7 @@ def examples_at(positions, num_examples, seed, stream):
       (examples, epochs), int64 [B] each.
     """
     epochs = positions // num_examples
-    bits = augment.random_bits(seed, stream, epochs)
+    bits = random_bits(seed, stream, epochs)
     low = tf.bitwise.bitwise_and(bits, tf.constant(2 ** 32 - 1, tf.uint64))
     high = tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64))
     key = tf.cast(tf.stack([low, high, tf.zeros_like(low)], axis=1), tf.uint32)
@@ -145,7 +146,7 @@ def _view_options(dataset, padding, flip, cutout, color, **policy):
 
 def _views(images, examples, epochs, seed, streams, crop, policy, color):
     """Of `streams`, one for the weak and perhaps one for the strong view; and the examples."""
-    if isinstance(images, RecordImages):
+    if isinstance(images, ShardImages):
         raw, used = images.training_views(
             examples, epochs, seed, [stream + _CROP for stream in streams])
     else:
@@ -154,7 +155,7 @@ def _views(images, examples, epochs, seed, streams, crop, policy, color):
         return {"image": raw[0]}, used
     weak = augment.weak_view(raw[0], seed, examples, epochs, streams[0], **crop)
     if color == "inception":
-        weak = augment.inception_color(weak, augment.uniforms(
+        weak = augment.inception_color(weak, uniforms(
             seed, examples, epochs, 4, streams[0] + _COLOR))
     result = {"image": augment.normalize(weak)}
     if len(streams) > 1:
@@ -181,7 +182,7 @@ def eval_dataset(split, batch_size=500):
 
     def batch_of(start):
         end = start + batch_size
-        if isinstance(images, RecordImages):
+        if isinstance(images, ShardImages):
             examples = tf.range(start, tf.minimum(end, count))
             return augment.normalize(images.evaluation_views(examples)), labels[start:end]
         batch = images[start:end]
@@ -193,8 +194,8 @@ def eval_dataset(split, batch_size=500):
 
 
 def _held(images):
-    """An array as a tensor; RecordImages as they are."""
-    return images if isinstance(images, RecordImages) else tf.constant(images)
+    """An array as a tensor; ShardImages as they are."""
+    return images if isinstance(images, ShardImages) else tf.constant(images)
 
 
 def _distributions(probs):

@@ -4,7 +4,7 @@ import numpy as np
 
 from mpl_tf.datasets import prepared, shard_sets
 from mpl_tf.datasets.sources import source
-from mpl_tf.shards import record_images
+from mpl_tf.shards import record_index
 
 
 @source("image_folder", "your own images, prepared by data_prep.image_folder", labeled_examples=0,
@@ -27,7 +27,7 @@ def image_folder(data_dir, image_size=64, labeled_examples=0, labeled_selection=
     labeled = np.ones(len(train), bool)
     if "unlabeled" in sidecar["splits"]:
         others = shard_sets.read_unlabeled(folder, "unlabeled", skip_corrupt)
-        train = record_images.joined([train, others])
+        train = record_index.joined([train, others])
         labeled = np.arange(len(train)) < len(labeled)
     parts = shard_sets.parts(train, labeled, np.zeros(len(train), bool), len(names), labeled_examples,
                    labeled_selection, split_seed, holdout)

@@ -28,7 +28,7 @@ def imagenet(data_dir, image_size=224, labeled_shards=0, holdout_shards=0, label
         or refused.
 
     Returns:
-      (class_names, labeled Split, unlabeled RecordImages, validation Split, holdout Split or None).
+      (class_names, labeled Split, unlabeled ShardImages, validation Split, holdout Split or None).
     """
     folder = shard_sets.folder(data_dir, "imagenet", "`python -m data_prep.imagenet --help`")
     sidecar = prepared.read_sidecar(folder)

@@ -1,7 +1,7 @@
 """The data sets: read, checked, and split into labeled, unlabeled and test parts.
 
 A split is a function of its arguments alone. The unlabeled part holds the labeled images too,
-without their labels. Images are NumPy arrays, or stay in their shards (record_images.RecordImages).
+without their labels. Images are NumPy arrays, or stay in their shards (shards.images.ShardImages).
 No TensorFlow here; TensorFlow Datasets is imported only to download.
 """
 
@@ -24,7 +24,7 @@ class Dataset:
       class_names: tuple of str, one per class.
       labeled, test: Split. holdout: Split, or None where none was asked for.
       unlabeled: images like labeled.images [N, ...]: all of training but the holdout. An array,
-        or RecordImages.
+        or ShardImages.
       flip: whether the mirror image of an example still belongs to its class.
       labeled_probs, unlabeled_probs: None, or stored distributions over the classes, float16 or
         float32 [N, K], one for each of labeled.images and unlabeled (Section 3.2's q_large). A
@@ -145,7 +145,7 @@ def _from_arrays(source, splits, labeled_examples, labeled_selection, split_seed
 
 
 def _chosen(unlabeled, class_names, predictions_dir, selection):
-    """(RecordImages, their distributions or None): all of `unlabeled`, or those selected."""
+    """(ShardImages, their distributions or None): all of `unlabeled`, or those selected."""
     if selection:
         unlabeled = unlabeled.subset(selections.positions(
             selection, unlabeled.index, _plan(predictions_dir)))

@@ -68,7 +68,7 @@ def plan_of(model, num_classes, class_names, size, crop, sources, shards):
 
     Args:
       model: its fingerprint. num_classes: K. class_names: list of str, or None.
-      size, crop: the view that the network saw, as of record_images.RecordImages.
+      size, crop: the view that the network saw, as of images.ShardImages.
       sources: list of str, the folders that the shards are in, for people and montages.
       shards: {name: bytes} of all files that are to be predicted.
     """

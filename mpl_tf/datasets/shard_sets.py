@@ -6,16 +6,19 @@ it is kept beside them.
 """
 
 import contextlib
+import logging
 import os
 
 import numpy as np
 
 from mpl_tf.datasets import prepared
 from mpl_tf.datasets.splits import Split, select
-from mpl_tf.shards import record_images, record_index, tfrecord
-from mpl_tf.shards.record_images import RecordImages
+from mpl_tf.shards import record_index, tfrecord
+from mpl_tf.shards.images import ShardImages
 
 TEST_SPLITS = ("test", "validation")
+
+log = logging.getLogger("mpl_tf")
 
 
 def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False):
@@ -50,10 +53,10 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
             index, skipped = record_index.build_index(
                 chosen, num_classes if some else None, some, skip_corrupt, progress=True)
             for line in skipped:
-                record_images.log.warning("skipped: %s", line)
+                log.warning("skipped: %s", line)
             complete &= not skipped
             parts.append(index)
-    index = in_order_of(record_images.joined(parts), paths)
+    index = in_order_of(record_index.joined(parts), paths)
     if complete:
         with contextlib.suppress(OSError):      # a folder that only others write
             record_index.save_index(own, index)
@@ -80,7 +83,7 @@ def in_order_of(index, paths):
 
 
 def load_unlabeled(folder, image_size, crop, skip_corrupt=False):
-    """RecordImages of all shards in `folder` but test sets, labels or not: --unlabeled_dir.
+    """ShardImages of all shards in `folder` but test sets, labels or not: --unlabeled_dir.
 
     crop: "whole" for images that were prepared at image_size, else "inception".
     """
@@ -96,7 +99,7 @@ def load_unlabeled(folder, image_size, crop, skip_corrupt=False):
     if not kept:
         raise ValueError(f"unlabeled_dir={folder} has shards of {', '.join(splits)} only, which are "
                          "for testing: expected others; choose another folder")
-    return RecordImages(record_images.joined([
+    return ShardImages(record_index.joined([
         read_unlabeled(folder, split, skip_corrupt) for split in kept]), image_size, crop,
         skip_corrupt)
 
@@ -138,9 +141,9 @@ def as_images(train, labeled, unlabeled, held, test, image_size, skip_corrupt):
     train, test: Index. labeled, unlabeled, held: examples of train, int arrays.
     """
     def split(index):
-        return Split(RecordImages(index, image_size, "inception", skip_corrupt),
+        return Split(ShardImages(index, image_size, "inception", skip_corrupt),
                      index.label.astype(np.int64))
 
     return (split(train.subset(labeled)),
-            RecordImages(train.subset(unlabeled), image_size, "inception", skip_corrupt),
+            ShardImages(train.subset(unlabeled), image_size, "inception", skip_corrupt),
             split(test), split(train.subset(held)) if len(held) else None)

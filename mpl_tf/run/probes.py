@@ -11,7 +11,7 @@ import io
 import numpy as np
 import tensorflow as tf
 
-from mpl_tf.shards.record_images import RecordImages
+from mpl_tf.shards.images import ShardImages
 
 PROBES, SHOWN, CLASSES_SHOWN = 256, 8, 10
 
@@ -112,7 +112,7 @@ class Probes:
     def _images(self, shown):
         """The shown probes, uint8 [n, H, W, C]."""
         examples, images = self._chosen[shown], self._dataset.unlabeled
-        if isinstance(images, RecordImages):
+        if isinstance(images, ShardImages):
             return images.pictures(examples)
         return images[examples]
 

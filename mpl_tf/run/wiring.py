@@ -13,7 +13,7 @@ from mpl_tf.method.mpl import MetaPseudoLabels
 from mpl_tf.method.requirements import check_networks
 from mpl_tf.method.schedules import WarmupCosine, WarmupExponential
 from mpl_tf.run import devices
-from mpl_tf.shards.record_images import RecordImages
+from mpl_tf.shards.images import ShardImages
 
 MOST_LABELED = 10_000       # evaluated, of those that are decoded anew each time
 
@@ -35,9 +35,9 @@ def load_dataset(config, stored=True):
 
 
 def record_images(dataset):
-    """The parts of `dataset` whose images stay in their shards, a list of RecordImages."""
+    """The parts of `dataset` whose images stay in their shards, a list of ShardImages."""
     splits = [split.images for split in (dataset.labeled, dataset.test, dataset.holdout) if split]
-    return [images for images in (*splits, dataset.unlabeled) if isinstance(images, RecordImages)]
+    return [images for images in (*splits, dataset.unlabeled) if isinstance(images, ShardImages)]
 
 
 @contextlib.contextmanager
@@ -218,7 +218,7 @@ def eval_datasets(config, dataset):
     Of more labeled images in shards than MOST_LABELED, and than test images, the first ones are.
     """
     labeled, most = dataset.labeled, max(len(dataset.test.labels), MOST_LABELED)
-    if len(labeled.labels) > most and isinstance(labeled.images, RecordImages):
+    if len(labeled.labels) > most and isinstance(labeled.images, ShardImages):
         labeled = datasets.Split(labeled.images.subset(np.arange(most)), labeled.labels[:most])
     parts = {"test": dataset.test, "labeled": labeled, "holdout": dataset.holdout}
     return {name: data.eval_dataset(split, config.eval_batch_size)

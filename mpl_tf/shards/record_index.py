@@ -28,7 +28,7 @@ class Index:
     Attributes:
       paths: tuple of str, one per shard. sizes: int64 [number of shards], bytes of each.
       shard: int32 [N], which path. number: int32 [N], which record of the file.
-      offset, length: int64 [N], as record_files.scan gives them.
+      offset, length: int64 [N], as tfrecord.scan gives them.
       label: int32 [N], 0-based; -1: none.
     """
     paths: tuple
@@ -52,7 +52,7 @@ class Index:
                                  int(self.length[i]), self.number[i])
 
     def record(self, i, num_classes=None):
-        """Example i, a records.Record; its label is None where the index has none.
+        """Example i, a schema.Record; its label is None where the index has none.
 
         Raises:
           CorruptRecord: it is not what was written, or its label not the one that was indexed.
@@ -68,6 +68,16 @@ class Index:
     def subset(self, chosen):
         """The Index of the examples `chosen`, int [M] or bool [N], of the same shards."""
         return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in _ARRAYS})
+
+
+def joined(parts):
+    """One Index of all records of several, shards renumbered."""
+    firsts = np.cumsum([0, *(len(part.paths) for part in parts)])
+    columns = {name: np.concatenate([getattr(part, name) for part in parts])
+               for name in ("offset", "length", "number", "label")}
+    return Index(
+        sum((part.paths for part in parts), ()), np.concatenate([part.sizes for part in parts]),
+        shard=np.concatenate([part.shard + first for part, first in zip(parts, firsts)]), **columns)
 
 
 def build_index(paths, num_classes=None, labels=True, skip_corrupt=False, progress=False,

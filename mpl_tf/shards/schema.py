@@ -4,7 +4,7 @@ The keys and conventions are those of the ImageNet shards of Szegedy et al.: `im
 JPEG or PNG file, `image/class/label` counts from 1 (0 is the background class, which no example of
 ours has). All data sets here have this schema; unlabeled examples have no `image/class/*`.
 
-The files are read and written by record_files.py, found again by record_index.py. TensorFlow is
+The files are read and written by tfrecord.py, found again by record_index.py. TensorFlow is
 imported only where its Example is needed.
 """
 

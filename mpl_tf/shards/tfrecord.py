@@ -2,7 +2,7 @@
 
 A TFRecord file is a row of records: uint64 length, uint32 masked crc32c of those 8 bytes, the
 payload, uint32 masked crc32c of the payload; little-endian. So the headers alone lead from record to
-record, and a list of offsets makes every record equally near. What is in a payload: records.py.
+record, and a list of offsets makes every record equally near. What is in a payload: schema.py.
 """
 
 import os

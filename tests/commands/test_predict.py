@@ -13,7 +13,7 @@ from mpl_tf import predict
 from mpl_tf.common import storage
 from mpl_tf.run import training
 from mpl_tf.shards import image_files, record_index, schema, tfrecord
-from mpl_tf.shards.record_images import RecordImages
+from mpl_tf.shards.images import ShardImages
 from tests.runs import assert_same_state, settings
 
 COLORS = {"green": (20, 200, 40), "violet": (160, 30, 200)}
@@ -121,7 +121,7 @@ def test_a_photograph_is_seen_as_the_evaluation_sees_it(tmp_path, shared_data):
         encoded = image_files.convert(contents, orient=True).encoded
         tfrecord.write(shard, [schema.encode(schema.Record(encoded, name))])
         index, _ = record_index.build_index([shard], labels=False)
-        expected = RecordImages(index, 48).evaluation_views(np.array([0], np.int64))[0]
+        expected = ShardImages(index, 48).evaluation_views(np.array([0], np.int64))[0]
         np.testing.assert_array_equal(predict.read_image(source, (48, 48, 3), "inception"),
                                       expected)
 

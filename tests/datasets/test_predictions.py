@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mpl_tf.datasets import prediction_files, predictions, shard_sets
-from mpl_tf.shards import record_images
+from mpl_tf.shards.images import ShardImages
 from tests.stored import CLASSES, change, colors, predicted, write_images
 
 FIRST, SECOND = "unlabeled-00000-of-00002", "unlabeled-00001-of-00002"
@@ -20,7 +20,7 @@ def stored(tmp_path):
 
 
 def evaluation_view(index):
-    images = record_images.RecordImages(index, 8, "whole")
+    images = ShardImages(index, 8, "whole")
     return images._evaluation_batch(np.arange(len(index)))
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from mpl_tf import data, datasets
 from mpl_tf.datasets import shard_sets
 from mpl_tf.shards import record_index, schema, tfrecord
-from mpl_tf.shards.record_images import RecordImages
+from mpl_tf.shards.images import ShardImages
 
 CLASSES = 5
 
@@ -189,7 +189,7 @@ def test_a_picture_that_is_skipped_is_black(folder):
     shown = lenient.pictures(np.array([1, 2, 3]))
     np.testing.assert_array_equal(shown[:, 3, 5], [color_of(1), (0, 0, 0), color_of(3)])
     assert lenient.problem is None and len(lenient.skipped) == 1
-    two = RecordImages(lenient.index.subset(np.array([1, 2])), 16, skip_corrupt=True)
+    two = ShardImages(lenient.index.subset(np.array([1, 2])), 16, skip_corrupt=True)
     for _ in range(2):      # the second time it is known
         assert not two.pictures(np.array([0, 1]))[1].any()
     with pytest.raises(tfrecord.CorruptRecord, match="record 2 .* --skip_corrupt"):
@@ -236,9 +236,9 @@ def test_refusals(folder, arguments, words):
 
 def test_what_cannot_be_made():
     with pytest.raises(ValueError, match="no records"):
-        RecordImages(_empty(), 16)
+        ShardImages(_empty(), 16)
     with pytest.raises(ValueError, match="crop 'all'"):
-        RecordImages(_empty(), 16, crop="all")
+        ShardImages(_empty(), 16, crop="all")
 
 
 def _empty():

@@ -1,6 +1,6 @@
 """Images that stay in their shards until a batch asks for them; used where an array would be.
 
-An index knows where every record is (record_index.py), so a batch of any examples is read at once,
+An index knows where every record is (an Index, record_index.py), so a batch of any examples is read at once,
 in any order: the data pipeline shuffles, resumes and cuts these images as it does arrays. Reading,
 decoding, cropping and resizing are Pillow's, in threads; what follows is TensorFlow's, by batches.
 """
@@ -12,13 +12,13 @@ import threading
 import numpy as np
 
 from mpl_tf.common.cores import cores
-from mpl_tf.shards import crops, record_index
+from mpl_tf.shards import crops
 from mpl_tf.shards.tfrecord import CorruptRecord
 
 log = logging.getLogger("mpl_tf")
 
 
-class RecordImages:
+class ShardImages:
     """The images of an Index, as an array [N, size, size, 3] of uint8 would be used.
 
     Args:
@@ -48,27 +48,27 @@ class RecordImages:
         return len(self.index)
 
     def subset(self, chosen):
-        """RecordImages of the examples `chosen`, int [M] or bool [N]."""
-        return RecordImages(self.index.subset(chosen), self.size, self.crop, self.skip_corrupt)
+        """ShardImages of the examples `chosen`, int [M] or bool [N]."""
+        return ShardImages(self.index.subset(chosen), self.size, self.crop, self.skip_corrupt)
 
     def training_views(self, examples, epochs, seed, streams):
         """A view for each of `streams`, of the same examples, decoded once; for use in tf.data.
 
         Args:
-          examples, epochs: int64 tensors [B]. seed, streams: Python ints, see augment.uniforms.
+          examples, epochs: int64 tensors [B]. seed, streams: Python ints, see random_bits.uniforms.
 
         Returns:
           (list of uint8 tensors [B, size, size, 3], examples int64 [B] that they are of: others
           than asked for where a record was skipped).
         """
         import tensorflow as tf
-        from mpl_tf.data import augment
+        from mpl_tf.common.random_bits import uniforms
         count = 4 * crops.ATTEMPTS if self.crop == "inception" else 0
-        uniforms = tf.stack([
-            augment.uniforms(seed, examples, epochs, count, stream) if count
+        drawn = tf.stack([
+            uniforms(seed, examples, epochs, count, stream) if count
             else tf.zeros([tf.shape(examples)[0], 0]) for stream in streams], axis=1)
         images, used = tf.numpy_function(
-            self._training_batch, [examples, uniforms], [tf.uint8, tf.int64])
+            self._training_batch, [examples, drawn], [tf.uint8, tf.int64])
         images = tf.ensure_shape(
             images, [len(streams), examples.shape[0], self.size, self.size, 3])
         return tf.unstack(images), tf.ensure_shape(used, examples.shape)
@@ -162,13 +162,3 @@ class RecordImages:
             reason = " ".join(str(error).split())[:120]
             raise CorruptRecord(f"{place}: image {record.filename} cannot be decoded ({reason}): "
                                 "remove or mend it") from error
-
-
-def joined(parts):
-    """One Index of all records of several, shards renumbered."""
-    firsts = np.cumsum([0, *(len(part.paths) for part in parts)])
-    columns = {name: np.concatenate([getattr(part, name) for part in parts])
-               for name in ("offset", "length", "number", "label")}
-    return record_index.Index(
-        sum((part.paths for part in parts), ()), np.concatenate([part.sizes for part in parts]),
-        shard=np.concatenate([part.shard + first for part, first in zip(parts, firsts)]), **columns)
