@@ -9,7 +9,7 @@ import contextlib
 
 import tensorflow as tf
 
-from mpl_tf.common import keras_seam, philox
+from mpl_tf.common import keras_seam, random_bits
 from mpl_tf.method import targets
 from mpl_tf.networks import layers
 
@@ -19,7 +19,7 @@ TEACHER_LABELED, TEACHER_UNLABELED, STUDENT_UNLABELED, STUDENT_LABELED = range(4
 def pass_seed(seed, step, number):
     """The seed, int32 [2], of pass `number` in training step `step` (scalar int tensor)."""
     base = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
-    return philox.fold_in(philox.fold_in(base, tf.cast(step, tf.int32)), number)
+    return random_bits.fold_in(random_bits.fold_in(base, tf.cast(step, tf.int32)), number)
 
 
 def forward(network, images, seed):

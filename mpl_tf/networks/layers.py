@@ -16,7 +16,7 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from mpl_tf.common import keras_seam, philox
+from mpl_tf.common import keras_seam, random_bits
 
 _context = threading.local()    # MirroredStrategy traces each replica in a thread of its own
 
@@ -45,11 +45,11 @@ def layer_seed(name):
         before = _context.calls[name]
         _context.calls[name] += 1
     if before:
-        seed = philox.fold_in(seed, before)
-    seed = philox.fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
+        seed = random_bits.fold_in(seed, before)
+    seed = random_bits.fold_in(seed, zlib.crc32(name.encode()) & 0x7FFFFFFF)
     replica = tf.distribute.get_replica_context()
     if replica is not None and replica.num_replicas_in_sync > 1:
-        seed = philox.fold_in(seed, tf.cast(replica.replica_id_in_sync_group, tf.int32))
+        seed = random_bits.fold_in(seed, tf.cast(replica.replica_id_in_sync_group, tf.int32))
     return seed
 
 
@@ -93,7 +93,7 @@ class ReplayableDropout(tf.keras.layers.Layer):
         if self.noise_shape is not None:
             shape = [shape[axis] if size is None else size
                      for axis, size in enumerate(self.noise_shape)]
-        bits = philox.bits(shape, layer_seed(self.name))
+        bits = random_bits.philox_bits(shape, layer_seed(self.name))
         kept = tf.cast(bits, tf.float32) >= 2.0 ** 32 * (self.rate - 0.5)
         scaled = inputs / tf.cast(1.0 - self.rate, inputs.dtype)
         return tf.where(kept, scaled, tf.zeros_like(inputs))
