@@ -10,12 +10,12 @@ finished one only prints. Flags after -- go to every run.
 
 import os
 import re
-import statistics
 import sys
 
 from mpl_tf import config as config_module
 from mpl_tf.common import command, storage
 from mpl_tf.common.command import Parser
+from mpl_tf.run.tables import table
 from mpl_tf.train import train
 
 FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_)?accuracy|median_last_evaluations"
@@ -60,34 +60,6 @@ def configs(chosen, extra):
         f"--flagfile={path}", *extra, f"--seed={seed}", f"--split_seed={seed}",
         f"--model_dir={os.path.join(chosen.output_dir, f'{name}_seed{seed}')}"])
         for name, path in zip(chosen.names, chosen.flagfiles) for seed in chosen.seeds}
-
-
-def mean_std(values, sign=""):
-    """"mean ± standard deviation" (with n - 1); the value alone where there is one."""
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):{sign}.2f}{spread}"
-
-
-def table(names, seeds, figures, reference=None):
-    """Markdown lines: per cent, mean +- std over seeds; differences paired by seed.
-
-    Args:
-      figures: {(name, seed): fraction}.
-      reference: name of the row that is subtracted, or None.
-    """
-    lines = [f"| run | mean{' ± std' if len(seeds) > 1 else ''} [%], n = {len(seeds)} | "
-             + (f"minus {reference} | " if reference else "") + " | ".join(
-                 f"seed {seed}" for seed in seeds) + " |"]
-    lines.append("|" + " --- |" * lines[0].count(" | ") + " --- |")
-    for name in names:
-        values = [100 * figures[name, seed] for seed in seeds]
-        cells = [name, mean_std(values)]
-        if reference:
-            differences = [100 * (figures[name, seed] - figures[reference, seed])
-                           for seed in seeds]
-            cells.append("–" if name == reference else mean_std(differences, "+"))
-        lines.append("| " + " | ".join([*cells, *(f"{value:.2f}" for value in values)]) + " |")
-    return "\n".join(lines)
 
 
 def main(arguments=None):

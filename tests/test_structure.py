@@ -71,7 +71,7 @@ MAY = {
     "datasets": {"common", "shards"},
     "networks": {"common"},
     "method": {"common", "networks"},
-    "data": {"common", "datasets"},
+    "data": {"common", "shards", "datasets"},
     "config": {"common", "datasets", "networks", "method"},
     "run": {"common", "shards", "datasets", "networks", "method", "data", "config"},
 }
@@ -118,7 +118,7 @@ def test_imports_make_no_circle():
     floors = {}
     for module in order:
         floors[module] = 1 + max((floors[other] for other in graph[module]), default=0)
-    assert max(floors.values()) <= 12, floors
+    assert max(floors.values()) <= 14, floors      # 14 with programs' __main__ and data_prep
 
 
 WITHOUT_TENSORFLOW = [

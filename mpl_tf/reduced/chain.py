@@ -16,11 +16,12 @@ import hashlib
 import json
 import os
 
-from mpl_tf import compare, config as config_module, datasets, train as training_program
+from mpl_tf import config as config_module, datasets, train as training_program
 from mpl_tf.common import command, storage
 from mpl_tf.common.command import Parser, whole
 from mpl_tf.datasets import prediction_files, selection
 from mpl_tf.reduced import labelling, selecting
+from mpl_tf.run.tables import table
 from mpl_tf.shards import tfrecord
 
 # What becomes of the flags in the rows of Table 2; the control has the signal multiplied by zero.
@@ -282,7 +283,7 @@ def _main(arguments):
             figures[NAMES[stage], seed] = result["student_test_accuracy"]
     names = [NAMES[stage] for stage in ("pretrain", *chosen.rows)]
     reference = NAMES["control"] if "control" in chosen.rows else None
-    print(f"\nstudent_test_accuracy\n{compare.table(names, list(runs), figures, reference)}")
+    print(f"\nstudent_test_accuracy\n{table(names, list(runs), figures, reference)}")
     folder = os.path.dirname(os.path.dirname(stages["pretrain"].model_dir))
     storage.write_json(os.path.join(folder, "table.json"), {
         "command": ["reduced", *arguments], "seeds": list(runs),

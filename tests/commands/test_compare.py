@@ -5,15 +5,16 @@ import json
 import pytest
 
 from mpl_tf import compare
+from mpl_tf.run import tables
 
 
 def test_table_against_hand_worked_numbers():
     figures = {("a", 0): 0.80, ("a", 1): 0.90, ("b", 0): 0.83, ("b", 1): 0.91}
-    lines = compare.table(["a", "b"], [0, 1], figures, "a").split("\n")
+    lines = tables.table(["a", "b"], [0, 1], figures, "a").split("\n")
     assert lines[2] == "| a | 85.00 ± 7.07 | – | 80.00 | 90.00 |"
     assert lines[3] == "| b | 87.00 ± 5.66 | +2.00 ± 1.41 | 83.00 | 91.00 |"
     assert {line.count("|") for line in lines} == {6}
-    one = compare.table(["a", "b"], [1], figures, "a").split("\n")
+    one = tables.table(["a", "b"], [1], figures, "a").split("\n")
     assert one[0] == "| run | mean [%], n = 1 | minus a | seed 1 |"
     assert one[3] == "| b | 91.00 | +1.00 | 91.00 |"
 

@@ -1,0 +1,31 @@
+"""Tables of several runs: mean and standard deviation over seeds, differences paired by seed."""
+
+import statistics
+
+
+def mean_std(values, sign=""):
+    """"mean ± standard deviation" (with n - 1); the value alone where there is one."""
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):{sign}.2f}{spread}"
+
+
+def table(names, seeds, figures, reference=None):
+    """Markdown lines: per cent, mean +- std over seeds; differences paired by seed.
+
+    Args:
+      figures: {(name, seed): fraction}.
+      reference: name of the row that is subtracted, or None.
+    """
+    lines = [f"| run | mean{' ± std' if len(seeds) > 1 else ''} [%], n = {len(seeds)} | "
+             + (f"minus {reference} | " if reference else "") + " | ".join(
+                 f"seed {seed}" for seed in seeds) + " |"]
+    lines.append("|" + " --- |" * lines[0].count(" | ") + " --- |")
+    for name in names:
+        values = [100 * figures[name, seed] for seed in seeds]
+        cells = [name, mean_std(values)]
+        if reference:
+            differences = [100 * (figures[name, seed] - figures[reference, seed])
+                           for seed in seeds]
+            cells.append("–" if name == reference else mean_std(differences, "+"))
+        lines.append("| " + " | ".join([*cells, *(f"{value:.2f}" for value in values)]) + " |")
+    return "\n".join(lines)
