@@ -2,8 +2,8 @@
 
 Position p of an endless stream belongs to epoch p // n, and is example shuffle(p % n) of it; the
 batch of step t is positions t*B to (t+1)*B - 1. There is no state to save: to resume at step t is
-to begin the range of steps there, and no epoch is replayed. Images that stay in their shards are
-read when their batch is made (shards/images.py); for the rest they are like arrays.
+to begin the range of steps there, and no epoch is replayed. Images in memory and images in shards,
+which are read when their batch is made, have one interface here: datasets/images.py.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mpl_tf.common.random_bits import random_bits, uniforms
 from mpl_tf.data import augment
-from mpl_tf.shards.images import ShardImages
+from mpl_tf.datasets.images import as_images
 
 # Streams of random numbers, see random_bits.uniforms.
 _LABELED_ORDER, _UNLABELED_ORDER = 1, 2
@@ -90,17 +90,16 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
     crop, policy = _view_options(
         dataset, padding, flip, cutout, color, layers=randaugment_layers,
         magnitude=randaugment_magnitude, operations=randaugment_operations)
+    labeled_images, unlabeled_images = map(as_images, (dataset.labeled.images, dataset.unlabeled))
     with tf.device("CPU:0"):    # captured by the map below, so not a constant of its graph
-        labeled_images = _held(dataset.labeled.images)
         labels = tf.constant(dataset.labeled.labels, tf.int64)
-        unlabeled_images = _held(dataset.unlabeled) if unlabeled else None
         labeled_probs, unlabeled_probs = (_distributions(probs) for probs in (
             dataset.labeled_probs, dataset.unlabeled_probs if unlabeled else None))
 
     def part(images, step, replica, size, order, *streams):
         local = size // num_replicas
         positions = step * size + replica * local + tf.range(local, dtype=tf.int64)
-        examples, epochs = examples_at(positions, images.shape[0], seed, order)
+        examples, epochs = examples_at(positions, len(images), seed, order)
         return _views(images, examples, epochs, seed, streams, crop, policy, color)
 
     @tf.autograph.experimental.do_not_convert    # there is nothing to convert, and it takes seconds
@@ -128,8 +127,8 @@ def _view_options(dataset, padding, flip, cutout, color, **policy):
     """(crop, policy): the arguments of views but for their images; ValueError for what cannot be."""
     if dataset.unlabeled.ndim == 4:
         side = min(dataset.unlabeled.shape[1:3])
-        inception = getattr(dataset.labeled.images, "crop", "whole") == "inception"
-        padding = (0 if inception else side // 8) if padding is None else padding
+        if padding is None:
+            padding = 0 if as_images(dataset.labeled.images).random_crops else side // 8
         cutout = side // 2 if cutout is None else cutout
         if not 0 <= padding < side:
             raise ValueError(f"padding {padding} is outside 0-{side - 1} for images of {side} "
@@ -146,12 +145,9 @@ def _view_options(dataset, padding, flip, cutout, color, **policy):
 
 def _views(images, examples, epochs, seed, streams, crop, policy, color):
     """Of `streams`, one for the weak and perhaps one for the strong view; and the examples."""
-    if isinstance(images, ShardImages):
-        raw, used = images.training_views(
-            examples, epochs, seed, [stream + _CROP for stream in streams])
-    else:
-        raw, used = [tf.gather(images, examples)] * len(streams), examples
-    if len(images.shape) != 4:
+    raw, used = images.training_views(
+        examples, epochs, seed, [stream + _CROP for stream in streams])
+    if images.ndim != 4:
         return {"image": raw[0]}, used
     weak = augment.weak_view(raw[0], seed, examples, epochs, streams[0], **crop)
     if color == "inception":
@@ -176,26 +172,19 @@ def eval_dataset(split, batch_size=500):
     """
     if batch_size < 1:
         raise ValueError(f"eval batch size {batch_size} is not positive: give 1 or more")
-    count = len(split.labels)
+    count, images = len(split.labels), as_images(split.images)
     with tf.device("CPU:0"):
-        images, labels = _held(split.images), tf.constant(split.labels, tf.int64)
+        labels = tf.constant(split.labels, tf.int64)
 
+    @tf.autograph.experimental.do_not_convert
     def batch_of(start):
         end = start + batch_size
-        if isinstance(images, ShardImages):
-            examples = tf.range(start, tf.minimum(end, count))
-            return augment.normalize(images.evaluation_views(examples)), labels[start:end]
-        batch = images[start:end]
-        return augment.normalize(batch) if images.shape.rank == 4 else batch, labels[start:end]
+        batch = images.evaluation_views(tf.range(start, tf.minimum(end, count)))
+        return augment.normalize(batch) if images.ndim == 4 else batch, labels[start:end]
 
     result = tf.data.Dataset.range(0, count, batch_size)
     result = result.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _on_this_worker(result.prefetch(tf.data.AUTOTUNE))
-
-
-def _held(images):
-    """An array as a tensor; ShardImages as they are."""
-    return images if isinstance(images, ShardImages) else tf.constant(images)
 
 
 def _distributions(probs):

@@ -1,7 +1,8 @@
 """The data sets: read, checked, and split into labeled, unlabeled and test parts.
 
 A split is a function of its arguments alone. The unlabeled part holds the labeled images too,
-without their labels. Images are NumPy arrays, or stay in their shards (shards.images.ShardImages).
+without their labels. Images are NumPy arrays, or are decoded from their shards on demand
+(shards.images.ShardImages); datasets.images.as_images gives both one interface.
 No TensorFlow here; TensorFlow Datasets is imported only to download.
 """
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from mpl_tf.datasets import (prediction_files, predictions, prepared, selection as selections,
                              shard_sets, sources)
+from mpl_tf.datasets.images import as_images
 from mpl_tf.datasets.splits import Split, check_labels, select
 
 
@@ -165,11 +167,8 @@ def describe(dataset):
                                                             dataset.test.labels)}
     described = {}
     for name, (images, labels) in parts.items():
-        digest = hashlib.blake2b(digest_size=8)
-        index = getattr(images, "index", None)      # of images that stay in their shards
-        arrays = [images] if index is None else [index.shard, index.offset, index.length]
-        for array in (*arrays, np.asarray(labels, np.int64)):
-            digest.update(np.ascontiguousarray(array).data)
+        digest = as_images(images).digest()
+        digest.update(np.ascontiguousarray(np.asarray(labels, np.int64)).data)
         described[name] = f"{len(images)} examples ({digest.hexdigest()})"
     for name, probs in (("labeled_probs", dataset.labeled_probs),
                         ("unlabeled_probs", dataset.unlabeled_probs)):

@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples: images uint8 [N, H, W, C], or float32 points [N, 2]; labels int64 [N]."""
+    """Examples: images uint8 [N, H, W, C], points float32 [N, 2], or ShardImages; labels int64 [N]."""
     images: np.ndarray
     labels: np.ndarray
 

@@ -11,7 +11,7 @@ import io
 import numpy as np
 import tensorflow as tf
 
-from mpl_tf.shards.images import ShardImages
+from mpl_tf.datasets.images import as_images
 
 PROBES, SHOWN, CLASSES_SHOWN = 256, 8, 10
 
@@ -111,10 +111,7 @@ class Probes:
 
     def _images(self, shown):
         """The shown probes, uint8 [n, H, W, C]."""
-        examples, images = self._chosen[shown], self._dataset.unlabeled
-        if isinstance(images, ShardImages):
-            return images.pictures(examples)
-        return images[examples]
+        return as_images(self._dataset.unlabeled).pictures(self._chosen[shown])
 
 
 def _entropy(distributions):

@@ -66,7 +66,7 @@ def _train(config, writer, figures=None):
         raise command.Stopped(f"stopped after step {step} of {config.train_steps} and saved: the "
                               "same command continues", stop.asked)
     results = evaluation.results(config, saved.journal)
-    skipped = sum(len(images.skipped) for images in wiring.record_images(dataset))
+    skipped = sum(len(images.skipped) for images in wiring.images_of(dataset))
     if skipped:
         print(f"{skipped} records could not be used and were skipped: see the log above",
               flush=True)

@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from mpl_tf import data, datasets, networks
+from mpl_tf.datasets.images import as_images
 from mpl_tf.method.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.method.mpl import MetaPseudoLabels
 from mpl_tf.method.requirements import check_networks
 from mpl_tf.method.schedules import WarmupCosine, WarmupExponential
 from mpl_tf.run import devices
-from mpl_tf.shards.images import ShardImages
 
 MOST_LABELED = 10_000       # evaluated, of those that are decoded anew each time
 
@@ -34,10 +34,10 @@ def load_dataset(config, stored=True):
         skip_corrupt=config.skip_corrupt, **stored)
 
 
-def record_images(dataset):
-    """The parts of `dataset` whose images stay in their shards, a list of ShardImages."""
+def images_of(dataset):
+    """The images of all parts of `dataset`, a list, by the interface of datasets/images.py."""
     splits = [split.images for split in (dataset.labeled, dataset.test, dataset.holdout) if split]
-    return [images for images in (*splits, dataset.unlabeled) if isinstance(images, ShardImages)]
+    return [as_images(images) for images in (*splits, dataset.unlabeled)]
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def records_in_one_line(dataset):
     try:
         yield
     except tf.errors.OpError:
-        for images in record_images(dataset):
+        for images in images_of(dataset):
             if images.problem is not None:
                 raise images.problem from None
         raise
@@ -218,8 +218,9 @@ def eval_datasets(config, dataset):
     Of more labeled images in shards than MOST_LABELED, and than test images, the first ones are.
     """
     labeled, most = dataset.labeled, max(len(dataset.test.labels), MOST_LABELED)
-    if len(labeled.labels) > most and isinstance(labeled.images, ShardImages):
-        labeled = datasets.Split(labeled.images.subset(np.arange(most)), labeled.labels[:most])
+    images = as_images(labeled.images)
+    if len(images) > most and images.decoded_each_time:
+        labeled = datasets.Split(images.subset(np.arange(most)), labeled.labels[:most])
     parts = {"test": dataset.test, "labeled": labeled, "holdout": dataset.holdout}
     return {name: data.eval_dataset(split, config.eval_batch_size)
             for name, split in parts.items() if split is not None}

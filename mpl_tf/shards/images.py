@@ -1,11 +1,12 @@
-"""Images that stay in their shards until a batch asks for them; used where an array would be.
+"""Images that are decoded from their shards on demand, behind the interface of datasets/images.py.
 
-An index knows where every record is (an Index, record_index.py), so a batch of any examples is read at once,
+An Index knows where every record is (record_index.py), so a batch of any examples is read at once,
 in any order: the data pipeline shuffles, resumes and cuts these images as it does arrays. Reading,
 decoding, cropping and resizing are Pillow's, in threads; what follows is TensorFlow's, by batches.
 """
 
 import concurrent.futures
+import hashlib
 import logging
 import threading
 
@@ -19,7 +20,7 @@ log = logging.getLogger("mpl_tf")
 
 
 class ShardImages:
-    """The images of an Index, as an array [N, size, size, 3] of uint8 would be used.
+    """The images of an Index, as an array uint8 [N, size, size, 3] of them would be used.
 
     Args:
       index: record_index.Index of N records.
@@ -29,9 +30,13 @@ class ShardImages:
         and kept in `skipped`, instead of stopping the run.
 
     Attributes:
+      random_crops: whether training views are Inception crops.
+      decoded_each_time: whether a view costs a decoding: it does.
       problem: the CorruptRecord that stopped a pipeline, or None.
       skipped: {position of a record: why it cannot be used}, of this process.
     """
+
+    decoded_each_time = True
 
     def __init__(self, index, size, crop="inception", skip_corrupt=False):
         if crop not in crops.CROPS:
@@ -40,6 +45,7 @@ class ShardImages:
             raise ValueError("an index of no records: there are no images in it")
         self.index, self.size, self.crop, self.skip_corrupt = index, size, crop, skip_corrupt
         self.shape, self.ndim = (len(index), size, size, 3), 4
+        self.random_crops = crop == "inception"
         self.problem, self.skipped = None, {}
         self._lock = threading.Lock()
         self._threads = concurrent.futures.ThreadPoolExecutor(cores())
@@ -63,7 +69,7 @@ class ShardImages:
         """
         import tensorflow as tf
         from mpl_tf.common.random_bits import uniforms
-        count = 4 * crops.ATTEMPTS if self.crop == "inception" else 0
+        count = 4 * crops.ATTEMPTS if self.random_crops else 0
         drawn = tf.stack([
             uniforms(seed, examples, epochs, count, stream) if count
             else tf.zeros([tf.shape(examples)[0], 0]) for stream in streams], axis=1)
@@ -84,7 +90,7 @@ class ShardImages:
 
     def _training_batch(self, examples, uniforms):
         def boxes_of(i, height, width):
-            if self.crop == "whole":
+            if not self.random_crops:
                 return [crops.central_box(height, width)] * uniforms.shape[1]
             return [crops.inception_box(height, width, u) for u in uniforms[i]]
 
@@ -116,6 +122,13 @@ class ShardImages:
                 return np.zeros(self.shape[1:], np.uint8)
 
         return np.stack(list(self._threads.map(one, examples)))
+
+    def digest(self):
+        """A hashlib.blake2b of 8 bytes, of where the records are: the same wherever the files lie."""
+        digest = hashlib.blake2b(digest_size=8)
+        for column in (self.index.shard, self.index.offset, self.index.length):
+            digest.update(np.ascontiguousarray(column).data)
+        return digest
 
     def _evaluation_batch(self, examples):
         def one(example):

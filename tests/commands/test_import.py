@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -50,6 +51,24 @@ def test_importing_the_package_does_not_import_tensorflow():
                     "assert not {'tensorflow', 'keras', 'tf_keras'} & set(sys.modules)")
     assert result.returncode == 0, result.stderr
     assert "MetaPseudoLabels" in result.stdout and "networks" in result.stdout
+
+
+def test_data_sets_shards_and_the_chain_do_not_import_tensorflow():
+    result = python(
+        "import sys\nimport mpl_tf.datasets.images, mpl_tf.reduced.chain\n"
+        "from mpl_tf.shards import crops, image_files, images, montage, record_index, schema\n"
+        "assert not {'tensorflow', 'keras', 'tf_keras', 'data_prep'} & set(sys.modules)")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("package, forbidden", [
+    ("mpl_tf", "data_prep"), ("mpl_tf/shards", "mpl_tf.data"), ("mpl_tf/shards", "mpl_tf.run"),
+    ("mpl_tf/datasets", "mpl_tf.data"), ("mpl_tf/data", "mpl_tf.run")])
+def test_no_import_runs_back(package, forbidden):
+    """Imports inside of functions too."""
+    wrong = re.compile(rf"^ *(from|import) +{re.escape(forbidden)}(\.| |$)", re.MULTILINE)
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files and not [str(path) for path in files if wrong.search(path.read_text())]
 
 
 def test_unknown_names_are_attribute_errors():
