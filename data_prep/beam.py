@@ -23,6 +23,7 @@ import numpy as np
 from data_prep import command, predict, select
 from mpl_tf.datasets import prediction_files
 from mpl_tf.reduced import forward, labelling, selecting
+from mpl_tf.run.serving import Served
 
 try:
     import apache_beam as beam
@@ -83,7 +84,7 @@ def predict_file(task, plan, model_dir, folder, batch_size, skip_corrupt):
 
 
 def load(model_dir, model, num_classes, size):
-    """The Network of a worker, loaded once for each process and network; its threads share it."""
+    """The Served network of a worker, loaded once for each process and network; its threads share it."""
     with _LOADING:
         return _load(model_dir, model, num_classes, size)
 
@@ -95,7 +96,7 @@ def _load(model_dir, model, num_classes, size):
         raise ValueError(f"model_dir={model_dir} holds another network here ({found[:12]}) than "
                          f"where the pipeline began ({model[:12]}): expected a file system that "
                          "all workers see")
-    return forward.Network(model_dir, {"num_classes": num_classes, "view": {"size": size}})
+    return Served(model_dir, size, num_classes)
 
 
 def run_select(arguments, options):

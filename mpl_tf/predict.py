@@ -1,19 +1,20 @@
 """Classifies images by a trained student: `python -m mpl_tf.predict --model_dir=DIR PATH...`
 
-A PATH is an image file, or a folder of them at any depth, hidden ones left out. Prints a line for each image: the file,
-then the likeliest classes with their probabilities; --json_lines prints JSON, with all of them. An
-image that cannot be read is named on stderr, and the exit code is 1.
+A PATH is an image file, or a folder of them at any depth, hidden ones left out. Prints a line for
+each image: the file, then the likeliest classes with their probabilities; --json_lines prints JSON,
+with all of them. An image that cannot be read is named on stderr, and the exit code is 1.
 """
 
 import json
 import os
 import sys
 
+import numpy as np
+
 from mpl_tf import config as config_module
-from mpl_tf.common import storage
-from mpl_tf.common import command
+from mpl_tf.common import command, storage
 from mpl_tf.common.command import Parser, path_type, whole
-from mpl_tf.run import run_folder
+from mpl_tf.run import run_folder, serving
 from mpl_tf.shards import crops, image_files
 
 BATCH = 64
@@ -83,37 +84,35 @@ def main(arguments=None):
 def _main(arguments):
     chosen = parse(arguments)
     run = config_module.of(**run_folder.read_flags(chosen.model_dir))
-    saved = os.path.join(chosen.model_dir, "saved_model")
-    if not os.path.isdir(saved):
-        raise ValueError(f"model_dir={chosen.model_dir} has no saved_model: the run is not "
-                         "finished; train it to the end first")
     files = files_of(chosen.paths)
     names = storage.read_json(os.path.join(chosen.model_dir, run_folder.CLASSES))
     if run.source.points:
         raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: use "
                          "its saved_model from Python")
-    return classify(saved, files, "inception" if run.image_size else "whole", names, chosen)
+    view = serving.view_of(run)
+    network = serving.Served(chosen.model_dir, view["size"], len(names) if names else None)
+    return classify(network, files, view["crop"], names, chosen)
 
 
-def classify(saved, files, crop, names, chosen):
-    """Prints a line for each file; 1 if one could not be read, else 0."""
-    import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
-    import numpy as np
-    import tensorflow as tf
-    serve = tf.saved_model.load(saved).signatures["serving_uint8"]
-    shape = tuple(serve.structured_input_signature[1]["image"].shape[1:])
+def classify(network, files, crop, names, chosen):
+    """Prints a line for each file; 1 if one could not be read, else 0.
+
+    Args:
+      network: a serving.Served. crop: one of crops.CROPS. names: of its classes, or None.
+      chosen: this program's arguments.
+    """
     code = 0
     for start in range(0, len(files), BATCH):
         images, readable = [], []
         for path in files[start:start + BATCH]:
             try:
-                images.append(read_image(path, shape, crop))
+                images.append(read_image(path, network.shape, crop))
                 readable.append(path)
             except ValueError as error:
                 code = command.fail(error, command.FAILED)
         if not images:
             continue
-        probabilities = serve(image=tf.constant(np.stack(images)))["probabilities"].numpy()
+        probabilities = network(np.stack(images)).numpy()
         for path, row in zip(readable, probabilities):
             print(line(path, row, names, chosen.top, chosen.json_lines), flush=True)
     return code

@@ -6,7 +6,6 @@ what is predicted of a file depends on that file, the network and the batch size
 
 import concurrent.futures
 import dataclasses
-import os
 import queue
 import sys
 import threading
@@ -17,7 +16,6 @@ import numpy as np
 from mpl_tf.common.bar import Bar
 from mpl_tf.common.cores import cores
 from mpl_tf.datasets import prediction_files as predictions
-from mpl_tf.run import run_folder
 from mpl_tf.shards import crops, schema, tfrecord
 
 AHEAD, BARE_SECONDS = 3, 1.0        # batches read ahead; how long bare forward passes are timed
@@ -34,37 +32,6 @@ def digits():
     """uint8 [1297, 8, 8, 1]: the training images in the order that "train_00042" counts in."""
     from mpl_tf import datasets
     return datasets.load("digits").unlabeled
-
-
-class Network:
-    """The exported student of a finished run: uint8 images [B, H, W, C] -> float32 [B, K].
-
-    Raises:
-      ValueError: it was exported with another number of classes or another input than the plan's.
-    """
-
-    def __init__(self, folder, plan):
-        import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
-        import tensorflow as tf
-        self._tf = tf
-        try:
-            self._loaded = tf.saved_model.load(os.path.join(folder, "saved_model"))
-            self._serve = self._loaded.signatures["serving_uint8"]
-        except Exception as error:      # a damaged one raises whatever TensorFlow comes upon
-            raise ValueError(f"{os.path.join(folder, 'saved_model')} cannot be read "
-                             f"({' '.join(str(error).split())[:120]}): delete results.json in "
-                             f"{folder} and run its training again, which exports it") from error
-        self.shape = tuple(self._serve.structured_input_signature[1]["image"].shape[1:])
-        classes = self._serve.structured_outputs["probabilities"].shape[-1]
-        if classes != plan["num_classes"] or self.shape[0] != plan["view"]["size"]:
-            raise ValueError(
-                f"model_dir={folder}: saved_model takes images of {self.shape[0]} pixels and gives "
-                f"{classes} classes, but its flags and {run_folder.CLASSES} say "
-                f"{plan['view']['size']} and {plan['num_classes']}: train it again")
-
-    def __call__(self, images):
-        """Starts a forward pass; the result is waited for where it becomes NumPy."""
-        return self._serve(image=self._tf.constant(images))["probabilities"]
 
 
 def predict_all(folder, tasks, plan, network, batch_size=256, skip_corrupt=False):
@@ -103,7 +70,7 @@ def predict_shards(tasks, plan, network, batch_size=256, skip_corrupt=False):
     """Yields (Task, predictions.Shard) of each task; reading is ahead of the network.
 
     Args:
-      tasks: list of Task. plan: predictions.json's content. network: a Network, or any function of
+      tasks: list of Task. plan: predictions.json's content. network: a serving.Served, or any function of
         uint8 [B, H, W, C] that returns what becomes float32 [B, K].
       batch_size: a batch is of one file, so what is predicted depends on nothing else.
 

@@ -12,6 +12,7 @@ from mpl_tf.datasets import prediction_files as predictions
 from mpl_tf.datasets.predictions import check_keys
 from mpl_tf.reduced import forward
 from mpl_tf.run import run_folder
+from mpl_tf.run.serving import Served, view_of
 from mpl_tf.shards import tfrecord
 
 LEFT_OUT = ("test", "validation")   # splits that are predicted only when they are named
@@ -31,12 +32,12 @@ def label(model_dir, sources, output_dir, splits=None, batch_size=256, skip_corr
       shard_index, num_shards: this machine, from 0, takes every num_shards-th file.
 
     Raises:
-      ValueError, FileNotFoundError: in one line, as of `plan_and_tasks`, `write_plan`, `finished`
-        and forward.predict_shards.
+      ValueError, FileNotFoundError: in one line, as of `plan_and_tasks`, `write_plan`, `finished`,
+        serving.Served and forward.predict_shards.
     """
     plan, tasks, todo = begin(model_dir, sources, output_dir, splits, shard_index, num_shards)
     if todo:
-        network = forward.Network(model_dir, plan)
+        network = Served(model_dir, plan["view"]["size"], plan["num_classes"])
         forward.predict_all(output_dir, todo, plan, network, batch_size, skip_corrupt)
     end(output_dir, tasks)
 
@@ -74,10 +75,10 @@ def plan_and_tasks(model_dir, sources, splits=None):
     if not names:
         raise ValueError(f"model_dir={model_dir} has no {run_folder.CLASSES}: train it again")
     tasks, sizes = tasks_of(sources, splits, of_run.dataset)
-    size = of_run.image_size or of_run.source.image_size
-    crop = "inception" if of_run.image_size else "whole"
+    view = view_of(of_run)
     where = [source if source == "digits" else os.path.abspath(source) for source in sources]
-    return predictions.plan_of(model, len(names), names, size, crop, where, sizes), tasks
+    return predictions.plan_of(model, len(names), names, view["size"], view["crop"], where,
+                               sizes), tasks
 
 
 def tasks_of(sources, splits, dataset):

@@ -55,7 +55,7 @@ def test_importing_the_package_does_not_import_tensorflow():
 
 def test_data_sets_shards_and_the_chain_do_not_import_tensorflow():
     result = python(
-        "import sys\nimport mpl_tf.datasets.images, mpl_tf.reduced.chain\n"
+        "import sys\nimport mpl_tf.datasets.images, mpl_tf.reduced.chain, mpl_tf.predict\n"
         "from mpl_tf.shards import crops, image_files, images, montage, record_index, schema\n"
         "assert not {'tensorflow', 'keras', 'tf_keras', 'data_prep'} & set(sys.modules)")
     assert result.returncode == 0, result.stderr

@@ -126,6 +126,39 @@ def test_a_photograph_is_seen_as_the_evaluation_sees_it(tmp_path, shared_data):
                                       expected)
 
 
+@pytest.mark.parametrize("name, keep", [("saved_model.pb", 0.5), ("saved_model.pb", 0.0), (
+    "variables/variables.data-00000-of-00001", 0.5), ("variables/variables.index", 0.0)])
+def test_a_damaged_saved_model_is_one_line(trained, tmp_path, capsys, name, keep):
+    root, run, _ = trained
+    photograph(tmp_path / "grass.jpg", COLORS["green"], 3)
+    shutil.copytree(run / "saved_model", tmp_path / "run" / "saved_model")
+    for other in ("config.json", "classes.json"):
+        shutil.copy(run / other, tmp_path / "run" / other)
+    path = tmp_path / "run" / "saved_model" / name
+    path.write_bytes(path.read_bytes()[:int(keep * path.stat().st_size)])
+    assert predict.main([f"--model_dir={tmp_path / 'run'}", str(tmp_path / "grass.jpg")]) == 2
+    out = capsys.readouterr()
+    assert out.out == "" and out.err.count("\n") == 1
+    assert f"error: {tmp_path / 'run' / 'saved_model'} cannot be read (" in out.err
+
+
+def test_an_exported_student_that_does_not_fit_its_run_is_one_line(trained, tmp_path, capsys):
+    root, run, _ = trained
+    photograph(tmp_path / "grass.jpg", COLORS["green"], 3)
+    shutil.copytree(run / "saved_model", tmp_path / "run" / "saved_model")
+    shutil.copy(run / "config.json", tmp_path / "run")
+    arguments = [f"--model_dir={tmp_path / 'run'}", str(tmp_path / "grass.jpg")]
+    (tmp_path / "run" / "classes.json").write_text('["green", "violet", "red"]')
+    assert predict.main(arguments) == 2
+    assert "gives 2 classes, but its flags and classes.json say 8 and 3" in capsys.readouterr().err
+    (tmp_path / "run" / "classes.json").unlink()
+    assert predict.main(arguments) == 0     # its classes are numbers then
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'grass.jpg'}: 0 ")
+    shutil.rmtree(tmp_path / "run" / "saved_model")
+    assert predict.main(arguments) == 2
+    assert "has no saved_model: the run is not finished" in capsys.readouterr().err
+
+
 def test_hidden_files_are_left_out_but_a_file_that_is_named_is_taken(trained, capsys):
     root, run, _ = trained
     folder = root / "hidden"

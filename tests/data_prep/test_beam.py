@@ -8,8 +8,9 @@ from PIL import Image
 
 from data_prep import command, image_folder, predict, select
 from mpl_tf.datasets import prediction_files, selection
-from mpl_tf.reduced import forward, labelling
+from mpl_tf.reduced import labelling
 from mpl_tf.run import training
+from mpl_tf.run.serving import Served
 from mpl_tf.shards import tfrecord
 from tests.runs import settings
 from tests.stored import change, colors, predicted, write_images
@@ -160,4 +161,4 @@ def test_another_network_on_the_worker_is_refused(trained):
     beam._load.cache_clear()
     with pytest.raises(ValueError, match="all workers see"):
         beam.load(str(run), "another", plan["num_classes"], 8)
-    assert isinstance(beam.load(str(run), plan["model"], plan["num_classes"], 8), forward.Network)
+    assert isinstance(beam.load(str(run), plan["model"], plan["num_classes"], 8), Served)

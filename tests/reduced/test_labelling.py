@@ -9,6 +9,7 @@ import pytest
 from mpl_tf.datasets import prediction_files, predictions, shard_sets
 from mpl_tf.reduced import forward, labelling
 from mpl_tf.run import run_folder, training
+from mpl_tf.run.serving import Served
 from mpl_tf.shards import tfrecord
 from tests.runs import settings
 from tests.stored import CLASSES, change, colors, predicted, write_images
@@ -95,7 +96,7 @@ def test_digits_from_a_run_to_rows(run_dir, tmp_path, capsys):
     assert "continuing: 1 of 1 files are there" in capsys.readouterr().out
     assert (tmp_path / "out" / "train-00000-of-00001.npz").read_bytes() == before
     probs = predictions.load_for_arrays(out, "train", 1297, 10, tuple("0123456789"))
-    network = forward.Network(str(run_dir), prediction_files.read_plan(out))
+    network = Served(str(run_dir), 8, 10)
     expected = np.asarray(network(forward.digits()[:50]))
     np.testing.assert_allclose(probs[:50], expected, atol=2e-3)
 
@@ -122,7 +123,7 @@ def test_machines_share_the_files_and_finish_each_other(run_dir, tmp_path, monke
             return colors(images).view(Rows)
 
     monkeypatch.setattr(labelling, "plan_and_tasks", plan_and_tasks)
-    monkeypatch.setattr(forward, "Network", Colors)
+    monkeypatch.setattr(labelling, "Served", Colors)
     monkeypatch.setattr(forward, "BARE_SECONDS", 0)
     label = lambda machine: labelling.label(
         "x", ["x"], str(tmp_path / "out"), shard_index=machine, num_shards=2)
