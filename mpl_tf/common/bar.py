@@ -38,7 +38,7 @@ class Bar:
     def line(self, now):
         """The state at time.monotonic() `now`, in a line."""
         rate = (self._done - self._initial) / max(now - self._began, 1e-9)
-        left = "" if not rate else f", {_duration((self._total - self._done) / rate)} left"
+        left = "" if not rate else f", {tqdm.format_interval((self._total - self._done) / rate)} left"
         return (f"{self._what}: {self._done}/{self._total}{self._unit}, {rate:.4g}"
                 f"{self._unit}/s{left}")
 
@@ -47,9 +47,3 @@ class Bar:
 
     def __exit__(self, *exception):
         self._bar.close()
-
-
-def _duration(seconds):
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
