@@ -6,6 +6,6 @@ NoisyStudent train on.
 
     imagenet  cifar10  svhn  unlabeled  image_folder       what the examples are, and their order
     shards                                                 writes them, and continues where it stopped
-    predict  select  beam -> mpl_tf.reduced                a network's distributions; the best of them
+    predict  select  beam                                  distributions; the best: mpl_tf.reduced
     sources  command                                       lists of files; flags, errors
 """

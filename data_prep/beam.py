@@ -84,7 +84,7 @@ def predict_file(task, plan, model_dir, folder, batch_size, skip_corrupt):
 
 
 def load(model_dir, model, num_classes, size):
-    """The Served network of a worker, loaded once for each process and network; its threads share it."""
+    """The Served network of a worker, loaded once for a process and network; threads share it."""
     with _LOADING:
         return _load(model_dir, model, num_classes, size)
 

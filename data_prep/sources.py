@@ -1,4 +1,4 @@
-"""Lists of class folders and of image files in tar files; their order; how many shards they fill."""
+"""Lists of class folders and of images in tar files; their order; how many shards they fill."""
 
 import hashlib
 import os

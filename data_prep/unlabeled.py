@@ -47,8 +47,9 @@ def plan(source, seed, image_size=None, num_shards=None):
         raise FileNotFoundError(f"--source_dir={source}: nothing is there; expected a folder of "
                                 "images, or a tar file")
     if not items:
+        suffixes = ", ".join(image_files.SUFFIXES[:5])
         raise ValueError(f"--source_dir={source}: no images are there ({others} other files); "
-                         f"expected files that end in {', '.join(image_files.SUFFIXES[:5])} and such")
+                         f"expected files that end in {suffixes} and such")
     if others:
         print(f"{others} files that are no images by their name are left out", flush=True)
     size = sum(sizes) if image_size is None else len(items) * 3 * image_size ** 2

@@ -9,7 +9,7 @@ by a few integer operations, the same in NumPy.
 
 import tensorflow as tf
 
-# ------------------------------------------------------------------------ Philox: one seed a tensor
+# ------------------------------------------------------------------ Philox: one seed a tensor
 #
 # tf.random scrambles a seed by some fifty small operations each time that it is used. A step uses
 # dozens of seeds, and building these operations was a third of the time that tracing a step took.
@@ -42,7 +42,7 @@ def _draw(shape, key, counter, dtype):
         dtype=dtype)
 
 
-# ------------------------------------------------------------------ splitmix64: a hash of each example
+# -------------------------------------------------------------- splitmix64: a hash of each example
 
 _MASK = 2 ** 64 - 1
 

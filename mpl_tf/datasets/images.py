@@ -54,7 +54,7 @@ class ArrayImages:
         return [self.evaluation_views(examples)] * len(streams), examples
 
     def evaluation_views(self, examples):
-        """The examples of an int64 tensor [B] as they are, a tensor [B, ...]; for use in tf.data."""
+        """A tensor [B, ...] of the examples, int64 tensor [B], as they are; for use in tf.data."""
         import tensorflow as tf
         if self._tensor is None:    # made outside of the graph that is traced, which captures it
             with tf.init_scope(), tf.device("CPU:0"):
@@ -70,7 +70,7 @@ class ArrayImages:
         return ArrayImages(self._array[chosen])
 
     def digest(self):
-        """A hashlib.blake2b of 8 bytes, of all values; it may be updated with what goes with them."""
+        """A hashlib.blake2b of all values, 8 bytes; it may be updated with what goes with them."""
         digest = hashlib.blake2b(digest_size=8)
         digest.update(np.ascontiguousarray(self._array).data)
         return digest

@@ -8,7 +8,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """Examples: images uint8 [N, H, W, C], points float32 [N, 2], or ShardImages; labels int64 [N]."""
+    """N examples.
+
+    Attributes:
+      images: uint8 [N, H, W, C], float32 points [N, D], or shards.images.ShardImages.
+      labels: int64 [N].
+    """
     images: np.ndarray
     labels: np.ndarray
 

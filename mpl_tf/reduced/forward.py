@@ -70,8 +70,9 @@ def predict_shards(tasks, plan, network, batch_size=256, skip_corrupt=False):
     """Yields (Task, predictions.Shard) of each task; reading is ahead of the network.
 
     Args:
-      tasks: list of Task. plan: predictions.json's content. network: a serving.Served, or any function of
-        uint8 [B, H, W, C] that returns what becomes float32 [B, K].
+      tasks: list of Task. plan: predictions.json's content.
+      network: a serving.Served, or any function of uint8 [B, H, W, C] that returns what becomes
+        float32 [B, K].
       batch_size: a batch is of one file, so what is predicted depends on nothing else.
 
     Raises:

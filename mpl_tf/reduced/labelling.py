@@ -23,7 +23,8 @@ def label(model_dir, sources, output_dir, splits=None, batch_size=256, skip_corr
     """Predicts what is still missing in `output_dir`, and prints how far that is.
 
     Args:
-      model_dir: folder of a finished run; its exported student sees each image as an evaluation does.
+      model_dir: folder of a finished run; its exported student sees each image as the run's
+        evaluations do.
       sources: list of folders of shards, or of "digits".
       output_dir: folder for the predictions, new, empty, or one that the same call began.
       splits: names of those to predict; None: all but LEFT_OUT.

@@ -63,7 +63,8 @@ def begin(predictions_dir, output_dir, per_class, splits=None, rank_all=False, s
                          "of a selection: choose a new or empty folder")
     if overwrite or not os.path.exists(os.path.join(output_dir, selection.REPORT)):
         return plan, names
-    if not _is_there(output_dir, names, _made_of(predictions_dir, plan, per_class, rank_all, short)):
+    made_of = _made_of(predictions_dir, plan, per_class, rank_all, short)
+    if not _is_there(output_dir, names, made_of):
         raise ValueError(f"--output_dir={output_dir} holds another selection, or a damaged "
                          "one: choose a new folder, or add --overwrite to replace it")
     print(f"{output_dir}: this selection is there already", flush=True)
@@ -241,8 +242,8 @@ def _check_unique(predictions_dir, names, kept):
         (shards[1:] != shards[:-1]) | (numbers[1:] != numbers[:-1])))
     if len(twice):
         where = [names[shards[i]] for i in (twice[0], twice[0] + 1)]
-        raise ValueError(f"{predictions_dir}: the key "
-                         f"{prediction_files.shown(keys[twice[0]])} is in {' and in '.join(where)}: "
+        key = prediction_files.shown(keys[twice[0]])
+        raise ValueError(f"{predictions_dir}: the key {key} is in {' and in '.join(where)}: "
                          "expected every example once; give the images names of their own, and "
                          "prepare and predict them again")
 

@@ -47,7 +47,7 @@ class Probes:
         """Notes the targets at `step` and writes them to TensorBoard.
 
         Args:
-          board: summaries.Summaries.
+          board: tensorboard.Summaries.
         """
         targets = tf.nn.softmax(self._teacher(self.q_large, training=False)).numpy()
         record = self._journal.probes

@@ -46,8 +46,8 @@ class Served:
         expected = classes if num_classes is None else num_classes
         if (*self.shape[:2], classes) != (size, size, expected):
             raise ValueError(
-                f"model_dir={model_dir}: saved_model takes images of {self.shape[0]} pixels and gives "
-                f"{classes} classes, but its flags and {run_folder.CLASSES} say {size} and "
+                f"model_dir={model_dir}: saved_model takes images of {self.shape[0]} pixels and "
+                f"gives {classes} classes, but its flags and {run_folder.CLASSES} say {size} and "
                 f"{expected}: train it again")
 
     def __call__(self, images):

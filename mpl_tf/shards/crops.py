@@ -7,11 +7,12 @@ from PIL import Image
 
 from mpl_tf.shards.image_files import opened
 
-# "whole": the central square, for images that were prepared at their size; "inception": a random crop
-# for training, the central 87.5 % for evaluation.
+# "whole": the central square, for images that were prepared at their size; "inception": a random
+# crop for training, the central 87.5 % for evaluation.
 CROPS = ("whole", "inception")
 ATTEMPTS = 10               # at an Inception crop
-AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)       # of an Inception crop: of the image's; width / height
+AREA = (0.08, 1.0)          # of an Inception crop, of the image's
+RATIO = (3 / 4, 4 / 3)      # of an Inception crop: width / height
 CENTRE = 0.875              # of the shorter side: the crop that is evaluated
 
 

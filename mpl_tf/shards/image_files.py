@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff",
             ".ppm", ".pgm")
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow's; no others: EPS runs programs
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # no others: EPS runs programs
 OF_RECORDS = ("JPEG", "PNG")    # what the records hold that data_prep writes
 MAX_PIXELS = 150_000_000        # 450 MB decoded; a larger one is taken for a decompression bomb
 QUALITY = 95

@@ -124,7 +124,7 @@ class ShardImages:
         return np.stack(list(self._threads.map(one, examples)))
 
     def digest(self):
-        """A hashlib.blake2b of 8 bytes, of where the records are: the same wherever the files lie."""
+        """A hashlib.blake2b of where the records are, 8 bytes; the same wherever the files lie."""
         digest = hashlib.blake2b(digest_size=8)
         for column in (self.index.shard, self.index.offset, self.index.length):
             digest.update(np.ascontiguousarray(column).data)

@@ -1,4 +1,4 @@
-"""Selections and stored predictions: back to the examples of a data set, in shards and in memory."""
+"""Selections and stored predictions: back to the examples of data in shards and in memory."""
 
 import os
 

@@ -67,7 +67,8 @@ def test_a_file_damaged_after_it_was_predicted(tmp_path):
         file.seek(offsets[2] + 3)
         file.write(b"\x77")
     task = forward.Task(name, path)
-    assert labelling.finished(str(tmp_path / "out"), task, plan)  # whoever reads the images will say so
+    # Whoever reads the images will say so.
+    assert labelling.finished(str(tmp_path / "out"), task, plan)
 
 
 def test_networks_that_give_no_distribution_are_refused(tmp_path):

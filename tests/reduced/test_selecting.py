@@ -95,10 +95,9 @@ def test_a_key_of_two_classes_is_refused_and_ties_do_not_depend_on_the_order_of_
     for name in ("a", "b"):
         write_images(tmp_path / name, name, counts=(1,), name="same.png")
     plan = predicted(tmp_path / "two", str(tmp_path / "a"), str(tmp_path / "b"))
-    change(tmp_path / "two", "b-00000-of-00001", top=np.array([1], np.int32), rest=np.zeros(1, "f4"),
-           probs=np.array([[0, 1, 0]], np.float16))
-    change(tmp_path / "two", "a-00000-of-00001", top=np.array([0], np.int32), rest=np.zeros(1, "f4"),
-           probs=np.array([[1, 0, 0]], np.float16))
+    for name, top in (("a", 0), ("b", 1)):
+        change(tmp_path / "two", f"{name}-00000-of-00001", top=np.array([top], np.int32),
+               rest=np.zeros(1, "f4"), probs=np.eye(3, dtype=np.float16)[[top]])
     with pytest.raises(ValueError, match="the key same.png is in a-00000-of-00001 and in b-0"):
         selected(tmp_path / "two", tmp_path / "selection", per_class=1)
     shards = [prediction_files.read_shard(str(tmp_path / "two"), name, plan)

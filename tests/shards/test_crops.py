@@ -11,7 +11,7 @@ from tests.prep import picture, saved
 
 
 def test_inception_boxes_are_as_szegedy_et_al_say():
-    """Area and ratio uniform among the boxes that fit, places uniform: against rejection at large."""
+    """Area and ratio uniform among boxes that fit, places uniform: against rejection at large."""
     generator = np.random.default_rng(0)
     ours = np.array([crops.inception_box(300, 400, generator.random((10, 4)))
                      for _ in range(20000)])
@@ -22,8 +22,8 @@ def test_inception_boxes_are_as_szegedy_et_al_say():
     wide, high = np.sqrt(area * ratio), np.sqrt(area / ratio)
     fits = (wide <= 400) & (high <= 300)
     wide, high = wide[fits], high[fits]
-    expected = [(400 - wide) * generator.random(len(wide)), (300 - high) * generator.random(len(high)),
-                wide, high]
+    expected = [(400 - wide) * generator.random(len(wide)),
+                (300 - high) * generator.random(len(high)), wide, high]
     for values, reference in zip((left, top, right - left, bottom - top), expected):
         for point in (0.05, 0.25, 0.5, 0.75, 0.95):
             assert abs(np.quantile(values, point) - np.quantile(reference, point)) < 4

@@ -65,6 +65,10 @@ def label_in(images):
     return np.round((red - 20) / 40).astype(int)
 
 
+def assert_labels_fit(batch):
+    np.testing.assert_array_equal(label_in(batch["image"]), batch["label"])
+
+
 def test_parts_of_imagenet(folder):
     """The first shards are labeled, the last held out, the rest and the first unlabeled."""
     whole = imagenet(folder)
@@ -86,7 +90,7 @@ def test_batches_are_a_function_of_seed_and_step(folder):
     options = dict(batch_size=4, unlabeled_batch_size=8, seed=3, cutout=0)
     batches = list(data.train_dataset(dataset, train_steps=6, **options))
     for batch in batches:
-        np.testing.assert_array_equal(label_in(batch["labeled"]["image"]), batch["labeled"]["label"])
+        assert_labels_fit(batch["labeled"])
         assert batch["unlabeled"]["augmented"].shape == (8, 16, 16, 3)
     resumed = list(data.train_dataset(dataset, start_step=4, train_steps=6, **options))
     for batch, again in zip(batches[4:], resumed):
@@ -137,7 +141,7 @@ def test_a_damaged_record_stops_the_run_or_is_skipped_and_told(folder, caplog):
         list(data.train_dataset(strict, **options))
     assert "train-00000-of-00004, record 2 at byte" in str(strict.labeled.images.problem)
     for batch in data.train_dataset(dataset, **options):    # another example, with its own label
-        np.testing.assert_array_equal(label_in(batch["labeled"]["image"]), batch["labeled"]["label"])
+        assert_labels_fit(batch["labeled"])
         counts = np.bincount(batch["labeled"]["label"], minlength=CLASSES)
         np.testing.assert_array_equal(counts, [3, 3, 1, 3, 2])      # number 3 stands in for 2
     assert list(dataset.labeled.images.skipped) == [dataset.labeled.images.index.where(2)]
