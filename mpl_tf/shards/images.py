@@ -32,7 +32,6 @@ class ShardImages:
     Attributes:
       random_crops: whether training views are Inception crops.
       decoded_each_time: whether a view costs a decoding: it does.
-      problem: the CorruptRecord that stopped a pipeline, or None.
       skipped: {position of a record: why it cannot be used}, of this process.
     """
 
@@ -46,7 +45,7 @@ class ShardImages:
         self.index, self.size, self.crop, self.skip_corrupt = index, size, crop, skip_corrupt
         self.shape, self.ndim = (len(index), size, size, 3), 4
         self.random_crops = crop == "inception"
-        self.problem, self.skipped = None, {}
+        self.skipped, self._problems = {}, []
         self._lock = threading.Lock()
         self._threads = concurrent.futures.ThreadPoolExecutor(cores())
 
@@ -55,7 +54,14 @@ class ShardImages:
 
     def subset(self, chosen):
         """ShardImages of the examples `chosen`, int [M] or bool [N]."""
-        return ShardImages(self.index.subset(chosen), self.size, self.crop, self.skip_corrupt)
+        part = ShardImages(self.index.subset(chosen), self.size, self.crop, self.skip_corrupt)
+        part._problems = self._problems     # whoever watches the whole is told of a part's too
+        return part
+
+    @property
+    def problem(self):
+        """The CorruptRecord that stopped a pipeline, of these images or a subset's, or None."""
+        return self._problems[0] if self._problems else None
 
     def training_views(self, examples, epochs, seed, streams):
         """A view for each of `streams`, of the same examples, decoded once; for use in tf.data.
@@ -135,7 +141,7 @@ class ShardImages:
             try:
                 return self._central(example)
             except CorruptRecord as problem:
-                self.problem = self.problem or problem
+                self._problems.append(problem)
                 raise
 
         return np.stack(list(self._threads.map(one, examples)))
@@ -153,7 +159,7 @@ class ShardImages:
             if not self.skip_corrupt or len(self.skipped) + 1 >= len(self):
                 advice = "" if self.skip_corrupt else ", or continue with --skip_corrupt"
                 problem = CorruptRecord(f"{problem}{advice}")
-                self.problem = self.problem or problem
+                self._problems.append(problem)
                 raise problem
             self.skipped[place] = str(problem)
             log.warning("skipped: %s", problem)

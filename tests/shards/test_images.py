@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mpl_tf import data, datasets
-from mpl_tf.datasets import shard_sets
+from mpl_tf.datasets import imagenet as imagenet_source, shard_sets
 from mpl_tf.shards import record_index, schema, tfrecord
 from mpl_tf.shards.images import ShardImages
 
@@ -49,7 +49,7 @@ def write_shards(folder, split="train", shards=4, each=6, labeled=True, first=0)
 
 @pytest.fixture()
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(shard_sets, "IMAGENET_CLASSES", CLASSES)
+    monkeypatch.setattr(imagenet_source, "NUM_CLASSES", CLASSES)
     write_shards(tmp_path)
     write_shards(tmp_path, "validation", shards=2, first=100)
     return tmp_path
@@ -152,7 +152,7 @@ def test_a_damaged_record_stops_the_run_or_is_skipped_and_told(folder, caplog):
 
 
 def test_an_image_that_cannot_be_decoded_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(shard_sets, "IMAGENET_CLASSES", CLASSES)
+    monkeypatch.setattr(imagenet_source, "NUM_CLASSES", CLASSES)
     write_shards(tmp_path, shards=1)
     write_shards(tmp_path, "validation", shards=1)
     with tf.io.TFRecordWriter(str(tmp_path / "train-00000-of-00001")) as writer:
@@ -201,12 +201,15 @@ def test_a_picture_that_is_skipped_is_black(folder):
 
 
 def test_a_file_that_is_gone_is_one_line(folder):
-    images = imagenet(folder).unlabeled
+    images, whole = imagenet(folder).unlabeled, imagenet(folder).unlabeled
     os.remove(folder / "train-00001-of-00004")
     with pytest.raises(tfrecord.CorruptRecord):
         images.evaluation_views(tf.range(24, dtype=tf.int64))
     line = str(images.problem)
     assert "train-00001-of-00004" in line and "cannot be read" in line and "\n" not in line
+    with pytest.raises(tfrecord.CorruptRecord):     # evaluations look at a part of many
+        whole.subset(np.arange(20)).evaluation_views(tf.range(20, dtype=tf.int64))
+    assert "train-00001-of-00004" in str(whole.problem)
 
 
 def test_the_index_of_others_shards_is_kept(folder, monkeypatch):
