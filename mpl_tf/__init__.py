@@ -13,8 +13,24 @@ import importlib
 import importlib.util
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from mpl_tf import moved
+
+if TYPE_CHECKING:       # what `__getattr__` below imports when it is asked for
+    from mpl_tf import data as data, datasets as datasets, networks as networks
+    from mpl_tf.data import augment as augment
+    from mpl_tf.method import (meta_gradient as meta_gradient, objectives as objectives,
+                               schedules as schedules, targets as targets,
+                               update_rules as update_rules)
+    from mpl_tf.method.baselines import (Baseline as Baseline, FixedTeacher as FixedTeacher,
+                                         StoredTargets as StoredTargets)
+    from mpl_tf.method.mpl import MetaPseudoLabels as MetaPseudoLabels
+    from mpl_tf.method.schedules import (WarmupCosine as WarmupCosine,
+                                         WarmupExponential as WarmupExponential)
+    from mpl_tf.networks import layers as layers
+    from mpl_tf.run import devices
+    strategy = devices
 
 __version__ = "0.1.0"
 
@@ -66,12 +82,14 @@ _choose_legacy_keras()
 moved.install()
 
 
-def __getattr__(name):
-    if name in _EXPORTS:
-        return getattr(importlib.import_module(_EXPORTS[name]), name)
-    if name in _MODULES:
-        return importlib.import_module(f"mpl_tf.{name}")
-    raise AttributeError(f"module 'mpl_tf' has no attribute {name!r}; it has {', '.join(__all__)}")
+if not TYPE_CHECKING:   # a type checker would take every name for one that this function knows
+    def __getattr__(name):
+        if name in _EXPORTS:
+            return getattr(importlib.import_module(_EXPORTS[name]), name)
+        if name in _MODULES:
+            return importlib.import_module(f"mpl_tf.{name}")
+        raise AttributeError(
+            f"module 'mpl_tf' has no attribute {name!r}; it has {', '.join(__all__)}")
 
 
 def __dir__():

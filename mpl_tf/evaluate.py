@@ -4,8 +4,11 @@ The data, and the flags that decide them, are those the run was started with; --
 another.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from typing import Any, Dict, List, Optional, Tuple
 
 from mpl_tf import config as config_module
 from mpl_tf.common import command, storage
@@ -20,7 +23,7 @@ The data and networks are those of the run. [ ] shows the default."""
 FLAGS = ("model_dir", "data_dir", "eval_batch_size")
 
 
-def main(arguments=None):
+def main(arguments: Optional[List[str]] = None) -> int:
     """Runs a command line, a list of str (None: the process's); returns the exit code."""
     return command.run(_main, arguments)
 
@@ -38,7 +41,7 @@ def _main(arguments):
         os.path.join(given.model_dir, run_folder.RESULTS))))
 
 
-def evaluate(of_run):
+def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
     """(step, {"student_test_accuracy": fraction, ...}) of the last checkpoint of a Config's run.
 
     Raises:

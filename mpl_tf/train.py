@@ -1,12 +1,15 @@
 """Trains a student: `python -m mpl_tf.train --flagfile=digits.cfg`; --help shows all flags."""
 
+from __future__ import annotations
+
 import sys
+from typing import Any, Dict, List, Optional
 
 from mpl_tf import config as config_module
 from mpl_tf.common import command
 
 
-def main(arguments=None):
+def main(arguments: Optional[List[str]] = None) -> int:
     """Runs a command line, a list of str (None: the process's); returns the exit code."""
     return command.run(_main, arguments)
 
@@ -16,7 +19,7 @@ def _main(arguments):
     train(config)
 
 
-def train(config):
+def train(config: config_module.Config) -> Dict[str, Any]:
     """A whole run of a Config in this process, as every program here makes it: deterministic.
 
     Returns:

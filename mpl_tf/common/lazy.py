@@ -8,6 +8,9 @@ the checks of flags too, which must not wait for the seconds that TensorFlow tak
 
 import importlib
 import pkgutil
+from typing import TYPE_CHECKING
+
+__all__ = ["import_all", "tf"]
 
 
 class _Lazy:
@@ -20,7 +23,10 @@ class _Lazy:
         return getattr(importlib.import_module(self._name), attribute)
 
 
-tf = _Lazy("tensorflow")
+if TYPE_CHECKING:       # a type checker sees the module itself
+    import tensorflow as tf
+else:
+    tf = _Lazy("tensorflow")
 
 
 def import_all(package, but=()):

@@ -8,17 +8,20 @@ is imported here, so a bad flag is refused at once. The flags themselves are in 
 contradictions and unused flags in checks.py, flag files and --help in flag_files.py.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import sys
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Type
 
 from absl import flags as absl_flags
 
 from mpl_tf import datasets
 from mpl_tf.common import command
 from mpl_tf.config import checks, flag_files
-from mpl_tf.config.flags import FIELDS, Flags, describe
-from mpl_tf.config.methods import METHODS
-from mpl_tf.method.objectives import OBJECTIVES
+from mpl_tf.config.flags import FIELDS, Flags, Value, describe
+from mpl_tf.config.methods import METHODS, Method
+from mpl_tf.method.objectives import OBJECTIVES, Objective
 
 USAGE = """\
 Trains a student by Meta Pseudo Labels, or one of the paper's baselines.
@@ -66,67 +69,67 @@ class Config(Flags):
             raise ValueError(contradiction)
 
     @property
-    def facts(self):
+    def facts(self) -> Method:
         """The Method, see methods.py."""
         return METHODS[self.method]
 
     @property
-    def source(self):
+    def source(self) -> datasets.Source:
         """The data set's Source, see mpl_tf.datasets.sources."""
         return datasets.SOURCES[self.dataset]
 
     @property
-    def objective_class(self):
+    def objective_class(self) -> Type[Objective]:
         """The class of the objective, see mpl_tf.method.objectives."""
         return OBJECTIVES[self.objective]
 
     @property
-    def strong_views(self):
+    def strong_views(self) -> bool:
         """Whether the student, or a baseline, learns on strong views."""
         if self.needs_probs:    # the noise of NoisyStudent
             return self.randaugment_layers > 0 or self.cutout > 0
         return self.facts.objective and self.objective_class.strong_views()
 
     @property
-    def needs_unlabeled(self):
+    def needs_unlabeled(self) -> bool:
         """Whether training takes unlabeled batches."""
         return self.facts.unlabeled or self.objective_class.unlabeled
 
     @property
-    def needs_fixed_teacher(self):
+    def needs_fixed_teacher(self) -> bool:
         """Whether the student learns from a trained network that stays as it is."""
         return self.facts.teacher == "fixed"
 
     @property
-    def needs_probs(self):
+    def needs_probs(self) -> bool:
         """Whether training takes stored predictions."""
         return self.facts.stored_probs
 
     @property
-    def has_teacher(self):
+    def has_teacher(self) -> bool:
         """Whether a teacher is trained beside the student."""
         return self.facts.teacher == "trained"
 
-    def unused(self):
+    def unused(self) -> Dict[str, str]:
         """{flag: the setting that makes it so} for all flags without effect on this run."""
         return checks.unused(self)
 
-    def replace(self, **changes):
+    def replace(self, **changes: Value) -> Config:
         """The Config of the same flags with some of them changed."""
         return of(**{**self.flags.to_dict(), **changes})
 
 
-def of(**values):
+def of(**values: Value) -> Config:
     """The Config of flags by name; those left out have their defaults. ValueError as Config's."""
     return resolve(Flags.from_dict(values))
 
 
-def resolve(flags):
+def resolve(flags: Flags) -> Config:
     """The Config of Flags. ValueError, in one line, where they contradict each other."""
     return Config(**resolved(flags.to_dict()), flags=flags)
 
 
-def resolved(given):
+def resolved(given: Mapping[str, Any]) -> Dict[str, Any]:
     """{flag: value} of all flags as given, with what empty and zero values stand for."""
     values = dict(given)
     source = datasets.SOURCES[given["dataset"]]
@@ -151,7 +154,7 @@ def resolved(given):
     return values
 
 
-def differences(old, new):
+def differences(old: Mapping[str, Any], new: Config) -> List[str]:
     """What forbids `new` to continue a run of `old`, a line per flag; [] where nothing does.
 
     Args:
@@ -183,7 +186,7 @@ _PARSERS = {bool: absl_flags.BooleanParser(), int: absl_flags.IntegerParser(),
             float: absl_flags.FloatParser(), str: absl_flags.ArgumentParser()}
 
 
-def parse(arguments, only=None):
+def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> Config:
     """The Config of a command line. Reads flag files and nothing else.
 
     Args:
@@ -223,7 +226,8 @@ def parse(arguments, only=None):
     return config
 
 
-def from_arguments(arguments, usage=USAGE, only=None):
+def from_arguments(arguments: Sequence[str], usage: str = USAGE,
+                   only: Optional[Collection[str]] = None) -> Config:
     """The Config of a command line, for programs; see `parse`. `usage` heads the help.
 
     --help and -h print the flags and exit with 0.

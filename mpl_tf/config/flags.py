@@ -5,6 +5,7 @@ set, a network, an objective or a method is, its own file says: the flags ask th
 """
 
 import dataclasses
+from typing import Any, Dict, Mapping, Union
 
 from mpl_tf import datasets, networks
 from mpl_tf.common import command
@@ -14,6 +15,7 @@ from mpl_tf.method.objectives import OBJECTIVES
 
 _OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
 _SEEDS = 2 ** 31 - 1
+Value = Union[bool, int, float, str]     # of a flag
 
 
 def _flag(default, text, heading=None, path=False, **limits):
@@ -33,7 +35,7 @@ def _asked(value):
     return value() if callable(value) else value
 
 
-def describe(field):
+def describe(field: dataclasses.Field) -> Dict[str, Any]:
     """What is known of a field of Flags: its metadata, a dict, with functions asked."""
     return {name: _asked(value) for name, value in field.metadata.items()}
 
@@ -228,12 +230,12 @@ class Flags:
                 field.name, getattr(self, field.name), field.type, field.default,
                 describe(field)))
 
-    def to_dict(self):
+    def to_dict(self) -> Dict[str, Value]:
         """{flag: value}, JSON-able."""
         return {name: getattr(self, name) for name in FIELDS}
 
     @staticmethod
-    def from_dict(values):
+    def from_dict(values: Mapping[str, Any]) -> "Flags":
         """The Flags of `to_dict`'s values; those left out have their defaults.
 
         Raises:

@@ -1,7 +1,10 @@
 """What the models of this package share: batches, logs, evaluation, saving. No algorithm in here."""
 
+from __future__ import annotations
+
 import os
 import re
+from typing import Any, Dict, Optional, Union
 
 import tensorflow as tf
 
@@ -37,7 +40,8 @@ class TrainingModel(tf.keras.Model):
     _needs_unlabeled = True
     _needs_probs = ()       # parts of the batch whose stored distributions are used
 
-    def __init__(self, network, objective, seed, name, **kwargs):
+    def __init__(self, network: tf.keras.Model, objective: Optional[objectives.Objective],
+                 seed: int, name: str, **kwargs: Any) -> None:
         super().__init__(name=name, autocast=False, **kwargs)
         self.objective = objective
         self.seed = int(seed)
@@ -58,7 +62,7 @@ class TrainingModel(tf.keras.Model):
         """The compiled metrics and the running means; Keras resets them at every epoch."""
         return [*super().metrics, *self._means.values()]
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Logits [B, K] of the student (of the only network, in a baseline)."""
         return self._network(inputs, training=training)
 
@@ -83,7 +87,8 @@ class TrainingModel(tf.keras.Model):
         """Keeps the arguments of compile, for saving."""
         self._compile_arguments = arguments
 
-    def fit(self, x=None, *args, **kwargs):
+    def fit(self, x: Optional[tf.data.Dataset] = None, *args: Any,
+            **kwargs: Any) -> tf.keras.callbacks.History:
         """Keras's fit, on a dataset of dicts; under a strategy each is the global batch."""
         keras_seam.require_compiled(self)
         if isinstance(x, tf.data.Dataset):      # judged here, before anything is traced
@@ -100,18 +105,18 @@ class TrainingModel(tf.keras.Model):
                 raise
             raise ValueError(line) from None
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Keras's evaluate, of the student as it would be saved."""
         self._share_averages()
         return super().evaluate(*args, **kwargs)
 
-    def predict(self, *args, **kwargs):
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Keras's predict, of the student as it would be saved."""
         self._share_averages()
         return super().predict(*args, **kwargs)
 
     @property
-    def classifiers(self):
+    def classifiers(self) -> Dict[str, tf.keras.Model]:
         """The networks by role that take images, as evaluation sees them: averaged where asked."""
         return {**self.networks, **self._averaged}
 
@@ -121,7 +126,7 @@ class TrainingModel(tf.keras.Model):
 
     # Not tracked: it is no part of the saved model, and checkpoints name it.
     @keras_seam.untracked
-    def average_weights(self, network, decay):
+    def average_weights(self, network: tf.keras.Model, decay: float) -> None:
         """Keeps in `network` the exponential moving average of the student's weights.
 
         After the student's step t (from 0) average <- d average + (1 - d) weights, with d = min(
@@ -198,7 +203,7 @@ class TrainingModel(tf.keras.Model):
         logged = [*keras_seam.metrics_of_compile(self), *(self._means[name] for name in scalars)]
         return {metric.name: metric.result() for metric in logged}
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> Dict[str, tf.Tensor]:
         """Cross-entropy from logits and the compiled metrics on (images, labels[, weights])."""
         images, labels, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
         logits = targets.full_precision(self(images, training=False))
@@ -209,7 +214,7 @@ class TrainingModel(tf.keras.Model):
 
     # Saving. Networks, objective and optimizers are all part of the saved model.
 
-    def save(self, filepath, *args, **kwargs):
+    def save(self, filepath: Union[str, os.PathLike[str]], *args: Any, **kwargs: Any) -> None:
         """Keras's save, to a name ending in ".keras"; ValueError for any other format.
 
         A SavedModel or HDF5 file would come back without the networks or the second optimizer.
@@ -221,7 +226,7 @@ class TrainingModel(tf.keras.Model):
                 "serving, save the network alone (model.student.save)")
         return super().save(filepath, *args, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         """The constructor's arguments, serialised."""
         serialize = tf.keras.saving.serialize_keras_object
         config = {role: serialize(network) for role, network in self.networks.items()}
@@ -236,7 +241,7 @@ class TrainingModel(tf.keras.Model):
         return cls(**{key: restore(value, custom_objects) if isinstance(value, dict) else value
                       for key, value in config.items()})
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> Optional[Dict[str, Any]]:
         """The arguments of compile, serialised."""
         if not hasattr(self, "_compile_arguments"):
             return None
@@ -244,7 +249,7 @@ class TrainingModel(tf.keras.Model):
         return {key: serialize(value) for key, value in
                 {**self._compile_arguments, **self._optimizer_arguments()}.items()}
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: Dict[str, Any]) -> None:
         """Compiles as get_compile_config says."""
         self.compile(**tf.keras.saving.deserialize_keras_object(config))
 

@@ -1,8 +1,12 @@
 """Models that train one network alone: the rows of Table 1 without MPL, and fixed teachers."""
 
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Tuple, Union
+
 import tensorflow as tf
 
-from mpl_tf.method import batches, passes, targets
+from mpl_tf.method import batches, objectives, passes, targets
 from mpl_tf.method.base import TrainingModel
 from mpl_tf.method.requirements import check_networks, check_objective
 from mpl_tf.method.update_rules import learning_rate
@@ -10,7 +14,10 @@ from mpl_tf.method.update_rules import learning_rate
 register = tf.keras.utils.register_keras_serializable(package="mpl_tf")
 
 
-def objective_passes(network, objective, batch, seed, step):
+def objective_passes(
+        network: tf.keras.Model, objective: objectives.Objective, batch: batches.Batch, seed: int,
+        step: Union[int, tf.Tensor],
+) -> Tuple[tf.Tensor, Dict[str, tf.Tensor], tf.Tensor, Optional[tf.Tensor]]:
     """The passes of `network` that `objective` asks for; its batch-norm averages move in them.
 
     Shared by a baseline and by the teacher of Meta Pseudo Labels, so that the same weights, batch
@@ -45,16 +52,18 @@ class _OneNetwork(TrainingModel):
     """Shared by the models below: one trained network, called the student, and one optimizer."""
 
     @property
-    def networks(self):
+    def networks(self) -> Dict[str, tf.keras.Model]:
         """The trained network by role."""
         return {"student": self.student}
 
     @property
-    def optimizers(self):
+    def optimizers(self) -> Dict[str, tf.keras.optimizers.Optimizer]:
         """The optimizer by role."""
         return {"student": self.optimizer}
 
-    def compile(self, optimizer, weight_decay=0.0, metrics=None, **kwargs):
+    def compile(self, optimizer: Union[str, tf.keras.optimizers.Optimizer],
+                weight_decay: float = 0.0, metrics: Optional[List[Any]] = None,
+                **kwargs: Any) -> None:
         """Sets any Keras optimizer, lambda of the weight decay, metrics; kwargs as Keras's."""
         self._compile(tf.keras.optimizers.get(optimizer), metrics, kwargs)
         self.weight_decay = weight_decay
@@ -87,14 +96,15 @@ class Baseline(_OneNetwork):
 
     _needs_unlabeled = False
 
-    def __init__(self, student, objective, seed=0, name="baseline", **kwargs):
+    def __init__(self, student: tf.keras.Model, objective: objectives.Objective, seed: int = 0,
+                 name: str = "baseline", **kwargs: Any) -> None:
         check_networks(student=student)
         check_objective(objective)
         super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
         self.student = student
         self._add_means("loss", *objective.terms, "learning_rate")
 
-    def train_step(self, data):
+    def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
         """One step on a batch; returns the means since the last reset."""
         batch = self._unpack(data)
         self._build(batch.labeled_view)
@@ -117,7 +127,7 @@ class _Imitator(_OneNetwork):
         self._add_means("loss", "pseudo_label_entropy", "pseudo_label_confidence", "agreement",
                         "learning_rate")
 
-    def train_step(self, data):
+    def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
         """One step on the unlabeled part of a batch; returns the means since the last reset."""
         batch = self._unpack(data)
         self._build(batch.student_view)
@@ -148,8 +158,9 @@ class FixedTeacher(_Imitator):
       seed: of the dropout masks.
     """
 
-    def __init__(self, student, teacher, hard=False, temperature=1.0, seed=0, name="fixed_teacher",
-                 **kwargs):
+    def __init__(self, student: tf.keras.Model, teacher: tf.keras.Model, hard: bool = False,
+                 temperature: float = 1.0, seed: int = 0, name: str = "fixed_teacher",
+                 **kwargs: Any) -> None:
         check_networks(student=student, teacher=teacher)
         if temperature <= 0:
             raise ValueError(f"temperature={temperature} must be above 0: 1 leaves the teacher's "
@@ -163,7 +174,7 @@ class FixedTeacher(_Imitator):
         logits = targets.full_precision(self.teacher(batch.student_view, training=False))
         return targets.hard(logits) if self.hard else targets.soft(logits, self.temperature)
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         """The constructor's arguments, serialised."""
         return {**super().get_config(), "hard": self.hard, "temperature": self.temperature,
                 "teacher": tf.keras.saving.serialize_keras_object(self.teacher)}
@@ -188,7 +199,8 @@ class StoredTargets(_Imitator):
 
     _needs_probs = ("unlabeled",)
 
-    def __init__(self, student, seed=0, name="stored_targets", **kwargs):
+    def __init__(self, student: tf.keras.Model, seed: int = 0, name: str = "stored_targets",
+                 **kwargs: Any) -> None:
         check_networks(student=student)
         super().__init__(student, seed, name, **kwargs)
 

@@ -1,8 +1,12 @@
 """Training batches: what a data set's element must hold, and the part each piece plays."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, Collection, NamedTuple, Optional
 
 import tensorflow as tf
+
+from mpl_tf.method import objectives
 
 
 class Batch(NamedTuple):
@@ -11,10 +15,11 @@ class Batch(NamedTuple):
     labels: tf.Tensor
     labeled_image: tf.Tensor    # the weak view: R's data
     labeled_view: tf.Tensor     # the view that the objective asks for
-    weak_view: tf.Tensor        # x_u as "image"
-    student_view: tf.Tensor     # x_u as the student learns on it and the teacher labels it
-    labeled_probs: tf.Tensor = None     # q_large's stored distributions [B_l, K] and [B_u, K],
-    unlabeled_probs: tf.Tensor = None   # where the model asks for them
+    weak_view: Optional[tf.Tensor]        # x_u as "image"
+    student_view: Optional[tf.Tensor]     # x_u as the student learns on it and the teacher labels it
+    # Stored distributions of q_large, [B_l, K] and [B_u, K], where the model asks for them.
+    labeled_probs: Optional[tf.Tensor] = None
+    unlabeled_probs: Optional[tf.Tensor] = None
 
 
 LABELS_OUTSIDE = "labeled examples have class numbers outside"
@@ -23,7 +28,9 @@ _LAYOUT = ('{"labeled": {"image", "label"}, "unlabeled": {"image", "augmented"}}
 _LAYOUT_PROBS = _LAYOUT + ', and "teacher_probs" [B, K] beside each "image"'
 
 
-def unpack(data, objective=None, need_unlabeled=True, need_probs=(), num_classes=None):
+def unpack(data: Any, objective: Optional[objectives.Objective] = None,
+           need_unlabeled: bool = True, need_probs: Collection[str] = (),
+           num_classes: Optional[int] = None) -> Batch:
     """Takes a dataset's element apart; ValueError, in one line, where something is missing.
 
     Args:
@@ -71,7 +78,7 @@ def unpack(data, objective=None, need_unlabeled=True, need_probs=(), num_classes
                  unlabeled.get("augmented", unlabeled.get("image")), **probs)
 
 
-def check_labels(labels, num_classes):
+def check_labels(labels: tf.Tensor, num_classes: int) -> None:
     """Stops a step whose labels, int [B_l], are not in [0, num_classes).
 
     One that XLA compiled cannot be stopped, and its losses are not a number.
@@ -97,7 +104,7 @@ def _check_probs(part, views, num_classes):
             "for each: float [B, K]; predict with a model of these classes")
 
 
-def check_divisible(element_spec, replicas):
+def check_divisible(element_spec: Any, replicas: int) -> None:
     """ValueError if global batches cannot be split into equal shares for replicas.
 
     Means over replicas are means over the batch only where every replica has as many examples.

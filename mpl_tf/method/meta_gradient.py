@@ -11,12 +11,19 @@ with respect to q_ic along w is therefore -(1/B_u) times the directional derivat
 log p_c(x_i) along w: no second derivative of the student is needed.
 """
 
+from __future__ import annotations
+
+from typing import Callable, List, Sequence, Tuple
+
 import tensorflow as tf
 
 from mpl_tf.method import targets
 
 
-def student_gradients(student_pass, variables, pseudo_labels):
+def student_gradients(
+        student_pass: Callable[[], tf.Tensor], variables: Sequence[tf.Variable],
+        pseudo_labels: tf.Tensor,
+) -> Tuple[tf.Tensor, tf.Tensor, List[tf.Tensor], tf.GradientTape]:
     """Student's loss on pseudo labels and its gradient, and a tape that knows d gradient / dq.
 
     Args:
@@ -40,7 +47,8 @@ def student_gradients(student_pass, variables, pseudo_labels):
     return loss, logits, gradients, q_tape
 
 
-def by_nested_tape(q_tape, gradients, pseudo_labels, w):
+def by_nested_tape(q_tape: tf.GradientTape, gradients: Sequence[tf.Tensor],
+                   pseudo_labels: tf.Tensor, w: Sequence[tf.Tensor]) -> tf.Tensor:
     """dR/dq [B_u, K] as the gradient of the student's gradient: backward through the backward.
 
     Args:
@@ -52,7 +60,8 @@ def by_nested_tape(q_tape, gradients, pseudo_labels, w):
                            unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
 
-def by_jvp(student_pass, variables, w):
+def by_jvp(student_pass: Callable[[], tf.Tensor], variables: Sequence[tf.Variable],
+           w: Sequence[tf.Tensor]) -> tf.Tensor:
     """dR/dq [B_u, K] by one forward-mode pass along w, at the variables' present (old) values.
 
     `student_pass` must replay the pass that gave g: same batch, same masks, batch statistics.
@@ -66,7 +75,7 @@ def by_jvp(student_pass, variables, w):
     return -tangents / tf.cast(tf.shape(tangents)[0], tangents.dtype)
 
 
-def through_softmax(pseudo_labels, target_gradient):
+def through_softmax(pseudo_labels: tf.Tensor, target_gradient: tf.Tensor) -> tf.Tensor:
     """dR/dlogits [B_u, K] of the teacher, q (dR/dq - sum q dR/dq): 0 where the softmax is saturated."""
     inner = tf.reduce_sum(pseudo_labels * target_gradient, axis=-1, keepdims=True)
     return pseudo_labels * (target_gradient - inner)

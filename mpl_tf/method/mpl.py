@@ -8,9 +8,13 @@ One `train_step`:
   5. the teacher follows it and its own objective.
 """
 
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional, Union
+
 import tensorflow as tf
 
-from mpl_tf.method import meta_gradient, passes, targets
+from mpl_tf.method import meta_gradient, objectives, passes, targets
 from mpl_tf.method.base import TrainingModel
 from mpl_tf.method.baselines import objective_passes
 from mpl_tf.method.requirements import (check_networks, check_objective, check_replayable,
@@ -45,8 +49,10 @@ class MetaPseudoLabels(TrainingModel):
       ValueError: in one line, for networks, objective, optimizers or data that do not fit.
     """
 
-    def __init__(self, student, teacher, objective, meta_weight=1.0, meta_gradient="nested_tape",
-                 seed=0, teacher_input="image", name="meta_pseudo_labels", **kwargs):
+    def __init__(self, student: tf.keras.Model, teacher: tf.keras.Model,
+                 objective: objectives.Objective, meta_weight: float = 1.0,
+                 meta_gradient: str = "nested_tape", seed: int = 0, teacher_input: str = "image",
+                 name: str = "meta_pseudo_labels", **kwargs: Any) -> None:
         if meta_gradient not in ("nested_tape", "jvp"):
             raise ValueError(f'meta_gradient={meta_gradient!r}: give "nested_tape" or "jvp"')
         check_networks(student=student, teacher=teacher)
@@ -65,12 +71,12 @@ class MetaPseudoLabels(TrainingModel):
                         "teacher_learning_rate")
 
     @property
-    def networks(self):
+    def networks(self) -> Dict[str, tf.keras.Model]:
         """The networks by role."""
         return {"student": self.student, "teacher": self.teacher}
 
     @property
-    def classifiers(self):
+    def classifiers(self) -> Dict[str, tf.keras.Model]:
         """The networks by role that take images, as evaluation sees them: averaged where asked."""
         images = {"student": self.student} if self._needs_probs else self.networks
         return {**images, **self._averaged}
@@ -80,12 +86,14 @@ class MetaPseudoLabels(TrainingModel):
         return ("labeled", "unlabeled") if self.teacher_input == "teacher_probs" else ()
 
     @property
-    def optimizers(self):
+    def optimizers(self) -> Dict[str, tf.keras.optimizers.Optimizer]:
         """The optimizers by role."""
         return {"student": self.student_optimizer, "teacher": self.teacher_optimizer}
 
-    def compile(self, student_optimizer, teacher_optimizer, student_weight_decay=0.0,
-                teacher_weight_decay=0.0, metrics=None, **kwargs):
+    def compile(self, student_optimizer: Union[str, tf.keras.optimizers.Optimizer],
+                teacher_optimizer: Union[str, tf.keras.optimizers.Optimizer],
+                student_weight_decay: float = 0.0, teacher_weight_decay: float = 0.0,
+                metrics: Optional[List[Any]] = None, **kwargs: Any) -> None:
         """Sets the optimizers.
 
         Args:
@@ -116,11 +124,11 @@ class MetaPseudoLabels(TrainingModel):
             self._build_state()
 
     @property
-    def student_optimizer(self):
+    def student_optimizer(self) -> tf.keras.optimizers.Optimizer:
         """The student's optimizer; Keras's callbacks know it as `optimizer`."""
         return self.optimizer
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         """The constructor's arguments, serialised."""
         return {**super().get_config(), "meta_gradient": self.meta_gradient,
                 "teacher_input": self.teacher_input,
@@ -131,7 +139,7 @@ class MetaPseudoLabels(TrainingModel):
         if self.meta_gradient == "jvp":     # layers may have come with the weights
             check_replayable(**self.networks)
 
-    def train_step(self, data):
+    def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
         """One step of student and teacher on a batch; returns the means since the last reset.
 
         Logged: the compiled metrics of the student's logits on x_l, student_loss (on the pseudo
@@ -252,7 +260,7 @@ class MetaPseudoLabels(TrainingModel):
             unconnected_gradients=tf.UnconnectedGradients.ZERO)
         self._apply("teacher", gradients, self.teacher_weight_decay)
 
-    def diagnostics(self, data):
+    def diagnostics(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
         """What is too dear for every step, at the present weights; changes nothing.
 
         Args:

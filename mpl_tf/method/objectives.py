@@ -16,13 +16,18 @@ decorated with tf.keras.utils.register_keras_serializable, so that saved models 
 No TensorFlow at import: flags are read before it is there. base.py registers the classes with Keras.
 """
 
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
+
 from mpl_tf.common.lazy import tf
 from mpl_tf.method import targets
 
-OBJECTIVES = {}     # classes by their name in --objective
+OBJECTIVES: Dict[str, Type[Objective]] = {}     # classes by their name in --objective
+_Kind = TypeVar("_Kind", bound="Type[Objective]")
 
 
-def objective(name, **flags):
+def objective(name: str, **flags: str) -> Callable[[_Kind], _Kind]:
     """Decorates the class of an objective, which then can be chosen by name.
 
     Args:
@@ -30,7 +35,7 @@ def objective(name, **flags):
       flags: {argument of its constructor: the flag that gives it}. A flag with "weight" in its
         name is the factor of one of its terms.
     """
-    def register(kind):
+    def register(kind: _Kind) -> _Kind:
         kind.flags = flags
         OBJECTIVES[name] = kind
         return kind
@@ -40,12 +45,12 @@ def objective(name, **flags):
 class Objective:
     """Base class. Keyword arguments of the constructor are attributes and the saved config."""
 
-    flags = {}
-    labeled_view = "image"
-    unlabeled = False
-    terms = ("supervised_loss",)
+    flags: Mapping[str, str] = {}
+    labeled_view: str = "image"
+    unlabeled: bool = False
+    terms: Tuple[str, ...] = ("supervised_loss",)
 
-    def __init__(self, **config):
+    def __init__(self, **config: Any) -> None:
         for name, value in config.items():
             if name != "temperature" and isinstance(value, (int, float)) and value < 0:
                 raise ValueError(f"{type(self).__name__}: {name}={value} is negative: give 0 or more")
@@ -58,7 +63,9 @@ class Objective:
         self._config = config
         self.__dict__.update(config)
 
-    def losses(self, labels, labeled_logits, weak_logits=None, strong_logits=None):
+    def losses(self, labels: tf.Tensor, labeled_logits: tf.Tensor,
+               weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,
+               ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
         """Returns (scalar loss, {term name: scalar}); labels int [B_l], logits [B, K]."""
         raise TypeError(f"{type(self).__name__} must define losses(...)")
 
@@ -67,17 +74,17 @@ class Objective:
         return targets.cross_entropy(
             targets.smooth(labels, classes, self.label_smoothing, logits.dtype), logits)
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         """The constructor's arguments."""
         return dict(self._config)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Dict[str, Any]) -> Objective:
         """The objective that get_config describes."""
         return cls(**config)
 
     @classmethod
-    def strong_views(cls):
+    def strong_views(cls) -> bool:
         """Whether the objective needs strongly augmented views."""
         return cls.unlabeled or cls.labeled_view == "augmented"
 
@@ -89,10 +96,15 @@ class Supervised(Objective):
     `weight=0.0` leaves the meta signal alone.
     """
 
-    def __init__(self, weight=1.0, label_smoothing=0.0):
+    weight: float
+    label_smoothing: float
+
+    def __init__(self, weight: float = 1.0, label_smoothing: float = 0.0) -> None:
         super().__init__(weight=weight, label_smoothing=label_smoothing)
 
-    def losses(self, labels, labeled_logits, weak_logits=None, strong_logits=None):
+    def losses(self, labels: tf.Tensor, labeled_logits: tf.Tensor,
+               weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,
+               ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
         supervised = self._supervised(labels, labeled_logits)
         return self.weight * supervised, {"supervised_loss": supervised}
 
@@ -115,12 +127,19 @@ class UDA(Objective):
 
     unlabeled = True
     terms = ("supervised_loss", "consistency_loss")
+    weight: float
+    temperature: float
+    label_smoothing: float
+    supervised_weight: float
 
-    def __init__(self, weight=1.0, temperature=0.8, label_smoothing=0.0, supervised_weight=1.0):
+    def __init__(self, weight: float = 1.0, temperature: float = 0.8,
+                 label_smoothing: float = 0.0, supervised_weight: float = 1.0) -> None:
         super().__init__(weight=weight, temperature=temperature, label_smoothing=label_smoothing,
                          supervised_weight=supervised_weight)
 
-    def losses(self, labels, labeled_logits, weak_logits=None, strong_logits=None):
+    def losses(self, labels: tf.Tensor, labeled_logits: tf.Tensor,
+               weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,
+               ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
         supervised = self._supervised(labels, labeled_logits)
         consistency = targets.cross_entropy(
             tf.stop_gradient(targets.soft(weak_logits, self.temperature)), strong_logits)

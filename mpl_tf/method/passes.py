@@ -5,7 +5,10 @@ pass, layer, replica) and on nothing else: a pass that one method makes and anot
 shifts no random stream, and any pass can be replayed.
 """
 
+from __future__ import annotations
+
 import contextlib
+from typing import Any, Iterator, List, Sequence, Union
 
 import tensorflow as tf
 
@@ -16,13 +19,13 @@ from mpl_tf.networks import layers
 TEACHER_LABELED, TEACHER_UNLABELED, STUDENT_UNLABELED, STUDENT_LABELED = range(4)
 
 
-def pass_seed(seed, step, number):
+def pass_seed(seed: int, step: Union[int, tf.Tensor], number: int) -> tf.Tensor:
     """The seed, int32 [2], of pass `number` in training step `step` (scalar int tensor)."""
     base = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
     return random_bits.fold_in(random_bits.fold_in(base, tf.cast(step, tf.int32)), number)
 
 
-def forward(network, images, seed):
+def forward(network: tf.keras.Model, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Logits [B, K] in float32 or float64 of `network` in training mode, with the masks of `seed`.
 
     Moves the batch-norm averages once; wrap in `averages_restored` where it must not.
@@ -39,7 +42,7 @@ def forward(network, images, seed):
     return targets.full_precision(logits)
 
 
-def assign(variables, values):
+def assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
     """Assigns in a replica's own context; mirrored variables need all replicas to meet for it."""
     mirrored = []
     for variable, value in zip(variables, values):
@@ -52,7 +55,7 @@ def assign(variables, values):
 
 
 @contextlib.contextmanager
-def averages_restored(network):
+def averages_restored(network: tf.keras.Model) -> Iterator[None]:
     """Within this context passes may move the averages of `network`; they are put back at its end."""
     variables = network.non_trainable_variables
     before = [tf.identity(variable) for variable in variables]
@@ -61,14 +64,14 @@ def averages_restored(network):
 
 
 @contextlib.contextmanager
-def weights_restored(variables):
+def weights_restored(variables: Sequence[tf.Variable]) -> Iterator[None]:
     """Within this context `variables` may be changed; they are put back at its end."""
     before = [tf.identity(variable) for variable in variables]
     yield
     assign(variables, before)
 
 
-def replica_mean(values):
+def replica_mean(values: Any) -> Any:
     """Mean over replicas of a nest of tensors; every replica has the same share of the batch."""
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
@@ -76,7 +79,7 @@ def replica_mean(values):
     return replica.all_reduce(tf.distribute.ReduceOp.MEAN, values)
 
 
-def replica_norm(per_replica):
+def replica_norm(per_replica: tf.Tensor) -> tf.Tensor:
     """Norm of the gradient with respect to a batch that is split over replicas.
 
     Args:
@@ -88,13 +91,14 @@ def replica_norm(per_replica):
     return tf.sqrt(squares / (replica.num_replicas_in_sync if replica else 1))
 
 
-def is_decayed(variable):
+def is_decayed(variable: tf.Variable) -> bool:
     """True for weights that weight decay applies to: all but biases and batch-norm scales."""
     leaf = variable.name.split("/")[-1].split(":")[0]
     return leaf not in ("bias", "gamma", "beta")
 
 
-def add_weight_decay(gradients, variables, weight_decay):
+def add_weight_decay(gradients: List[tf.Tensor], variables: Sequence[tf.Variable],
+                     weight_decay: float) -> List[tf.Tensor]:
     """Adds lambda * Theta, the gradient of (lambda/2) |Theta|^2, to the gradients of the weights.
 
     (Keras's regularizers.l2(lambda) would add 2 lambda Theta.)

@@ -1,5 +1,9 @@
 """What networks and objectives have to be, each refusal one line. Called by the models here."""
 
+from __future__ import annotations
+
+from typing import Any, Mapping
+
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
@@ -7,7 +11,7 @@ from mpl_tf.method import objectives
 from mpl_tf.networks import layers
 
 
-def check_networks(**networks):
+def check_networks(**networks: Any) -> None:
     """ValueError unless all are Keras models for the same classes, without losses of their own.
 
     Regularizers, the student's constraints and mixed_float16 are refused by the layer's name: they
@@ -62,7 +66,8 @@ def _check_layer(role, layer):
                          "mixed_bfloat16")
 
 
-def check_teacher_input(teacher_input, teacher, objective):
+def check_teacher_input(teacher_input: str, teacher: tf.keras.Model,
+                        objective: objectives.Objective) -> None:
     """ValueError, in one line, where teacher or objective do not take `teacher_input`."""
     if teacher_input not in ("image", "teacher_probs"):
         raise ValueError(f'teacher_input={teacher_input!r}: give "image" or "teacher_probs"')
@@ -81,14 +86,14 @@ def check_teacher_input(teacher_input, teacher, objective):
                 "it with networks.calibration(num_classes)")
 
 
-def check_objective(objective):
+def check_objective(objective: Any) -> None:
     """ValueError unless it is one of mpl_tf.objectives."""
     if not isinstance(objective, objectives.Objective):
         raise ValueError(f"objective={objective!r}: expected an mpl_tf.objectives.Objective such as "
                          "mpl_tf.objectives.UDA(weight=1.0, temperature=0.8)")
 
 
-def check_images(networks, shape):
+def check_images(networks: Mapping[str, tf.keras.Model], shape: tf.TensorShape) -> None:
     """ValueError unless all `networks`, by role, take images of `shape` (batch dimension first).
 
     Keras adds or drops a last dimension of 1; a Sequential without Input takes other shapes too.
@@ -102,7 +107,7 @@ def check_images(networks, shape):
                              f"{tuple(shape[1:])}: build it for those, or resize them")
 
 
-def check_replayable(**networks):
+def check_replayable(**networks: tf.keras.Model) -> None:
     """ValueError unless meta_gradient="jvp" can replay the passes of all networks, and the student's
     forward mode is one that TensorFlow has."""
     for role, network in networks.items():

@@ -1,6 +1,9 @@
 """Learning-rate schedules."""
 
+from __future__ import annotations
+
 import math
+from typing import Any, Dict, Union
 
 import tensorflow as tf
 
@@ -29,7 +32,7 @@ class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
       ValueError: in one line, for a negative rate, no steps, or a warm-up longer than the training.
     """
 
-    def __init__(self, learning_rate, total_steps, warmup_steps=0):
+    def __init__(self, learning_rate: float, total_steps: int, warmup_steps: int = 0) -> None:
         if not learning_rate >= 0.0:
             raise ValueError(f"learning_rate={learning_rate}: expected a number of at least 0")
         if total_steps < 1:
@@ -40,7 +43,7 @@ class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate = float(learning_rate)
         self.total_steps, self.warmup_steps = int(total_steps), int(warmup_steps)
 
-    def __call__(self, step):
+    def __call__(self, step: Union[int, tf.Tensor]) -> tf.Tensor:
         step = tf.cast(step, tf.int64)
         warmed = tf.cast(step + 1, tf.float32) / max(self.warmup_steps, 1)
         decayed = (tf.cast(step - self.warmup_steps, tf.float32)
@@ -50,7 +53,7 @@ class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
         rate = self.learning_rate * tf.minimum(warmed, cosine)
         return tf.where(step < self.total_steps, rate, 0.0)
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         return {"learning_rate": self.learning_rate, "total_steps": self.total_steps,
                 "warmup_steps": self.warmup_steps}
 
@@ -77,7 +80,8 @@ class WarmupExponential(tf.keras.optimizers.schedules.LearningRateSchedule):
       ValueError: in one line, for a negative rate or steps that cannot be.
     """
 
-    def __init__(self, learning_rate, decay_steps, decay_rate=0.97, warmup_steps=0):
+    def __init__(self, learning_rate: float, decay_steps: int, decay_rate: float = 0.97,
+                 warmup_steps: int = 0) -> None:
         if not learning_rate >= 0.0:
             raise ValueError(f"learning_rate={learning_rate}: expected a number of at least 0")
         if decay_steps < 1 or warmup_steps < 0:
@@ -88,13 +92,13 @@ class WarmupExponential(tf.keras.optimizers.schedules.LearningRateSchedule):
         self.learning_rate, self.decay_rate = float(learning_rate), float(decay_rate)
         self.decay_steps, self.warmup_steps = int(decay_steps), int(warmup_steps)
 
-    def __call__(self, step):
+    def __call__(self, step: Union[int, tf.Tensor]) -> tf.Tensor:
         step = tf.cast(step, tf.int64)
         decays = tf.cast(step // self.decay_steps, tf.float32)
         warmed = tf.cast(step + 1, tf.float32) / max(self.warmup_steps, 1)
         factor = tf.where(step < self.warmup_steps, warmed, tf.pow(self.decay_rate, decays))
         return self.learning_rate * factor
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         return {"learning_rate": self.learning_rate, "decay_steps": self.decay_steps,
                 "decay_rate": self.decay_rate, "warmup_steps": self.warmup_steps}

@@ -8,12 +8,19 @@ Shapes: g, v, m, r, s and the result are those of one variable; m, r, s are slot
 `Rule` reads rate and slots from a Keras optimizer and applies the pure functions to all variables.
 """
 
+from __future__ import annotations
+
+from typing import List, Optional, Sequence, Union
+
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
 
+Scalar = Union[float, tf.Tensor]       # a rate, or another number of a rule
 
-def sgd(g, lr, momentum=0.0, m=None, nesterov=False):
+
+def sgd(g: tf.Tensor, lr: Scalar, momentum: Scalar = 0.0, m: Optional[tf.Tensor] = None,
+        nesterov: bool = False) -> tf.Tensor:
     """Eq. 5, Delta = -lr g; with momentum mu Eq. 7, Delta = mu m - lr g.
 
     Nesterov looks ahead from the new momentum: Delta = mu (mu m - lr g) - lr g.
@@ -24,12 +31,13 @@ def sgd(g, lr, momentum=0.0, m=None, nesterov=False):
     return momentum * new_m - lr * g if nesterov else new_m
 
 
-def sgd_vjp(v, lr, momentum=0.0, nesterov=False):
+def sgd_vjp(v: tf.Tensor, lr: Scalar, momentum: Scalar = 0.0, nesterov: bool = False) -> tf.Tensor:
     """w = -lr v, and -(1 + mu) lr v for Nesterov: g enters its step twice."""
     return -(1.0 + momentum) * lr * v if nesterov else -lr * v
 
 
-def rmsprop(g, lr, r, rho, epsilon, momentum=0.0, m=None):
+def rmsprop(g: tf.Tensor, lr: Scalar, r: tf.Tensor, rho: Scalar, epsilon: Scalar,
+            momentum: Scalar = 0.0, m: Optional[tf.Tensor] = None) -> tf.Tensor:
     """Eq. 8 as Keras writes it: r' = rho r + (1-rho) g^2, Delta = -mu m - lr g / sqrt(r' + eps).
 
     The paper calls 1 - rho what Keras calls rho, and its momentum has the other sign.
@@ -39,7 +47,8 @@ def rmsprop(g, lr, r, rho, epsilon, momentum=0.0, m=None):
     return delta if m is None else delta - momentum * m
 
 
-def rmsprop_vjp(g, v, lr, r, rho, epsilon):
+def rmsprop_vjp(g: tf.Tensor, v: tf.Tensor, lr: Scalar, r: tf.Tensor, rho: Scalar,
+                epsilon: Scalar) -> tf.Tensor:
     """w = -lr (rho r + eps) / (r' + eps)^(3/2) v.
 
     d/dg [g (r'+eps)^(-1/2)] = (r'+eps)^(-3/2) (r' + eps - g^2 (1-rho)), and r' - (1-rho) g^2 = rho r.
@@ -48,7 +57,8 @@ def rmsprop_vjp(g, v, lr, r, rho, epsilon):
     return -lr * (rho * r + epsilon) * tf.math.rsqrt(denominator) / denominator * v
 
 
-def adam(g, alpha, m, s, beta_1, beta_2, epsilon):
+def adam(g: tf.Tensor, alpha: Scalar, m: tf.Tensor, s: tf.Tensor, beta_1: Scalar,
+         beta_2: Scalar, epsilon: Scalar) -> tf.Tensor:
     """Delta = -alpha m' / (sqrt(s') + eps); alpha is the bias-corrected rate (Kingma & Ba, 2015).
 
     m' = m + (1-b1)(g - m), s' = s + (1-b2)(g^2 - s).
@@ -58,7 +68,8 @@ def adam(g, alpha, m, s, beta_1, beta_2, epsilon):
     return -alpha * new_m / (tf.sqrt(new_s) + epsilon)
 
 
-def adam_vjp(g, v, alpha, m, s, beta_1, beta_2, epsilon):
+def adam_vjp(g: tf.Tensor, v: tf.Tensor, alpha: Scalar, m: tf.Tensor, s: tf.Tensor,
+             beta_1: Scalar, beta_2: Scalar, epsilon: Scalar) -> tf.Tensor:
     """w = -alpha [(1-b1)/(sqrt s' + eps) - m'(1-b2) g / (sqrt s' (sqrt s' + eps)^2)] v.
 
     Where s' = 0 (so g = 0 and s = 0) the second term is 0/0 and is taken as 0.
@@ -78,7 +89,7 @@ _REFUSED = {
 }
 
 
-def check_optimizer(optimizer):
+def check_optimizer(optimizer: tf.keras.optimizers.Optimizer) -> None:
     """Raises ValueError, in one line, if a step of `optimizer` is not exactly one of the rules."""
     supported = (tf.keras.optimizers.SGD, tf.keras.optimizers.RMSprop, tf.keras.optimizers.Adam)
     if type(optimizer) not in supported:
@@ -93,7 +104,7 @@ def check_optimizer(optimizer):
                 f"differentiated: {remedy}")
 
 
-def learning_rate(optimizer):
+def learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> tf.Tensor:
     """The rate, a scalar tensor, of the step that is about to be taken by any Keras optimizer.
 
     An optimizer's own rate attribute holds the previous step's where there is a schedule.
@@ -115,7 +126,8 @@ class Rule:
       variables: the trainable variables, in the order the optimizer was built with.
     """
 
-    def __init__(self, optimizer, variables):
+    def __init__(self, optimizer: tf.keras.optimizers.Optimizer,
+                 variables: Sequence[tf.Variable]) -> None:
         self._optimizer = optimizer
         self.learning_rate = learning_rate(optimizer)
         self._kind = type(optimizer).__name__
@@ -146,12 +158,13 @@ class Rule:
                 "s": read("velocity"), "beta_1": optimizer.beta_1, "beta_2": optimizer.beta_2,
                 "epsilon": optimizer.epsilon}
 
-    def deltas(self, gradients):
+    def deltas(self, gradients: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         """The steps Delta that `apply_gradients(gradients)` will add to the variables."""
         rule = {"SGD": sgd, "RMSprop": rmsprop, "Adam": adam}[self._kind]
         return [rule(g, **slots) for g, slots in zip(gradients, self._slots)]
 
-    def vjp(self, gradients, cotangents):
+    def vjp(self, gradients: Sequence[tf.Tensor],
+            cotangents: Sequence[tf.Tensor]) -> List[tf.Tensor]:
         """w = (d Delta / d g)^T v for the cotangents v of the updated variables."""
         if self._kind == "SGD":
             return [sgd_vjp(v, **{k: x for k, x in slots.items() if k != "m"})

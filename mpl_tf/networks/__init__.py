@@ -11,9 +11,12 @@ To add a network, write its function in a file of this folder and decorate it wi
         return tf.keras.Model(image, logits, name=name)
 """
 
-import sys
+from __future__ import annotations
 
-from mpl_tf.common.lazy import import_all
+import sys
+from typing import Optional, Sequence, Tuple
+
+from mpl_tf.common.lazy import import_all, tf
 from mpl_tf.networks.registry import NETWORKS, Network, available, find, network
 
 import_all(sys.modules[__name__], but=("layers",))      # whose classes need TensorFlow at import
@@ -30,8 +33,11 @@ __all__ = ["NETWORKS", "Network", "available", "build", "calibration", "efficien
            "mlp", "network", "rbf_linear", "resnet50", "small_conv", "wide_resnet"]
 
 
-def build(name, num_classes, input_shape, dropout=None, batch_norm_decay=0.99, role="student",
-          seed=0, data_range=None, drop_connect=DROP_CONNECT, weights=None):
+def build(name: str, num_classes: int, input_shape: Sequence[int],
+          dropout: Optional[float] = None, batch_norm_decay: float = 0.99, role: str = "student",
+          seed: Optional[int] = 0,
+          data_range: Optional[Tuple[Sequence[float], Sequence[float]]] = None,
+          drop_connect: float = DROP_CONNECT, weights: Optional[str] = None) -> tf.keras.Model:
     """Builds a network by name.
 
     Args:

@@ -1,12 +1,17 @@
 """The small teacher of ReducedMPL: it calibrates a stored distribution (Section 3.2, C.2)."""
 
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
 from mpl_tf.networks.mlp import check
 from mpl_tf.networks.registry import network
 
 
-def calibration(num_classes, hidden=(128, 128, 128, 128), name=None, seed=None):
+def calibration(num_classes: int, hidden: Sequence[int] = (128, 128, 128, 128),
+                name: Optional[str] = None, seed: Optional[int] = None) -> tf.keras.Model:
     """A 5-layer perceptron about the identity: probabilities [B, K] -> logits [B, K].
 
     logits = log p + MLP(p). Four hidden ReLU layers (of 128, 512 for ImageNet) start from He et al.
@@ -46,7 +51,8 @@ def calibration(num_classes, hidden=(128, 128, 128, 128), name=None, seed=None):
 
 @network("calibration-SIZE", r"calibration-(\d+)", takes=("probs",), check=check,
          example="calibration-128")
-def _by_name(size, num_classes, name=None, seed=None):
+def _by_name(size: int, num_classes: int, name: Optional[str] = None,
+             seed: Optional[int] = None) -> tf.keras.Model:
     """`calibration` with four hidden layers of the size in its name."""
     return calibration(num_classes, 4 * (size,), name, seed)
 

@@ -5,8 +5,11 @@ an argument, and is given ours: dropout whose masks can be drawn again, initial 
 layer name), a stem and strides that suit small images. Its weight files fit; nothing is downloaded.
 """
 
+from __future__ import annotations
+
 import math
 import os
+from typing import Any, Optional, Sequence
 
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
@@ -21,9 +24,11 @@ SMALLEST_MAP = 4        # pixels of the last feature map's side, where the image
 
 
 @network("efficientnet-b0 to -b7", r"efficientnet-b([0-7])")
-def efficientnet(size, num_classes, input_shape=(224, 224, 3), dropout=None,
-                 drop_connect=DROP_CONNECT, batch_norm_decay=0.99, name=None, seed=None,
-                 weights=None, blocks=None):
+def efficientnet(size: int, num_classes: int, input_shape: Sequence[int] = (224, 224, 3),
+                 dropout: Optional[float] = None, drop_connect: float = DROP_CONNECT,
+                 batch_norm_decay: float = 0.99, name: Optional[str] = None,
+                 seed: Optional[int] = None, weights: Optional[str] = None,
+                 blocks: Optional[Sequence[Any]] = None) -> tf.keras.Model:
     """EfficientNet-B`size`: images [B, H, W, C] -> logits [B, K].
 
     Five convolutions have stride 2: the stem's and the first of blocks 2, 3, 4 and 6. Images below
@@ -71,7 +76,7 @@ def efficientnet(size, num_classes, input_shape=(224, 224, 3), dropout=None,
     return tf.keras.Model(image, parts.prediction(x, num_classes, dropout, seed), name=name)
 
 
-def strides_dropped(side, strides=5):
+def strides_dropped(side: int, strides: int = 5) -> int:
     """How many of `strides` halvings are left out for images of `side` pixels, the earliest ones."""
     return strides - min(strides, int(math.log2(max(side // SMALLEST_MAP, 1))))
 

@@ -7,11 +7,14 @@ continues with the masks it would have had, and passes that one method makes and
 shift nobody's random stream.
 """
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import math
 import threading
 import zlib
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +25,7 @@ _context = threading.local()    # MirroredStrategy traces each replica in a thre
 
 
 @contextlib.contextmanager
-def random_seed(seed):
+def random_seed(seed: tf.Tensor) -> Iterator[None]:
     """Within this context every replayable layer draws from `seed`, an int32 tensor [2]."""
     previous = getattr(_context, "seed", None), getattr(_context, "calls", None)
     _context.seed, _context.calls = seed, collections.Counter()
@@ -32,7 +35,7 @@ def random_seed(seed):
         _context.seed, _context.calls = previous
 
 
-def layer_seed(name):
+def layer_seed(name: str) -> tf.Tensor:
     """The seed, int32 [2], of the layer called `name` in the current pass on this replica.
 
     Outside a training step of this package (a plain `student.fit`) there is no pass to replay:
@@ -70,14 +73,16 @@ class ReplayableDropout(tf.keras.layers.Layer):
 
     replayable = True
 
-    def __init__(self, rate, noise_shape=None, name=None, **kwargs):
+    def __init__(self, rate: float, noise_shape: Optional[Sequence[Optional[int]]] = None,
+                 name: Optional[str] = None, **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         if not 0.0 <= rate < 1.0:
             raise ValueError(f"Dropout rate {rate} is outside [0, 1): give the fraction to drop")
         self.rate = rate
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: tf.Tensor,
+             training: Union[None, bool, int, tf.Tensor] = None) -> tf.Tensor:
         if training is None:
             training = keras_seam.default_training()
         if not self.rate or (isinstance(training, (bool, int)) and not training):
@@ -98,7 +103,7 @@ class ReplayableDropout(tf.keras.layers.Layer):
         scaled = inputs / tf.cast(1.0 - self.rate, inputs.dtype)
         return tf.where(kept, scaled, tf.zeros_like(inputs))
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape}
 
 
@@ -107,7 +112,7 @@ Dropout = ReplayableDropout
 tf.keras.utils.get_custom_objects()["mpl_tf>Dropout"] = ReplayableDropout
 
 
-def not_replayable(model):
+def not_replayable(model: tf.keras.Model) -> List[str]:
     """Names the layers of `model` that draw random numbers which cannot be drawn again."""
     return [f"{layer.name} ({type(layer).__name__})"
             for layer in keras_seam.random_layers(model) if _draws(layer)]
@@ -136,24 +141,25 @@ class GaussianFeatures(tf.keras.layers.Layer):
       width: w, the Gaussians' width and the spacing of the grid.
     """
 
-    def __init__(self, low, high, width, **kwargs):
+    def __init__(self, low: Sequence[float], high: Sequence[float], width: float,
+                 **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.low, self.high = [float(v) for v in low], [float(v) for v in high]
         self.width = float(width)
         self.centres = grid(self.low, self.high, self.width)
 
-    def call(self, points):
+    def call(self, points: tf.Tensor) -> tf.Tensor:
         centres = tf.constant(self.centres, points.dtype)
         squares = tf.reduce_sum((points[:, None, :] - centres) ** 2, axis=-1)
         # phi^2 = exp(-|x-c|^2/w^2) / sum_c' exp(-|x-c'|^2/w^2) is a softmax, which stays finite
         # for points so far outside the grid that every exp(...) is zero.
         return tf.exp(0.5 * tf.nn.log_softmax(-squares / self.width ** 2))
 
-    def get_config(self):
+    def get_config(self) -> Dict[str, Any]:
         return {**super().get_config(), "low": self.low, "high": self.high, "width": self.width}
 
 
-def grid(low, high, width):
+def grid(low: Sequence[float], high: Sequence[float], width: float) -> np.ndarray:
     """Points float64 [C, D], `width` apart on each axis, from `low` to at least `high`."""
     if not width > 0.0:
         raise ValueError(f"width={width}: Gaussian features need a width above 0")
@@ -172,5 +178,5 @@ def grid(low, high, width):
 class LogProbabilities(tf.keras.layers.Layer):
     """log max(p, 1e-7): logits [B, K] whose softmax is p, to 1e-7 K, for distributions p [B, K]."""
 
-    def call(self, probs):
+    def call(self, probs: tf.Tensor) -> tf.Tensor:
         return tf.math.log(tf.maximum(probs, tf.constant(SMALLEST, probs.dtype)))

@@ -1,17 +1,23 @@
 """A multi-layer perceptron, for points and for distributions over classes."""
 
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
 from mpl_tf.networks.registry import network
 
 
-def check(*hidden):
+def check(*hidden: int) -> None:
     """Raises ValueError, in one line, for a hidden size below 1."""
     if min(hidden, default=1) < 1:
         raise ValueError(f"hidden layers of sizes {hidden}: each has to be at least 1")
 
 
-def mlp(num_classes, input_shape=(2,), hidden=(32, 32), dropout=0.0, name=None, seed=None):
+def mlp(num_classes: int, input_shape: Sequence[int] = (2,), hidden: Sequence[int] = (32, 32),
+        dropout: float = 0.0, name: Optional[str] = None,
+        seed: Optional[int] = None) -> tf.keras.Model:
     """ReLU layers of `hidden` sizes: inputs [B, ...], flattened, -> logits [B, K].
 
     Hidden weights start from He et al. (2015), N(0, 2 / C_in); biases at zero. Without batch norm
@@ -34,7 +40,8 @@ def mlp(num_classes, input_shape=(2,), hidden=(32, 32), dropout=0.0, name=None, 
 
 @network("mlp-SIZE-SIZE...", r"mlp((?:-\d+)*)", takes=("image", "point", "probs"), check=check,
          example="mlp-32-32")
-def _by_name(*hidden, num_classes, input_shape, dropout=0.0, name=None, seed=None):
+def _by_name(*hidden: int, num_classes: int, input_shape: Sequence[int], dropout: float = 0.0,
+             name: Optional[str] = None, seed: Optional[int] = None) -> tf.keras.Model:
     """`mlp` of the sizes in its name; "mlp" alone has its default ones."""
     sizes = {"hidden": hidden} if hidden else {}
     return mlp(num_classes, input_shape, dropout=dropout, name=name, seed=seed, **sizes)

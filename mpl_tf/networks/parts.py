@@ -10,27 +10,32 @@ initialisation is left to keep the scale of the gradients that come back. The la
 from U(-1/sqrt(C_in), 1/sqrt(C_in)), so that first logits are small: targets near uniform.
 """
 
+from __future__ import annotations
+
 import zlib
+from typing import Optional, Sequence
 
 from mpl_tf.common.lazy import tf
 
 BATCH_NORM_EPSILON = 1e-3   # the authors' code
 
 
-def variable_dtype():
+def variable_dtype() -> str:
     """float64 where Keras's policy or floatx says so, else float32 (under mixed precision too)."""
     policy = tf.keras.mixed_precision.global_policy()
     return "float64" if policy.variable_dtype == "float64" else "float32"
 
 
-def kernel_initializer(seed, name, scale, mode, distribution):
+def kernel_initializer(seed: Optional[int], name: str, scale: float, mode: str,
+                       distribution: str) -> tf.keras.initializers.Initializer:
     """Variance scaling of the layer called `name`; seed None draws anew at every build."""
     if seed is not None:
         seed = zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
     return tf.keras.initializers.VarianceScaling(scale, mode, distribution, seed=seed)
 
 
-def check(num_classes, input_shape, batch_norm_decay=0.0, rank=None):
+def check(num_classes: int, input_shape: Sequence[int], batch_norm_decay: float = 0.0,
+          rank: Optional[int] = None) -> None:
     """Raises ValueError for what no network can be built from."""
     if num_classes < 2:
         raise ValueError(f"num_classes={num_classes}: a classifier needs at least 2")
@@ -42,35 +47,37 @@ def check(num_classes, input_shape, batch_norm_decay=0.0, rank=None):
                          "give the share of the average that one step keeps, such as 0.99")
 
 
-def image_input(input_shape):
+def image_input(input_shape: Sequence[int]) -> tf.Tensor:
     """The model's input, called "image" in every network; float64 data stay float64."""
     return tf.keras.Input(input_shape, dtype=variable_dtype(), name="image")
 
 
-def conv(x, filters, size, name, seed, stride=1):
+def conv(x: tf.Tensor, filters: int, size: int, name: str, seed: Optional[int],
+         stride: int = 1) -> tf.Tensor:
     """A convolution without bias (batch norm follows or precedes it), "same" padding."""
     return tf.keras.layers.Conv2D(
         filters, size, stride, padding="same", use_bias=False, name=name,
         kernel_initializer=kernel_initializer(seed, name, 2.0, "fan_out", "untruncated_normal"))(x)
 
 
-def batch_norm(x, decay, name):
+def batch_norm(x: tf.Tensor, decay: float, name: str) -> tf.Tensor:
     """Batch norm whose averages keep `decay` of themselves at each training pass."""
     return tf.keras.layers.BatchNormalization(
         momentum=decay, epsilon=BATCH_NORM_EPSILON, name=name)(x)
 
 
-def relu(x, name):
+def relu(x: tf.Tensor, name: str) -> tf.Tensor:
     """max(x, 0)."""
     return tf.keras.layers.ReLU(name=name)(x)
 
 
-def batch_norm_relu(x, decay, name):
+def batch_norm_relu(x: tf.Tensor, decay: float, name: str) -> tf.Tensor:
     """Batch norm, then ReLU."""
     return relu(batch_norm(x, decay, f"{name}_bn"), f"{name}_relu")
 
 
-def prediction(features, num_classes, dropout, seed):
+def prediction(features: tf.Tensor, num_classes: int, dropout: float,
+               seed: Optional[int]) -> tf.Tensor:
     """Logits [B, K] of features [B, C]: dropout (Appendix C.1 puts it here), then one linear layer.
 
     Under mixed precision this layer computes in float32, so that losses do.

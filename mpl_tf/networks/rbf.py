@@ -1,6 +1,9 @@
 """Fixed Gaussian features and one linear layer: the network of the two-moons experiment."""
 
+from __future__ import annotations
+
 import math
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -14,8 +17,10 @@ MARGIN = 3.0            # widths of grid beyond the data: what lies further out 
 
 
 @network("rbf", takes=("point",))
-def rbf_linear(num_classes, input_shape=(2,), data_range=None, width=TWO_MOONS_WIDTH, dropout=0.0,
-               name=None):
+def rbf_linear(num_classes: int, input_shape: Sequence[int] = (2,),
+               data_range: Optional[Tuple[Sequence[float], Sequence[float]]] = None,
+               width: float = TWO_MOONS_WIDTH, dropout: float = 0.0,
+               name: Optional[str] = None) -> tf.keras.Model:
     """Gaussian features, then one linear layer: points [B, D] -> logits [B, K].
 
     Weights and bias start at zero, so there is no seed. Its tangent kernel, that of the features

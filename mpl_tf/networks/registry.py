@@ -4,10 +4,12 @@ A network is one function, decorated with `network`. That alone makes it known t
 to the flags --student_network and --teacher_network, to --help and to the checks of flags.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import inspect
 import re
-from typing import Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Optional, Sequence, Tuple, TypeVar
 
 KINDS = ("image", "point", "probs")     # inputs: images, points, distributions over classes
 
@@ -27,16 +29,16 @@ class Network:
     shown: str
     pattern: str
     takes: Tuple[str, ...]
-    function: Callable
-    check: Optional[Callable] = None
+    function: Callable[..., Any]
+    check: Optional[Callable[..., None]] = None
     example: str = ""
 
     @property
-    def options(self):
+    def options(self) -> FrozenSet[str]:
         """Names of the function's arguments: those of `networks.build` that it takes."""
         return frozenset(inspect.signature(self.function).parameters)
 
-    def numbers(self, name):
+    def numbers(self, name: str) -> Optional[Tuple[int, ...]]:
         """The numbers in `name`, a tuple of int, or None where the name is not of this network."""
         match = re.fullmatch(self.pattern, name)
         return None if match is None else tuple(
@@ -44,9 +46,12 @@ class Network:
 
 
 NETWORKS: Dict[str, Network] = {}
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def network(shown, pattern=None, takes=("image",), check=None, example=""):
+def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("image",),
+            check: Optional[Callable[..., None]] = None,
+            example: str = "") -> Callable[[_Function], _Function]:
     """Decorates the function of a network, which then can be chosen by name.
 
     Args:
@@ -62,14 +67,14 @@ def network(shown, pattern=None, takes=("image",), check=None, example=""):
     if unknown:
         raise ValueError(f"network {shown!r} takes {min(unknown)!r}: use some of {', '.join(KINDS)}")
 
-    def register(function):
+    def register(function: _Function) -> _Function:
         NETWORKS[shown] = Network(
             shown, pattern or re.escape(shown), tuple(takes), function, check, example)
         return function
     return register
 
 
-def find(name):
+def find(name: str) -> Tuple[Network, Tuple[int, ...]]:
     """(Network, its numbers) of a name such as "wrn-28-2".
 
     Raises:
@@ -84,7 +89,7 @@ def find(name):
     raise ValueError(f"unknown network {name!r}: available are {available()}")
 
 
-def available(kind=None):
+def available(kind: Optional[str] = None) -> str:
     """The names of all networks, or of those that take a `kind` of input, in words."""
     return ", ".join(shown + (f" (such as {found.example})" if found.example else "")
                      for shown, found in NETWORKS.items() if kind is None or kind in found.takes)

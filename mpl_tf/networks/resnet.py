@@ -1,13 +1,18 @@
 """ResNet-50 (He et al., 2016), the network of ImageNet."""
 
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
 from mpl_tf.networks.registry import network
 
 
 @network("resnet-50")
-def resnet50(num_classes, input_shape=(224, 224, 3), dropout=0.0, batch_norm_decay=0.99,
-             name=None, seed=None):
+def resnet50(num_classes: int, input_shape: Sequence[int] = (224, 224, 3), dropout: float = 0.0,
+             batch_norm_decay: float = 0.99, name: Optional[str] = None,
+             seed: Optional[int] = None) -> tf.keras.Model:
     """ResNet-50: images [B, H, W, C] -> logits [B, K].
 
     Bottleneck blocks (1x1, 3x3, 1x1 convolutions, each with batch norm; ReLU after the sum). A

@@ -1,13 +1,18 @@
 """A small convolutional network for tiny images, such as 8x8 digits."""
 
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
 from mpl_tf.networks.registry import network
 
 
 @network("small_conv")
-def small_conv(num_classes, input_shape=(8, 8, 1), dropout=0.0, batch_norm_decay=0.99, name=None,
-               seed=None):
+def small_conv(num_classes: int, input_shape: Sequence[int] = (8, 8, 1), dropout: float = 0.0,
+               batch_norm_decay: float = 0.99, name: Optional[str] = None,
+               seed: Optional[int] = None) -> tf.keras.Model:
     """Three 3x3 convolutions, two with stride 2: images [B, H, W, C] -> logits [B, K].
 
     32, 64 and 96 filters, each with batch norm and ReLU, then the average over positions. 75,370

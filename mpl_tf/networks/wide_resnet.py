@@ -1,11 +1,15 @@
 """Pre-activation Wide ResNet (Zagoruyko & Komodakis, 2016), the network of CIFAR-10 and SVHN."""
 
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
 from mpl_tf.networks.registry import network
 
 
-def check(depth, width):
+def check(depth: int, width: int) -> None:
     """Raises ValueError, in one line, for a depth or width that does not exist."""
     if depth < 10 or depth % 6 != 4:
         raise ValueError(f"wide ResNet of depth {depth}: the depth has to be 6 n + 4, "
@@ -15,8 +19,10 @@ def check(depth, width):
 
 
 @network("wrn-DEPTH-WIDTH", r"wrn-(\d+)-(\d+)", check=check, example="wrn-28-2")
-def wide_resnet(depth, width, num_classes, input_shape=(32, 32, 3), dropout=0.0,
-                batch_norm_decay=0.99, name=None, seed=None):
+def wide_resnet(depth: int, width: int, num_classes: int,
+                input_shape: Sequence[int] = (32, 32, 3), dropout: float = 0.0,
+                batch_norm_decay: float = 0.99, name: Optional[str] = None,
+                seed: Optional[int] = None) -> tf.keras.Model:
     """WRN-depth-width: images [B, H, W, C] -> logits [B, K].
 
     A stem of 16 filters and three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times

@@ -1,15 +1,21 @@
 """Devices: a tf.distribute strategy from its name, and each replica's share of the batch."""
 
+from __future__ import annotations
+
 import functools
 import json
 import os
+from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from mpl_tf.config import Config
 
 NAMES = ("default", "mirrored", "multi_worker", "tpu")
 
 
-def get_strategy(name, tpu=""):
+def get_strategy(name: str, tpu: str = "") -> tf.distribute.Strategy:
     """The tf.distribute.Strategy called `name`.
 
     Args:
@@ -44,7 +50,7 @@ def _mirrored(devices):
     return tf.distribute.MirroredStrategy(devices)
 
 
-def check_tf_config(text):
+def check_tf_config(text: Optional[str]) -> None:
     """Raises ValueError in one line unless `text`, TF_CONFIG's value, describes this worker."""
     example = ('{"cluster": {"worker": ["host1:port", "host2:port"]}, '
                '"task": {"type": "worker", "index": 0}}')
@@ -78,7 +84,7 @@ def _tpu_strategy(tpu):
                          "its name or address, 'local' on a TPU VM, or another strategy") from error
 
 
-def describe(strategy):
+def describe(strategy: tf.distribute.Strategy) -> str:
     """One line for a log, such as "2 replicas on CPU (2 logical CPU devices)"."""
     replicas = strategy.num_replicas_in_sync
     kind = next(kind for kind in ("TPU", "GPU", "CPU") if tf.config.list_logical_devices(kind))
@@ -91,7 +97,8 @@ def describe(strategy):
     return f"{replicas} replica{'s' * (replicas != 1)} on {kind} ({place})"
 
 
-def replica_share(num_input_pipelines, input_pipeline_id, num_replicas):
+def replica_share(num_input_pipelines: int, input_pipeline_id: int,
+                  num_replicas: int) -> Tuple[int, int]:
     """Which replicas one input pipeline (one worker) feeds: (replica_offset, local_replicas).
 
     Replicas are numbered through all workers in their order, equally many on each: the worker's
@@ -107,7 +114,8 @@ def replica_share(num_input_pipelines, input_pipeline_id, num_replicas):
     return input_pipeline_id * local_replicas, local_replicas
 
 
-def distribute(strategy, make_dataset):
+def distribute(strategy: tf.distribute.Strategy,
+               make_dataset: Callable[[int, int, int], tf.data.Dataset]) -> Any:
     """The dataset of `strategy`, for `model.fit` or `strategy.run`.
 
     Args:
@@ -126,7 +134,7 @@ def distribute(strategy, make_dataset):
     return strategy.distribute_datasets_from_function(of_worker)
 
 
-def make_deterministic(seed):
+def make_deterministic(seed: int) -> None:
     """A run of this process repeats bit for bit on its machine; call it before anything is built.
 
     On a CPU it does so anyway and this costs nothing; on a GPU some operations would add in any
@@ -136,7 +144,7 @@ def make_deterministic(seed):
     tf.keras.utils.set_random_seed(seed)
 
 
-def is_chief(config):
+def is_chief(config: Config) -> bool:
     """Whether this process writes to model_dir; all do but workers other than the first."""
     if config.strategy != "multi_worker":
         return True

@@ -1,6 +1,9 @@
 """A trained student for use elsewhere: a .keras file and a SavedModel with serving signatures."""
 
+from __future__ import annotations
+
 import os
+from typing import Any, Dict
 
 import tensorflow as tf
 
@@ -8,7 +11,7 @@ from mpl_tf.common import storage
 from mpl_tf.data import augment
 
 
-def export(student, folder):
+def export(student: tf.keras.Model, folder: str) -> None:
     """Writes `folder`/student.keras and `folder`/saved_model, each whole or not at all.
 
     The .keras file is read by `tf.keras.models.load_model` where mpl_tf can be imported; the
@@ -27,7 +30,7 @@ def export(student, folder):
         tf.saved_model.save(network, temporary, signatures=signatures(network))
 
 
-def signatures(network):
+def signatures(network: tf.keras.Model) -> Dict[str, Any]:
     """The serving functions of `network` by name."""
     shape = network.input_shape[1:]
 

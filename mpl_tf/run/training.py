@@ -1,19 +1,24 @@
 """A run, from its Config to results.json: what it will do, the loop, what it leaves behind."""
 
+from __future__ import annotations
+
 import os
 import time
+from typing import Any, Callable, Dict, Optional
 
 import tensorflow as tf
 
 from mpl_tf import datasets
 from mpl_tf.common import command, storage
+from mpl_tf.config import Config
 from mpl_tf.run import (checkpoints, devices, evaluation, export, run_folder, tensorboard, watch,
                         wiring)
 from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
 
-def run(config, figures=None):
+def run(config: Config,
+        figures: Optional[Callable[[Config, str], None]] = None) -> Dict[str, Any]:
     """Trains as `config` says, from the last checkpoint in its model_dir on; tells what it does.
 
     Args:
