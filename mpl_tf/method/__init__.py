@@ -1,1 +1,1 @@
-"""The paper: Meta Pseudo Labels and its baselines as Keras models, and the mathematics under them."""
+"""The paper: Meta Pseudo Labels and its baselines as Keras models, and their mathematics."""

@@ -1,4 +1,4 @@
-"""What the models of this package share: batches, logs, evaluation, saving. No algorithm in here."""
+"""What the models here share: batches, logs, evaluation and saving, but no algorithm."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from mpl_tf.common import keras_seam
 from mpl_tf.method import batches, objectives, passes, targets
 from mpl_tf.method.requirements import check_images, check_networks
 
-for _objective in objectives.OBJECTIVES.values():   # their file must not import TensorFlow
+for _objective in objectives.OBJECTIVES.values():   # their own file must not import TensorFlow
     tf.keras.utils.register_keras_serializable(package="mpl_tf")(_objective)
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
 def _own_line(message):
-    """The line in what a traced step raised, if a module of this package raised it; else None."""
+    """The one line in the `message` of a traced step's error that a module of this package wrote.
+
+    None if the error arose elsewhere.
+    """
     label = re.search(re.escape(batches.LABELS_OUTSIDE) + r"[^\n\]]*", message)
     if label:
         return label.group()
-    # Of the last frame its file and its source: what TensorFlow raises below is not ours.
+    # The last frame has to be a `raise` in a file of ours: what TensorFlow raises below is not.
     frame = re.match(r'in user code:.*File "(?P<file>.+?)", line [^\n]*\n\s*raise [^\n]*\n'
                      r'\s*\w+: (?P<line>[^\n]+)\s*\Z', message, re.DOTALL)
     own = frame and frame["file"].startswith(_PACKAGE)
@@ -31,7 +34,7 @@ def _own_line(message):
 
 
 class TrainingModel(tf.keras.Model):
-    """A Keras model around networks: `call` is the first one's, evaluation is that of its logits.
+    """A Keras model around networks. Its `call` and its evaluation are those of the first network.
 
     Subclasses define `networks`, `optimizers`, `compile` and `train_step`, and call `_add_means`
     with the names of the scalars that a step logs.
@@ -59,11 +62,11 @@ class TrainingModel(tf.keras.Model):
 
     @property
     def metrics(self):
-        """The compiled metrics and the running means; Keras resets them at every epoch."""
+        """The compiled metrics and the running means, which Keras resets at every epoch."""
         return [*super().metrics, *self._means.values()]
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
-        """Logits [B, K] of the student (of the only network, in a baseline)."""
+        """Returns the logits [B, K] of the student, or of a baseline's only network."""
         return self._network(inputs, training=training)
 
     def _compile(self, optimizer, metrics, kwargs):
@@ -84,14 +87,21 @@ class TrainingModel(tf.keras.Model):
 
     @keras_seam.untracked
     def _remember(self, **arguments):
-        """Keeps the arguments of compile, for saving."""
+        """Keeps the arguments of compile, so that they can be saved."""
         self._compile_arguments = arguments
 
     def fit(self, x: Optional[tf.data.Dataset] = None, *args: Any,
             **kwargs: Any) -> tf.keras.callbacks.History:
-        """Keras's fit, on a dataset of dicts; under a strategy each is the global batch."""
+        """Trains as Keras's fit does.
+
+        Args:
+          x: a dataset of dicts, each a training batch; under a strategy each is the global batch.
+
+        Raises:
+          ValueError: in one line, for data that do not fit the model.
+        """
         keras_seam.require_compiled(self)
-        if isinstance(x, tf.data.Dataset):      # judged here, before anything is traced
+        if isinstance(x, tf.data.Dataset):      # checked here, before anything is traced
             batch = self._unpack(x.element_spec)
             check_images(self.classifiers, batch.labeled_image.shape)
             with self.distribute_strategy.scope():
@@ -106,35 +116,44 @@ class TrainingModel(tf.keras.Model):
             raise ValueError(line) from None
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras's evaluate, of the student as it would be saved."""
+        """Evaluates, as Keras's evaluate does, the student as it would be saved."""
         self._share_averages()
         return super().evaluate(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
-        """Keras's predict, of the student as it would be saved."""
+        """Predicts, as Keras's predict does, by the student as it would be saved."""
         self._share_averages()
         return super().predict(*args, **kwargs)
 
     @property
     def classifiers(self) -> Dict[str, tf.keras.Model]:
-        """The networks by role that take images, as evaluation sees them: averaged where asked."""
+        """{role: network} of the networks that take images, as evaluation sees them.
+
+        The student is the one of averaged weights if `average_weights` was called.
+        """
         return {**self.networks, **self._averaged}
 
     @property
     def _averaged(self):
         return {} if self.average is None else {"student": self.average}
 
-    # Not tracked: it is no part of the saved model, and checkpoints name it.
+    # Not tracked: the averaged network is no part of the saved model, and checkpoints name it.
     @keras_seam.untracked
     def average_weights(self, network: tf.keras.Model, decay: float) -> None:
         """Keeps in `network` the exponential moving average of the student's weights.
 
-        After the student's step t (from 0) average <- d average + (1 - d) weights, with d = min(
-        decay, (1 + t) / (10 + t)), as Tan & Le's training does: weights and batch-norm averages.
+        After the student's step t, counted from 0, as in Tan & Le's training:
+
+            average <- d average + (1 - d) weights,     d = min(decay, (1 + t) / (10 + t))
+
+        The averages that batch norm keeps are averaged as the weights are.
 
         Args:
-          network: built as the student was, with its initial weights.
-          decay: in [0, 1), such as 0.9999.
+          network: a network built as the student was, with the student's initial weights.
+          decay: a number in [0, 1), such as 0.9999.
+
+        Raises:
+          ValueError: in one line, for a network whose weights have other shapes.
         """
         shapes = [[weight.shape for weight in each.weights] for each in (network, self._network)]
         if shapes[0] != shapes[1]:
@@ -151,7 +170,7 @@ class TrainingModel(tf.keras.Model):
                                        self._network.weights)])
 
     def _share_averages(self):
-        """Gives each replica the mean of all replicas' batch-norm averages, which is what is saved."""
+        """Gives each replica the mean of all replicas' batch-norm averages, as a saved model has."""
         if self.distribute_strategy.num_replicas_in_sync > 1:
             for variable in self._network.non_trainable_variables:
                 variable.assign(variable.numpy())
@@ -163,7 +182,7 @@ class TrainingModel(tf.keras.Model):
                               known[-1] if known else None)
 
     def _build(self, images):
-        """Builds networks and optimizers that are still without variables, before the first step."""
+        """Builds the networks and optimizers that have no variables yet, before the first step."""
         if not self.built:
             with tf.init_scope():
                 self.build((None, *images.shape[1:]))
@@ -172,7 +191,7 @@ class TrainingModel(tf.keras.Model):
             self._build_state()
 
     def _build_state(self):
-        """Makes slots and metrics where the networks have weights; before Keras does it.
+        """Makes the slots and metrics of the networks that have weights, before Keras would do it.
 
         Variables that appear inside a traced step make TensorFlow trace it twice.
         """
@@ -184,7 +203,10 @@ class TrainingModel(tf.keras.Model):
             keras_seam.build_metrics(self, shape[-1], self.loss_dtype)
 
     def _apply(self, role, gradients, weight_decay):
-        """Updates a network by the mean over replicas of its gradients, weight decay counted once."""
+        """Updates a network by its gradients, averaged over replicas, and its weight decay.
+
+        Returns the gradients that the optimizer was given. Weight decay is added after averaging.
+        """
         variables = self.networks[role].trainable_variables
         gradients = passes.replica_mean([tf.convert_to_tensor(g) for g in gradients])
         gradients = passes.add_weight_decay(gradients, variables, weight_decay)
@@ -195,7 +217,10 @@ class TrainingModel(tf.keras.Model):
         return gradients
 
     def _log(self, scalars, labels=None, logits=None):
-        """Updates the running means by this step's scalars, and the compiled metrics."""
+        """Updates the running means by this step's scalars, and the compiled metrics.
+
+        Returns the present value of each, by name.
+        """
         for name, value in passes.replica_mean(scalars).items():
             self._means[name].update_state(value)
         if labels is not None:
@@ -204,7 +229,10 @@ class TrainingModel(tf.keras.Model):
         return {metric.name: metric.result() for metric in logged}
 
     def test_step(self, data: Any) -> Dict[str, tf.Tensor]:
-        """Cross-entropy from logits and the compiled metrics on (images, labels[, weights])."""
+        """Updates cross-entropy and compiled metrics by a batch (images, labels[, weights]).
+
+        Returns their values so far, by name.
+        """
         images, labels, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
         logits = targets.full_precision(self(images, training=False))
         losses = keras_seam.update_loss(self, labels, logits, weights)
@@ -212,12 +240,14 @@ class TrainingModel(tf.keras.Model):
         logged = [*losses, *keras_seam.metrics_of_compile(self)]
         return {metric.name: metric.result() for metric in logged}
 
-    # Saving. Networks, objective and optimizers are all part of the saved model.
+    # Saving. The networks, the objective and the optimizers are all part of the saved model.
 
     def save(self, filepath: Union[str, os.PathLike[str]], *args: Any, **kwargs: Any) -> None:
-        """Keras's save, to a name ending in ".keras"; ValueError for any other format.
+        """Saves the whole model, as Keras's save does, to a name that ends in ".keras".
 
-        A SavedModel or HDF5 file would come back without the networks or the second optimizer.
+        Raises:
+          ValueError: for any other format. A SavedModel or HDF5 file would come back without the
+            networks or without the second optimizer.
         """
         if not str(filepath).endswith(".keras") or kwargs.get("save_format") not in (None, "keras"):
             raise ValueError(
@@ -250,7 +280,7 @@ class TrainingModel(tf.keras.Model):
                 {**self._compile_arguments, **self._optimizer_arguments()}.items()}
 
     def compile_from_config(self, config: Dict[str, Any]) -> None:
-        """Compiles as get_compile_config says."""
+        """Compiles the model with the arguments that get_compile_config serialised."""
         self.compile(**tf.keras.saving.deserialize_keras_object(config))
 
     def _optimizer_arguments(self):

@@ -1,4 +1,4 @@
-"""Models that train one network alone: the rows of Table 1 without MPL, and fixed teachers."""
+"""Models that train one network: Table 1's rows without MPL, and students of fixed teachers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ def objective_passes(
         network: tf.keras.Model, objective: objectives.Objective, batch: batches.Batch, seed: int,
         step: Union[int, tf.Tensor],
 ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor], tf.Tensor, Optional[tf.Tensor]]:
-    """The passes of `network` that `objective` asks for; its batch-norm averages move in them.
+    """Makes the training passes of `network` that `objective` asks for.
 
-    Shared by a baseline and by the teacher of Meta Pseudo Labels, so that the same weights, batch
-    and seed give the same numbers in both.
+    The network's batch-norm averages move in these passes. A baseline and the teacher of Meta
+    Pseudo Labels both use this function, so that the same weights, batch and seed give the same
+    numbers in both.
 
     Returns:
-      (loss, terms, labeled logits [B_l, K], logits [B_u, K] on x_u's strong view, or None if it
-      makes no pass on x_u).
+      (loss, terms, labeled logits [B_l, K], logits [B_u, K] on x_u's strong view). The last is None
+      if the objective needs no pass on x_u.
     """
     labeled_logits = passes.forward(
         network, batch.labeled_view, passes.pass_seed(seed, step, passes.TEACHER_LABELED))
@@ -43,28 +44,35 @@ def objective_passes(
 def _losses(objective, *arguments):
     loss, terms = objective.losses(*arguments)
     if set(terms) != set(objective.terms):
-        raise ValueError(f"{type(objective).__name__}.losses returns the terms {sorted(terms)}, its "
-                         f"attribute `terms` has {sorted(objective.terms)}: make them agree")
+        raise ValueError(f"{type(objective).__name__}.losses returns the terms {sorted(terms)}, but "
+                         f"its attribute `terms` has {sorted(objective.terms)}: make them agree")
     return loss, terms
 
 
 class _OneNetwork(TrainingModel):
-    """Shared by the models below: one trained network, called the student, and one optimizer."""
+    """What the models below share: one trained network, called the student, and one optimizer."""
 
     @property
     def networks(self) -> Dict[str, tf.keras.Model]:
-        """The trained network by role."""
+        """{"student": the trained network}."""
         return {"student": self.student}
 
     @property
     def optimizers(self) -> Dict[str, tf.keras.optimizers.Optimizer]:
-        """The optimizer by role."""
+        """{"student": the optimizer}."""
         return {"student": self.optimizer}
 
     def compile(self, optimizer: Union[str, tf.keras.optimizers.Optimizer],
                 weight_decay: float = 0.0, metrics: Optional[List[Any]] = None,
                 **kwargs: Any) -> None:
-        """Sets any Keras optimizer, lambda of the weight decay, metrics; kwargs as Keras's."""
+        """Sets the optimizer.
+
+        Args:
+          optimizer: any Keras optimizer, or its name.
+          weight_decay: lambda of (lambda/2) |weights|^2, not on biases and batch-norm scales.
+          metrics: Keras metrics of the student's logits.
+          **kwargs: Keras's jit_compile, steps_per_execution, run_eagerly, weighted_metrics.
+        """
         self._compile(tf.keras.optimizers.get(optimizer), metrics, kwargs)
         self.weight_decay = weight_decay
         self._remember(weight_decay=weight_decay, metrics=metrics, **kwargs)
@@ -86,12 +94,12 @@ class Baseline(_OneNetwork):
 
     Args:
       student: Keras model, images [B, ...] -> logits [B, K].
-      objective: see mpl_tf.objectives.
-      seed: of the dropout masks.
+      objective: what the network minimises; see mpl_tf.objectives.
+      seed: the seed of the dropout masks.
 
-    `fit` takes the dataset of MetaPseudoLabels; "unlabeled" may be absent where the objective does
-    not use it. Logs loss, the objective's terms, learning_rate, and the compiled metrics of the
-    logits on the view of x_l that the objective learns from.
+    `fit` takes the dataset that MetaPseudoLabels takes; "unlabeled" may be absent if the objective
+    does not use it. A step logs the loss, the objective's terms, learning_rate, and the compiled
+    metrics of the logits on the view of x_l that the objective learns from.
     """
 
     _needs_unlabeled = False
@@ -105,7 +113,7 @@ class Baseline(_OneNetwork):
         self._add_means("loss", *objective.terms, "learning_rate")
 
     def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
-        """One step on a batch; returns the means since the last reset."""
+        """Takes one step on a batch; returns the means since the last reset, by name."""
         batch = self._unpack(data)
         self._build(batch.labeled_view)
         rate = learning_rate(self.optimizer)
@@ -119,7 +127,7 @@ class Baseline(_OneNetwork):
 
 
 class _Imitator(_OneNetwork):
-    """Shared by the models below: a student of target distributions that it does not change."""
+    """What the models below share: a student that learns given target distributions."""
 
     def __init__(self, student, seed, name, **kwargs):
         super().__init__(student, objective=None, seed=seed, name=name, **kwargs)
@@ -128,7 +136,7 @@ class _Imitator(_OneNetwork):
                         "learning_rate")
 
     def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
-        """One step on the unlabeled part of a batch; returns the means since the last reset."""
+        """Takes one step on the unlabeled part of a batch; returns the means since the last reset."""
         batch = self._unpack(data)
         self._build(batch.student_view)
         rate = learning_rate(self.optimizer)
@@ -148,14 +156,15 @@ class _Imitator(_OneNetwork):
 
 @register
 class FixedTeacher(_Imitator):
-    """A student that learns from a teacher that does not: pseudo labels and distillation (Section 2).
+    """A student of a fixed teacher: pseudo labels and distillation (Section 2).
 
     Args:
-      student: the trained network, images -> logits [B, K].
-      teacher: the fixed one; it labels in inference mode and never changes.
+      student: the network that is trained, images [B, ...] -> logits [B, K].
+      teacher: the network that labels, in inference mode. It is set to be not trainable.
       hard: True for one-hot(argmax) targets, False for softmax(logits / temperature).
-      temperature: of the soft targets; distillation (Hinton et al., 2015) with 1 is the paper's.
-      seed: of the dropout masks.
+      temperature: the temperature of the soft targets, above 0. The paper's soft pseudo labels have
+        1; another one makes it distillation (Hinton et al., 2015).
+      seed: the seed of the dropout masks.
     """
 
     def __init__(self, student: tf.keras.Model, teacher: tf.keras.Model, hard: bool = False,
@@ -182,19 +191,20 @@ class FixedTeacher(_Imitator):
 
 @register
 class StoredTargets(_Imitator):
-    """NoisyStudent (Xie et al., 2019b), as Section 4.2 compares it: targets stored beforehand.
+    """NoisyStudent (Xie et al., 2019b) as Section 4.2 compares it: a student of stored targets.
 
-    The student learns CE(teacher_probs, student(x_u)) on the noised view ("augmented" where there
-    is one) with whatever dropout and stochastic depth it has. Section 4.2: "the only difference
-    between NoisyStudent and ReducedMPL is that ReducedMPL has a teacher that adapts". So it sees
-    the unlabeled batches that ReducedMPL's student sees, and no labels: the labels are in q_large,
-    and the unlabeled images may hold the labeled ones.
+    The student minimises CE(teacher_probs, student(x_u)) on the noised view ("augmented" where
+    there is one, else "image"), with whatever dropout and stochastic depth it has. Section 4.2:
+    "the only difference between NoisyStudent and ReducedMPL is that ReducedMPL has a teacher that
+    adapts". So this student sees the unlabeled batches that ReducedMPL's student sees. It sees no
+    labels: q_large has learned from them, and the unlabeled images may hold the labeled ones.
 
     Args:
-      student: the trained network, images -> logits [B, K].
-      seed: of the dropout masks.
+      student: the network that is trained, images [B, ...] -> logits [B, K].
+      seed: the seed of the dropout masks.
 
-    `fit` takes the dataset of MetaPseudoLabels with "teacher_probs" [B_u, K] in "unlabeled".
+    `fit` takes the dataset that MetaPseudoLabels takes, with "teacher_probs" float [B_u, K] in
+    "unlabeled".
     """
 
     _needs_probs = ("unlabeled",)

@@ -1,4 +1,4 @@
-"""Training batches: what a data set's element must hold, and the part each piece plays."""
+"""Training batches: what an element of the data set has to hold, and what each piece is for."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mpl_tf.method import objectives
 
 
 class Batch(NamedTuple):
-    """A training batch by the part each piece plays; views float [B, ...], labels int [B_l]."""
+    """A training batch, its pieces named by their use. Views are float [B, ...], labels int [B_l]."""
 
     labels: tf.Tensor
-    labeled_image: tf.Tensor    # the weak view: R's data
-    labeled_view: tf.Tensor     # the view that the objective asks for
-    weak_view: Optional[tf.Tensor]        # x_u as "image"
-    student_view: Optional[tf.Tensor]     # x_u as the student learns on it and the teacher labels it
+    labeled_image: tf.Tensor    # x_l's weak view, on which R is measured
+    labeled_view: tf.Tensor     # the view of x_l that the objective learns from
+    weak_view: Optional[tf.Tensor]        # x_u's "image"
+    student_view: Optional[tf.Tensor]     # the view of x_u that the teacher labels for the student
     # Stored distributions of q_large, [B_l, K] and [B_u, K], where the model asks for them.
     labeled_probs: Optional[tf.Tensor] = None
     unlabeled_probs: Optional[tf.Tensor] = None
@@ -31,14 +31,17 @@ _LAYOUT_PROBS = _LAYOUT + ', and "teacher_probs" [B, K] beside each "image"'
 def unpack(data: Any, objective: Optional[objectives.Objective] = None,
            need_unlabeled: bool = True, need_probs: Collection[str] = (),
            num_classes: Optional[int] = None) -> Batch:
-    """Takes a dataset's element apart; ValueError, in one line, where something is missing.
+    """Takes an element of a dataset apart.
 
     Args:
       data: the element, or its specification.
-      objective: whose views are needed; None for a model without.
-      need_unlabeled: whether the model needs x_u, objective or not.
-      need_probs: the parts, "labeled" and "unlabeled", whose "teacher_probs" are needed.
-      num_classes: K of these, None where it is not known yet.
+      objective: the objective whose views are needed, or None if the model has none.
+      need_unlabeled: whether the model needs x_u even if the objective does not.
+      need_probs: the parts, of "labeled" and "unlabeled", whose "teacher_probs" are needed.
+      num_classes: the K that "teacher_probs" [B, K] must have, or None if it is not known yet.
+
+    Raises:
+      ValueError: in one line, where something is missing or has another shape or dtype.
     """
     layout = _LAYOUT_PROBS if need_probs else _LAYOUT
     if isinstance(data, (tuple, list)) and len(data) == 1:
@@ -72,16 +75,16 @@ def unpack(data: Any, objective: Optional[objectives.Objective] = None,
     view = objective.labeled_view if objective is not None else "image"
     probs = {f"{part}_probs": data[part]["teacher_probs"] for part in need_probs}
     labels = labeled["label"]
-    if isinstance(labels, tf.Tensor):   # one_hot takes some integers and not others
+    if isinstance(labels, tf.Tensor):   # tf.one_hot takes some integer types and not others
         labels = tf.cast(labels, tf.int64)
     return Batch(labels, labeled["image"], labeled[view], unlabeled.get("image"),
                  unlabeled.get("augmented", unlabeled.get("image")), **probs)
 
 
 def check_labels(labels: tf.Tensor, num_classes: int) -> None:
-    """Stops a step whose labels, int [B_l], are not in [0, num_classes).
+    """Stops the step with an error if a label, of int [B_l], is not in [0, num_classes).
 
-    One that XLA compiled cannot be stopped, and its losses are not a number.
+    XLA cannot stop a step that it compiled: the losses of that step are then NaN.
     """
     fits = tf.reduce_all((labels >= 0) & (labels < num_classes))
     line = (f"{LABELS_OUTSIDE} [0, {num_classes}), the classes that the networks have logits for: "
@@ -105,10 +108,10 @@ def _check_probs(part, views, num_classes):
 
 
 def check_divisible(element_spec: Any, replicas: int) -> None:
-    """ValueError if global batches cannot be split into equal shares for replicas.
+    """Raises ValueError if global batches cannot be split into equal shares for the replicas.
 
-    Means over replicas are means over the batch only where every replica has as many examples.
-    Sizes that are not known before the data come cannot be judged: batch with drop_remainder.
+    The mean over replicas is the mean over the batch only if all replicas have equally many
+    examples. Sizes that are not known in advance are refused too: batch with drop_remainder=True.
     """
     for spec in tf.nest.flatten(element_spec):
         size = spec.shape[0] if spec.shape.rank else None

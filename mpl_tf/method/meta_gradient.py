@@ -2,9 +2,10 @@
 
     dR/dPsi = (dq/dPsi)^T (dg/dq)^T w,        w = (df/dg)^T v
 
-q [B_u, K] are the pseudo labels, g the student's gradient on them, f its optimizer's rule, and v
-the gradient of R at the updated student; update_rules gives w. Both functions below give
-(dg/dq)^T w = dR/dq; the teacher's ordinary backward pass does the rest, with dR/dq coming in.
+Here q [B_u, K] are the pseudo labels, g is the student's gradient on them, f its optimizer's rule,
+and v the gradient of R at the updated student. update_rules computes w. `by_nested_tape` and
+`by_jvp` both compute (dg/dq)^T w = dR/dq. The teacher's ordinary backward pass, which starts from
+dR/dq, does the rest.
 
 g is linear in q: g = -(1/B_u) sum_ic q_ic d log p_c(x_i) / dTheta + lambda Theta. Its derivative
 with respect to q_ic along w is therefore -(1/B_u) times the directional derivative of
@@ -24,16 +25,16 @@ def student_gradients(
         student_pass: Callable[[], tf.Tensor], variables: Sequence[tf.Variable],
         pseudo_labels: tf.Tensor,
 ) -> Tuple[tf.Tensor, tf.Tensor, List[tf.Tensor], tf.GradientTape]:
-    """Student's loss on pseudo labels and its gradient, and a tape that knows d gradient / dq.
+    """The student's loss on pseudo labels, its gradient g, and a tape that can give (dg/dq)^T w.
 
     Args:
-      student_pass: () -> logits [B_u, K]; the student in training mode.
+      student_pass: a function () -> logits [B_u, K] of the student in training mode.
       variables: the student's trainable variables Theta.
       pseudo_labels: q, float [B_u, K].
 
     Returns:
-      (loss, logits, gradients like Theta, q_tape). q_tape watches nothing but q, so its backward
-      pass skips what a full second derivative of the student would compute.
+      (loss, logits, gradients with the shapes of Theta, q_tape). q_tape watches q alone, so that
+      its backward pass skips what a full second derivative of the student would compute.
     """
     with tf.GradientTape(watch_accessed_variables=False) as q_tape:
         q_tape.watch(pseudo_labels)
@@ -43,18 +44,19 @@ def student_gradients(
             loss = targets.cross_entropy(pseudo_labels, logits)
         gradients = student_tape.gradient(
             loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        gradients = [tf.convert_to_tensor(g) for g in gradients]    # embeddings give slices
+        # An embedding's gradient comes as IndexedSlices.
+        gradients = [tf.convert_to_tensor(g) for g in gradients]
     return loss, logits, gradients, q_tape
 
 
 def by_nested_tape(q_tape: tf.GradientTape, gradients: Sequence[tf.Tensor],
                    pseudo_labels: tf.Tensor, w: Sequence[tf.Tensor]) -> tf.Tensor:
-    """dR/dq [B_u, K] as the gradient of the student's gradient: backward through the backward.
+    """dR/dq [B_u, K] by going backward through the student's backward pass.
 
     Args:
-      q_tape, gradients: from `student_gradients`.
-      pseudo_labels: the q that it watched.
-      w: cotangents like the gradients.
+      q_tape, gradients: what `student_gradients` returned.
+      pseudo_labels: the q that it was given.
+      w: cotangents with the shapes of the gradients.
     """
     return q_tape.gradient(gradients, pseudo_labels, output_gradients=w,
                            unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -62,11 +64,12 @@ def by_nested_tape(q_tape: tf.GradientTape, gradients: Sequence[tf.Tensor],
 
 def by_jvp(student_pass: Callable[[], tf.Tensor], variables: Sequence[tf.Variable],
            w: Sequence[tf.Tensor]) -> tf.Tensor:
-    """dR/dq [B_u, K] by one forward-mode pass along w, at the variables' present (old) values.
+    """dR/dq [B_u, K] by one forward-mode pass along w.
 
-    `student_pass` must replay the pass that gave g: same batch, same masks, batch statistics.
-    Nothing of that pass has to be kept, so its activations need not be in memory at the same time
-    as anything else's.
+    The variables must hold the values from before the update, and `student_pass` must replay the
+    pass that gave g: the same batch, the same dropout masks, batch statistics in batch norm.
+    Nothing of that first pass has to be kept, so its activations need not be in memory at the same
+    time as others.
     """
     with tf.autodiff.ForwardAccumulator(variables, w) as accumulator:
         log_probs = tf.nn.log_softmax(student_pass())
@@ -76,6 +79,9 @@ def by_jvp(student_pass: Callable[[], tf.Tensor], variables: Sequence[tf.Variabl
 
 
 def through_softmax(pseudo_labels: tf.Tensor, target_gradient: tf.Tensor) -> tf.Tensor:
-    """dR/dlogits [B_u, K] of the teacher, q (dR/dq - sum q dR/dq): 0 where the softmax is saturated."""
+    """dR / d(the teacher's logits) [B_u, K] = q (dR/dq - sum_c q_c dR/dq_c).
+
+    It is 0 where the softmax is saturated.
+    """
     inner = tf.reduce_sum(pseudo_labels * target_gradient, axis=-1, keepdims=True)
     return pseudo_labels * (target_gradient - inner)

@@ -1,11 +1,11 @@
 """Meta Pseudo Labels as a Keras model (Section 3, Figures 2 and 4).
 
-One `train_step`:
-  1. the teacher labels x_u softly:                     q = softmax(T(x_u; Psi))
-  2. the student learns from q alone (Eq. 1):           Theta' = Theta + f(g),  g = dCE(q, p)/dTheta
-  3. its loss on labeled data judges the update (Eq. 2):  R(Theta'),  v = dR/dTheta'
-  4. the signal goes back through the update (Eq. 3):   dR/dq, then dR/dPsi
-  5. the teacher follows it and its own objective.
+What one `train_step` does:
+  1. The teacher labels x_u softly:                       q = softmax(T(x_u; Psi))
+  2. The student learns from q alone (Eq. 1):             Theta' = Theta + f(g), g = dCE(q, p)/dTheta
+  3. Its loss on labeled data judges the update (Eq. 2):  R(Theta'), v = dR/dTheta'
+  4. That signal goes back through the update (Eq. 3):    dR/dq, then dR/dPsi
+  5. The teacher descends along dR/dPsi and the gradient of its own objective.
 """
 
 from __future__ import annotations
@@ -24,26 +24,30 @@ from mpl_tf.method.update_rules import Rule, check_optimizer, learning_rate
 
 @tf.keras.utils.register_keras_serializable(package="mpl_tf")
 class MetaPseudoLabels(TrainingModel):
-    """A student and the teacher that learns to teach it. `call`, `evaluate`, `predict`: the student's.
+    """A student, and the teacher that learns to teach it.
+
+    `call`, `evaluate` and `predict` are those of the student.
 
     Args:
-      student, teacher: Keras models, images [B, ...] -> logits [B, K], same K.
+      student, teacher: Keras models, images [B, ...] -> logits [B, K], with the same K.
       objective: what the teacher minimises beside the meta signal; see mpl_tf.objectives.
-      meta_weight: factor of the meta signal. 0.0 is the equal-compute control: the same passes,
-        the signal multiplied by zero, the teacher on its baseline's trajectory.
-      meta_gradient: "nested_tape" (least computation) or "jvp" (the same gradient by one
-        forward-mode pass; never keeps the activations of more than one backward pass, and
-        replays passes, so both networks' random layers must be mpl_tf.layers').
-      teacher_input: "image", or "teacher_probs" (ReducedMPL, Section 3.2): the teacher is a small
-        network of distributions [B, K] -> logits [B, K], such as networks.calibration. In every
-        pass it sees the batch's "teacher_probs", stored predictions of a large pre-trained
-        network, in place of the images. Its objective is then objectives.Supervised.
-      seed: of the dropout masks.
+      meta_weight: the factor of the meta signal. 0.0 is the control at equal compute: it makes the
+        same passes and multiplies the signal by zero, so that the teacher trains as its baseline.
+      meta_gradient: how the meta gradient is computed. "nested_tape" takes the least computation.
+        "jvp" gives the same gradient by one forward-mode pass and takes less memory: it never
+        keeps the activations of more than one backward pass. It replays passes, so the random
+        layers of both networks have to be those of mpl_tf.layers.
+      teacher_input: "image", or "teacher_probs" for ReducedMPL (Section 3.2). The teacher is then a
+        small network from distributions [B, K] to logits [B, K], such as networks.calibration. In
+        every pass it sees, instead of the images, the batch's "teacher_probs": the stored
+        predictions of a large pre-trained network. Its objective is then objectives.Supervised.
+      seed: the seed of the dropout masks.
 
     `fit` takes a dataset of {"labeled": {"image" [B_l, ...], "label" int [B_l]}, "unlabeled":
-    {"image" [B_u, ...], "augmented" [B_u, ...]}}. Student and teacher meet on "augmented" where
-    there is one, else on "image". The labeled batch is the teacher's supervision and R's data.
-    With teacher_input="teacher_probs" both parts have "teacher_probs" float [B, K] too.
+    {"image" [B_u, ...], "augmented" [B_u, ...]}}. The teacher labels "augmented" where there is
+    one, else "image", and the student learns on the same view. The labeled batch supervises the
+    teacher, and R is measured on it. With teacher_input="teacher_probs" both parts also have
+    "teacher_probs" float [B, K].
 
     Raises:
       ValueError: in one line, for networks, objective, optimizers or data that do not fit.
@@ -61,7 +65,7 @@ class MetaPseudoLabels(TrainingModel):
         super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
         self.student, self.teacher = student, teacher
         self.meta_gradient, self.teacher_input = meta_gradient, teacher_input
-        # A variable, or graph optimizers would fold "0 * signal" and skip the control's passes.
+        # A variable, because graph optimizers would fold "0 * signal" and skip the control's passes.
         self.meta_weight = self.add_weight(
             "meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
             initializer=tf.keras.initializers.Constant(meta_weight))
@@ -72,12 +76,15 @@ class MetaPseudoLabels(TrainingModel):
 
     @property
     def networks(self) -> Dict[str, tf.keras.Model]:
-        """The networks by role."""
+        """{"student": network, "teacher": network}."""
         return {"student": self.student, "teacher": self.teacher}
 
     @property
     def classifiers(self) -> Dict[str, tf.keras.Model]:
-        """The networks by role that take images, as evaluation sees them: averaged where asked."""
+        """{role: network} of the networks that take images, as evaluation sees them.
+
+        The student is the one of averaged weights if `average_weights` was called.
+        """
         images = {"student": self.student} if self._needs_probs else self.networks
         return {**images, **self._averaged}
 
@@ -87,7 +94,7 @@ class MetaPseudoLabels(TrainingModel):
 
     @property
     def optimizers(self) -> Dict[str, tf.keras.optimizers.Optimizer]:
-        """The optimizers by role."""
+        """{"student": optimizer, "teacher": optimizer}."""
         return {"student": self.student_optimizer, "teacher": self.teacher_optimizer}
 
     def compile(self, student_optimizer: Union[str, tf.keras.optimizers.Optimizer],
@@ -97,13 +104,17 @@ class MetaPseudoLabels(TrainingModel):
         """Sets the optimizers.
 
         Args:
-          student_optimizer: tf.keras.optimizers SGD, RMSprop or Adam, schedules included; its
-            update is differentiated, so options that change it (clipping, ...) are refused.
-          teacher_optimizer: any Keras optimizer.
+          student_optimizer: SGD, RMSprop or Adam of tf.keras.optimizers, or its name; the rate
+            may be a schedule. Its update is differentiated, so options that change the update
+            (clipping, ...) are refused.
+          teacher_optimizer: any Keras optimizer, or its name.
           student_weight_decay, teacher_weight_decay: lambda of (lambda/2) |weights|^2, not on
             biases and batch-norm scales.
-          metrics: of the student's logits; in training those on x_l.
+          metrics: Keras metrics of the student's logits; in training, of those on x_l.
           **kwargs: Keras's jit_compile, steps_per_execution, run_eagerly, weighted_metrics.
+
+        Raises:
+          ValueError: in one line, for an optimizer or a network that the step cannot do with.
         """
         student_optimizer = tf.keras.optimizers.get(student_optimizer)
         check_optimizer(student_optimizer)
@@ -136,18 +147,26 @@ class MetaPseudoLabels(TrainingModel):
 
     def _build(self, images):
         super()._build(images)
-        if self.meta_gradient == "jvp":     # layers may have come with the weights
+        if self.meta_gradient == "jvp":     # layers may have been made with the weights
             check_replayable(**self.networks)
 
     def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
-        """One step of student and teacher on a batch; returns the means since the last reset.
+        """Takes one step of student and teacher on a batch.
 
-        Logged: the compiled metrics of the student's logits on x_l, student_loss (on the pseudo
-        labels), R, the unweighted terms of the teacher's objective (teacher_supervised_loss and
-        teacher_consistency_loss), teacher_meta_loss = meta_weight R, meta_gradient_norm = the norm
-        of dR / d(the teacher's logits on x_u), before meta_weight, mean entropy (nats) and
-        confidence of the pseudo labels, agreement of teacher and student on x_u, and both learning
-        rates of this step.
+        Returns:
+          {name: mean since the last reset}, of the compiled metrics of the student's logits on x_l
+          and of:
+            student_loss: the student's cross-entropy on the pseudo labels.
+            R: the updated student's cross-entropy on x_l.
+            teacher_supervised_loss, teacher_consistency_loss: the terms of the teacher's
+              objective, unweighted.
+            teacher_meta_loss: meta_weight R.
+            meta_gradient_norm: the norm of dR / d(the teacher's logits on x_u), without
+              meta_weight.
+            pseudo_label_entropy: the mean entropy of the pseudo labels, in nats.
+            pseudo_label_confidence: the mean of their largest probabilities.
+            agreement: the fraction of x_u on which teacher and student have the same class.
+            student_learning_rate, teacher_learning_rate: the rates of this step.
         """
         batch = self._unpack(data)
         self._build(batch.student_view)
@@ -160,7 +179,10 @@ class MetaPseudoLabels(TrainingModel):
         return self._log(scalars, batch.labels, logits)
 
     def _nested_tape_step(self, batch, rule, step):
-        """Steps 1-5 with the student's tape inside the teacher's; returns (scalars, logits on x_l)."""
+        """Steps 1-5 with the student's tape inside the teacher's.
+
+        Returns (scalars, the student's logits on x_l).
+        """
         with tf.GradientTape(watch_accessed_variables=False) as teacher_tape:
             teacher_tape.watch(self.teacher.trainable_variables)
             teacher_loss, terms, teacher_logits = self._teacher_passes(batch, step)         # 1.
@@ -177,9 +199,12 @@ class MetaPseudoLabels(TrainingModel):
                              target_gradient), validation_logits
 
     def _jvp_step(self, batch, rule, step):
-        """The same step in the order that needs least memory: no two backward passes overlap."""
+        """The same step in the order that needs least memory: no two backward passes overlap.
+
+        Returns (scalars, the student's logits on x_l).
+        """
         student_weights = self.student.trainable_variables
-        with passes.averages_restored(self.teacher):    # made again below, where they move
+        with passes.averages_restored(self.teacher):    # they move when the passes are repeated
             teacher_logits = self._teacher_passes(batch, step)[-1]                          # 1.
         pseudo_labels = tf.nn.softmax(teacher_logits)
         variables = [*student_weights, *self.student.non_trainable_variables]
@@ -189,7 +214,7 @@ class MetaPseudoLabels(TrainingModel):
         applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
         validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
         w = rule.vjp(applied, v)
-        # What follows would be begun at once, and its activations would wait for w.
+        # Without this the next pass would begin at once, and its activations would wait for w.
         with tf.control_dependencies(w), passes.weights_restored(student_weights), \
                 passes.averages_restored(self.student):
             passes.assign(variables, old)
@@ -206,10 +231,11 @@ class MetaPseudoLabels(TrainingModel):
                              target_gradient), validation_logits
 
     def _teacher_passes(self, batch, step):
-        """The teacher's loss on its objective, the loss's terms, and its logits on the student's view.
+        """Returns (the teacher's loss on its objective, its terms, the teacher's logits on x_u).
 
-        Batch-norm averages move in the passes that the objective makes. A pass made only to label
-        x_u leaves them alone, so that the control follows the baseline.
+        The logits are those on the student's view. Batch-norm averages move in the passes that the
+        objective makes. A pass that only labels x_u leaves them as they are, so that the control's
+        teacher trains as the baseline.
         """
         if self._needs_probs:
             batch = batch._replace(labeled_view=batch.labeled_probs,
@@ -223,7 +249,10 @@ class MetaPseudoLabels(TrainingModel):
         return loss, terms, logits
 
     def build(self, input_shape):
-        """Builds the networks; the teacher on as many numbers as the student has classes."""
+        """Builds the networks.
+
+        A teacher of "teacher_probs" is built for as many numbers as the student has classes.
+        """
         if self._needs_probs and not self.teacher.built:
             if not self.student.built:
                 self.student.build(input_shape)
@@ -231,14 +260,15 @@ class MetaPseudoLabels(TrainingModel):
         super().build(input_shape)
 
     def _student_pass(self, batch, step):
-        """The student's logits [B_u, K] on x_u in training mode; its averages move."""
+        """The student's logits [B_u, K] on x_u in training mode; its batch-norm averages move."""
         seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
         return passes.forward(self.student, batch.student_view, seed)
 
     def _validation_gradient(self, batch, step):
-        """R, the student's logits on x_l and v = dR/dTheta at its present weights (Eq. 2).
+        """Returns (R, the student's logits on x_l, v = dR/dTheta) at the present weights (Eq. 2).
 
-        R is plain cross-entropy on one-hot labels, in training mode, averages put back.
+        R is plain cross-entropy on one-hot labels, taken in training mode. The batch-norm averages
+        are put back.
         """
         weights = self.student.trainable_variables
         seed = passes.pass_seed(self.seed, step, passes.STUDENT_LABELED)
@@ -252,7 +282,7 @@ class MetaPseudoLabels(TrainingModel):
         return loss, logits, passes.replica_mean([tf.convert_to_tensor(x) for x in v])
 
     def _update_teacher(self, teacher_tape, teacher_loss, pseudo_labels, target_gradient):
-        """Follows dL/dPsi + meta_weight dR/dPsi, where dR/dPsi = (dq/dPsi)^T dR/dq."""
+        """Updates the teacher by dL/dPsi + meta_weight dR/dPsi, with dR/dPsi = (dq/dPsi)^T dR/dq."""
         signal = tf.cast(self.meta_weight, target_gradient.dtype) * target_gradient
         gradients = teacher_tape.gradient(
             [teacher_loss, pseudo_labels], self.teacher.trainable_variables,
@@ -261,15 +291,18 @@ class MetaPseudoLabels(TrainingModel):
         self._apply("teacher", gradients, self.teacher_weight_decay)
 
     def diagnostics(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
-        """What is too dear for every step, at the present weights; changes nothing.
+        """Measures, at the present weights, what costs too much for every step; changes nothing.
 
         Args:
-          data: a training batch (per-replica values under a strategy, as an iterator gives them).
+          data: a training batch; under a strategy the per-replica values that an iterator gives.
 
         Returns:
-          {"R_before": R at Theta, before an update, "gradient_cosine": between the meta gradient
-          and the gradient of the teacher's own objective, "meta_gradient_norm_weights" = |dR/dPsi|,
-          "objective_gradient_norm_weights" (scalars), "pseudo_labels": [B_u, K] of one replica}.
+          A dict of scalars, and of the pseudo labels:
+            R_before: R at Theta, before an update.
+            gradient_cosine: the cosine of dR/dPsi and the gradient of the teacher's objective.
+            meta_gradient_norm_weights: |dR/dPsi|.
+            objective_gradient_norm_weights: the norm of the gradient of the teacher's objective.
+            pseudo_labels: [B_u, K], those of the first replica of this process.
         """
         strategy = self.distribute_strategy
         return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0],
@@ -312,7 +345,7 @@ class MetaPseudoLabels(TrainingModel):
 
     def _scalars(self, student_loss, validation_loss, terms, pseudo_labels, student_logits,
                  target_gradient):
-        """What a step logs, on this replica; see `train_step`."""
+        """What a step logs, as measured on this replica; see `train_step`."""
         scalars = {
             "student_loss": student_loss, "R": validation_loss,
             "teacher_meta_loss": tf.cast(self.meta_weight, validation_loss.dtype) * validation_loss,

@@ -3,17 +3,20 @@
 An objective says which views it needs and turns logits into a loss:
 
     flags          {argument of the constructor: the flag that gives it}, for `--objective=NAME`
-    labeled_view   "image" or "augmented": the view of x_l that its supervised term sees
-    unlabeled      True if it needs the network on both views of x_u, in one pass together
+    labeled_view   "image" or "augmented": the view of x_l that the supervised term sees
+    unlabeled      True if it needs the network's logits on both views of x_u, from one pass
     terms          names of the unweighted parts of the loss, for the logs
     losses(labels, labeled_logits, weak_logits, strong_logits) -> (loss, {term: scalar})
 
-`loss` is the weighted sum. To add an objective, subclass Objective in this file, decorate the class
-with `objective`, name its terms if there are others than "supervised_loss", and write `losses`: it is
-then known to --objective, to --help and to the checks of flags. One of your own, elsewhere, is
-decorated with tf.keras.utils.register_keras_serializable, so that saved models find it.
+`loss` is the weighted sum of the terms.
 
-No TensorFlow at import: flags are read before it is there. base.py registers the classes with Keras.
+To add an objective to this package, subclass Objective in this file, decorate the class with
+`objective`, set `terms` if it has others than "supervised_loss", and write `losses`. It is then
+known to --objective, to --help and to the checks of flags. To use one of your own from elsewhere,
+decorate it with tf.keras.utils.register_keras_serializable, so that saved models find it.
+
+This file does not import TensorFlow, because the flags are read before that is imported. base.py
+registers the classes with Keras.
 """
 
 from __future__ import annotations
@@ -28,12 +31,15 @@ _Kind = TypeVar("_Kind", bound="Type[Objective]")
 
 
 def objective(name: str, **flags: str) -> Callable[[_Kind], _Kind]:
-    """Decorates the class of an objective, which then can be chosen by name.
+    """Decorates the class of an objective, so that it can be chosen by name.
 
     Args:
-      name: as --objective has it.
-      flags: {argument of its constructor: the flag that gives it}. A flag with "weight" in its
-        name is the factor of one of its terms.
+      name: its name in --objective.
+      flags: {argument of its constructor: the flag that gives it}. A flag whose name ends in
+        "weight" is the factor of one of its terms.
+
+    Returns:
+      A decorator that returns the class itself.
     """
     def register(kind: _Kind) -> _Kind:
         kind.flags = flags
@@ -43,7 +49,12 @@ def objective(name: str, **flags: str) -> Callable[[_Kind], _Kind]:
 
 
 class Objective:
-    """Base class. Keyword arguments of the constructor are attributes and the saved config."""
+    """The base class. It keeps the constructor's keyword arguments, as attributes and to be saved.
+
+    Raises:
+      ValueError: in one line, for a negative argument, a label_smoothing outside [0, 1), or a
+        temperature that is not above 0.
+    """
 
     flags: Mapping[str, str] = {}
     labeled_view: str = "image"
@@ -56,17 +67,27 @@ class Objective:
                 raise ValueError(f"{type(self).__name__}: {name}={value} is negative: give 0 or more")
         if not 0.0 <= config.get("label_smoothing", 0.0) < 1.0:
             raise ValueError(f"{type(self).__name__}: label_smoothing={config['label_smoothing']} "
-                             "is outside [0, 1): 0 is none")
+                             "is outside [0, 1): 0 means no smoothing")
         if config.get("temperature", 1.0) <= 0:
             raise ValueError(f"{type(self).__name__}: temperature={config['temperature']} must be "
-                             "above 0: below 1 sharpens, above 1 smooths")
+                             "above 0: below 1 it sharpens, above 1 it smooths")
         self._config = config
         self.__dict__.update(config)
 
     def losses(self, labels: tf.Tensor, labeled_logits: tf.Tensor,
                weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,
                ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
-        """Returns (scalar loss, {term name: scalar}); labels int [B_l], logits [B, K]."""
+        """The loss of a batch, and its terms.
+
+        Args:
+          labels: int [B_l].
+          labeled_logits: [B_l, K], on the view of x_l that `labeled_view` names.
+          weak_logits, strong_logits: [B_u, K], on "image" and "augmented" of x_u; None unless
+            `unlabeled`.
+
+        Returns:
+          (scalar loss, {term name: unweighted scalar}).
+        """
         raise TypeError(f"{type(self).__name__} must define losses(...)")
 
     def _supervised(self, labels, logits):
@@ -91,9 +112,9 @@ class Objective:
 
 @objective("supervised", weight="supervised_weight", label_smoothing="label_smoothing")
 class Supervised(Objective):
-    """weight * CE(y_l, T(x_l)), with smoothed labels if asked (Section 4.1, Table 1).
+    """weight * CE(y_l, T(x_l)), with labels smoothed by label_smoothing (Section 4.1, Table 1).
 
-    `weight=0.0` leaves the meta signal alone.
+    With weight=0.0 the teacher learns from the meta signal alone.
     """
 
     weight: float
@@ -111,7 +132,7 @@ class Supervised(Objective):
 
 @objective("randaugment", weight="supervised_weight", label_smoothing="label_smoothing")
 class RandAugment(Supervised):
-    """Supervised on strongly augmented x_l (`labeled["augmented"]`); R still sees `"image"`."""
+    """Supervised, on the strong view of x_l ("augmented"). R still sees "image"."""
 
     labeled_view = "augmented"
 
@@ -121,8 +142,9 @@ class RandAugment(Supervised):
 class UDA(Objective):
     """CE(y_l, T(x_l)) + weight * CE(stop_gradient(softmax(T(weak)/tau)), T(strong)).
 
-    Unsupervised Data Augmentation (Xie et al., 2019a) as Section 4.1 uses it; weight and
-    temperature tau are Table 3's UDA factor and temperature (CIFAR-10: 1.0 and 0.8).
+    Unsupervised Data Augmentation (Xie et al., 2019a) as Section 4.1 uses it. `weight` and
+    `temperature` (tau) are Table 3's UDA factor and UDA temperature, for CIFAR-10 1.0 and 0.8.
+    `supervised_weight` is the factor of the first term.
     """
 
     unlabeled = True

@@ -1,8 +1,8 @@
-"""Training-mode passes through a network: which random numbers, which averages, which replica.
+"""Passes through a network in training mode, with the random numbers and averages of each.
 
-A step makes several passes. Each has a number of its own, so its masks depend on (seed, step,
-pass, layer, replica) and on nothing else: a pass that one method makes and another does not
-shifts no random stream, and any pass can be replayed.
+A step makes several passes. Each has a number of its own, so that its dropout masks depend on
+(seed, step, pass, layer, replica) and on nothing else. A pass that only some methods make does not
+change the masks of the others, and any pass can be replayed.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ TEACHER_LABELED, TEACHER_UNLABELED, STUDENT_UNLABELED, STUDENT_LABELED = range(4
 
 
 def pass_seed(seed: int, step: Union[int, tf.Tensor], number: int) -> tf.Tensor:
-    """The seed, int32 [2], of pass `number` in training step `step` (scalar int tensor)."""
+    """The seed, int32 [2], of pass `number` in training step `step` (a scalar integer tensor)."""
     base = tf.constant([seed & 0x7FFFFFFF, seed >> 31], tf.int32)
     return random_bits.fold_in(random_bits.fold_in(base, tf.cast(step, tf.int32)), number)
 
 
 def forward(network: tf.keras.Model, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Logits [B, K] in float32 or float64 of `network` in training mode, with the masks of `seed`.
+    """Logits [B, K], float32 or float64, of `network` in training mode with the masks of `seed`.
 
-    Moves the batch-norm averages once; wrap in `averages_restored` where it must not.
+    The pass moves the batch-norm averages once; call it in `averages_restored` to undo that.
+
+    Raises:
+      ValueError: in one line, if the network has losses of its own or gives no logits [B, K].
     """
     with layers.random_seed(seed):
         logits = network(images, training=True)
     if network.losses:
         raise ValueError(f"{network.name} adds {len(network.losses)} losses of its own (add_loss, or a "
-                         "weight's regularizer), which no step minimises here: remove them, and set "
+                         "weight's regularizer), which no step here minimises: remove them, and set "
                          "the weight decay in compile")
     if logits.shape.rank != 2:
         raise ValueError(f"{network.name} gives {logits.shape}, expected logits [B, K]: flatten or pool "
@@ -43,11 +46,11 @@ def forward(network: tf.keras.Model, images: tf.Tensor, seed: tf.Tensor) -> tf.T
 
 
 def assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:
-    """Assigns in a replica's own context; mirrored variables need all replicas to meet for it."""
+    """Assigns `values` to `variables`, called by every replica within its own context."""
     mirrored = []
     for variable, value in zip(variables, values):
         if variable.synchronization == tf.VariableSynchronization.ON_READ:
-            variable.assign(value)      # one component a replica: batch-norm averages
+            variable.assign(value)      # batch-norm averages: each replica has its own
         else:
             mirrored.append((variable, value))
     if mirrored:
@@ -56,7 +59,7 @@ def assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> Non
 
 @contextlib.contextmanager
 def averages_restored(network: tf.keras.Model) -> Iterator[None]:
-    """Within this context passes may move the averages of `network`; they are put back at its end."""
+    """Puts the batch-norm averages of `network` back at the end of the context."""
     variables = network.non_trainable_variables
     before = [tf.identity(variable) for variable in variables]
     yield
@@ -65,14 +68,14 @@ def averages_restored(network: tf.keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def weights_restored(variables: Sequence[tf.Variable]) -> Iterator[None]:
-    """Within this context `variables` may be changed; they are put back at its end."""
+    """Puts the values of `variables` back at the end of the context."""
     before = [tf.identity(variable) for variable in variables]
     yield
     assign(variables, before)
 
 
 def replica_mean(values: Any) -> Any:
-    """Mean over replicas of a nest of tensors; every replica has the same share of the batch."""
+    """The mean over replicas, which all have equal shares of the batch, of a nest of tensors."""
     replica = tf.distribute.get_replica_context()
     if replica is None or replica.num_replicas_in_sync == 1:
         return values
@@ -80,11 +83,11 @@ def replica_mean(values: Any) -> Any:
 
 
 def replica_norm(per_replica: tf.Tensor) -> tf.Tensor:
-    """Norm of the gradient with respect to a batch that is split over replicas.
+    """The norm of the gradient of a loss with respect to a batch that is split over replicas.
 
     Args:
-      per_replica: this replica's share of the batch: the gradient of its own share of the loss.
-        That of the mean over r replicas is 1/r of it.
+      per_replica: the gradient of this replica's own loss with respect to its share of the batch.
+        The gradient of the loss's mean over r replicas is 1/r of it.
     """
     squares = replica_mean(tf.reduce_sum(tf.square(per_replica)))
     replica = tf.distribute.get_replica_context()
@@ -92,7 +95,7 @@ def replica_norm(per_replica: tf.Tensor) -> tf.Tensor:
 
 
 def is_decayed(variable: tf.Variable) -> bool:
-    """True for weights that weight decay applies to: all but biases and batch-norm scales."""
+    """Whether weight decay applies to `variable`: to all but biases and batch norm's variables."""
     leaf = variable.name.split("/")[-1].split(":")[0]
     return leaf not in ("bias", "gamma", "beta")
 

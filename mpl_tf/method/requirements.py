@@ -1,4 +1,4 @@
-"""What networks and objectives have to be, each refusal one line. Called by the models here."""
+"""Checks of the networks and objectives that the models here are given. A refusal is one line."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from mpl_tf.networks import layers
 
 
 def check_networks(**networks: Any) -> None:
-    """ValueError unless all are Keras models for the same classes, without losses of their own.
+    """Raises ValueError unless all `networks`, by role, can be trained together.
 
-    Regularizers, the student's constraints and mixed_float16 are refused by the layer's name: they
-    would change the update behind the differentiated formulas.
+    They have to be Keras models with logits for the same classes, and may share no weights.
+    Regularizers, constraints of the student and mixed_float16 are refused, naming the layer: they
+    would change the update that the formulas differentiate.
     """
     classes = {}
     for role, network in networks.items():
@@ -49,7 +50,7 @@ def _check_output(role, network):
     if isinstance(last, tf.keras.layers.Softmax) or keras_seam.last_function(last) in (
             tf.keras.activations.softmax, tf.nn.softmax):
         raise ValueError(f"{role} ends in a softmax (layer {last.name!r}), expected logits: remove "
-                         "it, the losses here take the softmax themselves")
+                         "it, because the losses here take the softmax themselves")
 
 
 def _check_layer(role, layer):
@@ -68,7 +69,7 @@ def _check_layer(role, layer):
 
 def check_teacher_input(teacher_input: str, teacher: tf.keras.Model,
                         objective: objectives.Objective) -> None:
-    """ValueError, in one line, where teacher or objective do not take `teacher_input`."""
+    """Raises ValueError, in one line, if teacher or objective do not go with `teacher_input`."""
     if teacher_input not in ("image", "teacher_probs"):
         raise ValueError(f'teacher_input={teacher_input!r}: give "image" or "teacher_probs"')
     if teacher_input == "image":
@@ -87,16 +88,17 @@ def check_teacher_input(teacher_input: str, teacher: tf.keras.Model,
 
 
 def check_objective(objective: Any) -> None:
-    """ValueError unless it is one of mpl_tf.objectives."""
+    """Raises ValueError unless `objective` is an mpl_tf.objectives.Objective."""
     if not isinstance(objective, objectives.Objective):
         raise ValueError(f"objective={objective!r}: expected an mpl_tf.objectives.Objective such as "
                          "mpl_tf.objectives.UDA(weight=1.0, temperature=0.8)")
 
 
 def check_images(networks: Mapping[str, tf.keras.Model], shape: tf.TensorShape) -> None:
-    """ValueError unless all `networks`, by role, take images of `shape` (batch dimension first).
+    """Raises ValueError unless all `networks`, by role, take images of `shape`, the batch first.
 
-    Keras adds or drops a last dimension of 1; a Sequential without Input takes other shapes too.
+    Shapes that differ in a last dimension of 1 pass, because Keras adds or drops it. A Sequential
+    without Input passes, because it takes inputs of any shape that its layers take.
     """
     for role, network in networks.items():
         expected = network.built and getattr(network, "input_shape", None)
@@ -108,8 +110,10 @@ def check_images(networks: Mapping[str, tf.keras.Model], shape: tf.TensorShape) 
 
 
 def check_replayable(**networks: tf.keras.Model) -> None:
-    """ValueError unless meta_gradient="jvp" can replay the passes of all networks, and the student's
-    forward mode is one that TensorFlow has."""
+    """Raises ValueError unless meta_gradient="jvp" works with the networks, given by role.
+
+    Their passes have to be replayable, and TensorFlow has to have the student's forward mode.
+    """
     for role, network in networks.items():
         stuck = layers.not_replayable(network)
         if stuck:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules."""
+"""Learning-rate schedules with a linear warm-up."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
                                 / (total_steps - warmup_steps))) / 2         then
         eta(t) = 0                                                           t >= total_steps
 
-    t counts from 0, the optimizer's `iterations` before its update. The warm-up has t + 1: with
-    t / warmup_steps the first rate would be 0, and a first step that moves no student has no meta
-    gradient either. The first rate of the decay, at t = warmup_steps, is the full one.
+    t counts from 0: it is the optimizer's `iterations` before its update. The warm-up has t + 1
+    because with t / warmup_steps the first rate would be 0, and a first step that does not move the
+    student has no meta gradient either. The first rate of the decay, at t = warmup_steps, is the
+    highest.
+
+    A call with an integer step (a scalar of any integer type) returns a float32 scalar.
 
     Args:
       learning_rate: the highest rate.
-      total_steps: training steps in all, warm-up included.
-      warmup_steps: 0 for none.
-
-    Called with an integer step (scalar, any type) it returns a float32 scalar.
+      total_steps: the number of training steps, those of the warm-up included.
+      warmup_steps: the number of steps of the warm-up; 0 for none.
 
     Raises:
       ValueError: in one line, for a negative rate, no steps, or a warm-up longer than the training.
@@ -65,19 +66,19 @@ class WarmupExponential(tf.keras.optimizers.schedules.LearningRateSchedule):
         eta(t) = learning_rate (t + 1) / warmup_steps                 t < warmup_steps
         eta(t) = learning_rate decay_rate^floor(t / decay_steps)      then
 
-    t counts from 0, as for WarmupCosine. Tan & Le: decay_rate 0.97 every 2.4 epochs of 350, 5
-    epochs of warm-up, as in their code.
+    t counts from 0, as for WarmupCosine. In Tan & Le's code decay_rate is 0.97, decay_steps are 2.4
+    of 350 epochs, and warmup_steps are 5 epochs.
+
+    A call with an integer step (a scalar of any integer type) returns a float32 scalar.
 
     Args:
       learning_rate: the highest rate.
       decay_steps: steps from one decay to the next, counted from the training's first step.
-      decay_rate: what each multiplies by.
-      warmup_steps: 0 for none.
-
-    Called with an integer step (scalar, any type) it returns a float32 scalar.
+      decay_rate: the factor of each decay, above 0 and at most 1.
+      warmup_steps: the number of steps of the warm-up; 0 for none.
 
     Raises:
-      ValueError: in one line, for a negative rate or steps that cannot be.
+      ValueError: in one line, for a negative rate or a value outside its range.
     """
 
     def __init__(self, learning_rate: float, decay_steps: int, decay_rate: float = 0.97,
@@ -86,7 +87,7 @@ class WarmupExponential(tf.keras.optimizers.schedules.LearningRateSchedule):
             raise ValueError(f"learning_rate={learning_rate}: expected a number of at least 0")
         if decay_steps < 1 or warmup_steps < 0:
             raise ValueError(f"decay_steps={decay_steps}, warmup_steps={warmup_steps}: expected at "
-                             "least 1 and 0")
+                             "least 1 step from decay to decay, and at least 0 of warm-up")
         if not 0.0 < decay_rate <= 1.0:
             raise ValueError(f"decay_rate={decay_rate}: expected a number above 0 and at most 1")
         self.learning_rate, self.decay_rate = float(learning_rate), float(decay_rate)

@@ -1,11 +1,14 @@
 """How the student's weights move, f_Theta(Psi), and its derivative (Appendix B, Eqs. 5-8).
 
-For each rule a pure function gives the step Delta = f(g; slots) that Keras's optimizer adds to
-Theta, and a second one gives w = (df/dg)^T v for a cotangent v of the updated weights. All rules
-are elementwise, so w is too. Slots do not depend on the teacher. `lr` is the rate of *this* step.
-Shapes: g, v, m, r, s and the result are those of one variable; m, r, s are slots before the step.
+For each rule one pure function gives the step Delta = f(g; slots) that Keras's optimizer adds to
+Theta, and a second one gives w = (df/dg)^T v for a cotangent v of the updated weights. All rules are
+elementwise, and the slots do not depend on the teacher, so w is elementwise in v.
 
-`Rule` reads rate and slots from a Keras optimizer and applies the pure functions to all variables.
+The arguments g (gradient), v, and the slots m, r and s from before the step have the shape of one
+variable, and so has the result. `lr` is the learning rate of *this* step.
+
+`Rule` reads the rate and the slots of a Keras optimizer, and applies the pure functions to all its
+variables.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ def sgd(g: tf.Tensor, lr: Scalar, momentum: Scalar = 0.0, m: Optional[tf.Tensor]
         nesterov: bool = False) -> tf.Tensor:
     """Eq. 5, Delta = -lr g; with momentum mu Eq. 7, Delta = mu m - lr g.
 
-    Nesterov looks ahead from the new momentum: Delta = mu (mu m - lr g) - lr g.
+    With Nesterov's momentum Delta = mu (mu m - lr g) - lr g: one step further from the new m.
     """
     if m is None:
         return -lr * g
@@ -32,7 +35,7 @@ def sgd(g: tf.Tensor, lr: Scalar, momentum: Scalar = 0.0, m: Optional[tf.Tensor]
 
 
 def sgd_vjp(v: tf.Tensor, lr: Scalar, momentum: Scalar = 0.0, nesterov: bool = False) -> tf.Tensor:
-    """w = -lr v, and -(1 + mu) lr v for Nesterov: g enters its step twice."""
+    """w = -lr v; for Nesterov w = -(1 + mu) lr v, because g enters its step twice."""
     return -(1.0 + momentum) * lr * v if nesterov else -lr * v
 
 
@@ -40,7 +43,7 @@ def rmsprop(g: tf.Tensor, lr: Scalar, r: tf.Tensor, rho: Scalar, epsilon: Scalar
             momentum: Scalar = 0.0, m: Optional[tf.Tensor] = None) -> tf.Tensor:
     """Eq. 8 as Keras writes it: r' = rho r + (1-rho) g^2, Delta = -mu m - lr g / sqrt(r' + eps).
 
-    The paper calls 1 - rho what Keras calls rho, and its momentum has the other sign.
+    What Keras calls rho is 1 - rho in the paper. Keras's momentum slot m has the other sign.
     """
     new_r = rho * r + (1.0 - rho) * tf.square(g)
     delta = -lr * g * tf.math.rsqrt(new_r + epsilon)
@@ -72,7 +75,7 @@ def adam_vjp(g: tf.Tensor, v: tf.Tensor, alpha: Scalar, m: tf.Tensor, s: tf.Tens
              beta_1: Scalar, beta_2: Scalar, epsilon: Scalar) -> tf.Tensor:
     """w = -alpha [(1-b1)/(sqrt s' + eps) - m'(1-b2) g / (sqrt s' (sqrt s' + eps)^2)] v.
 
-    Where s' = 0 (so g = 0 and s = 0) the second term is 0/0 and is taken as 0.
+    Where s' = 0, and hence g = 0 and s = 0, the second term is 0/0; it is taken as 0.
     """
     new_m = m + (1.0 - beta_1) * (g - m)
     root = tf.sqrt(s + (1.0 - beta_2) * (tf.square(g) - s))
@@ -81,7 +84,7 @@ def adam_vjp(g: tf.Tensor, v: tf.Tensor, alpha: Scalar, m: tf.Tensor, s: tf.Tens
 
 
 SUPPORTED = "SGD (plain, momentum, Nesterov), RMSprop (not centered) or Adam (no amsgrad)"
-# Options that would change the step behind the formulas above, with what to do instead.
+# Options that change the step, so that the formulas above would not hold: what to do instead.
 _REFUSED = {
     "clipnorm": "leave it out", "clipvalue": "leave it out", "global_clipnorm": "leave it out",
     "weight_decay": "use compile(student_weight_decay=...)", "use_ema": "leave it out",
@@ -90,7 +93,7 @@ _REFUSED = {
 
 
 def check_optimizer(optimizer: tf.keras.optimizers.Optimizer) -> None:
-    """Raises ValueError, in one line, if a step of `optimizer` is not exactly one of the rules."""
+    """Raises ValueError, in one line, unless the steps of `optimizer` are exactly one of the rules."""
     supported = (tf.keras.optimizers.SGD, tf.keras.optimizers.RMSprop, tf.keras.optimizers.Adam)
     if type(optimizer) not in supported:
         raise ValueError(
@@ -101,13 +104,13 @@ def check_optimizer(optimizer: tf.keras.optimizers.Optimizer) -> None:
         if value is not None and value is not False and (option, value) != ("weight_decay", 0):
             raise ValueError(
                 f"student_optimizer has {option}={value}, which changes its update and is not "
-                f"differentiated: {remedy}")
+                f"differentiated here: {remedy}")
 
 
 def learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> tf.Tensor:
-    """The rate, a scalar tensor, of the step that is about to be taken by any Keras optimizer.
+    """The learning rate, a scalar tensor, of the step that any Keras optimizer takes next.
 
-    An optimizer's own rate attribute holds the previous step's where there is a schedule.
+    With a schedule, the optimizer's own attribute `learning_rate` is that of the previous step.
     """
     rate = keras_seam.rate_or_schedule(optimizer)
     if isinstance(rate, tf.keras.optimizers.schedules.LearningRateSchedule):
@@ -116,14 +119,14 @@ def learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> tf.Tensor:
 
 
 class Rule:
-    """The coming step of a Keras optimizer, as pure functions of the gradients.
+    """The next step of a Keras optimizer, as pure functions of the gradients.
 
-    Reads the rate and the slots when it is made, so make it before `apply_gradients` (afterwards
-    the slots are the next step's, and the rate attribute of a schedule is this one's or the last).
+    A Rule reads the rate and the slots when it is made. Make it before `apply_gradients`, which
+    changes both.
 
     Args:
       optimizer: a built tf.keras.optimizers.SGD, RMSprop or Adam; see `check_optimizer`.
-      variables: the trainable variables, in the order the optimizer was built with.
+      variables: the trainable variables, in the order in which the optimizer was built with them.
     """
 
     def __init__(self, optimizer: tf.keras.optimizers.Optimizer,
@@ -134,7 +137,7 @@ class Rule:
         self._slots = [self._read_slots(variable) for variable in variables]
 
     def _read_slots(self, variable):
-        """The keyword arguments of the pure functions that hold for `variable`."""
+        """The keyword arguments that the pure functions take for `variable`."""
         optimizer = self._optimizer
         lr = tf.cast(self.learning_rate, variable.dtype)
         kept = keras_seam.slots(optimizer, variable)
