@@ -1,1 +1,1 @@
-"""What all other packages stand on: files, progress, flags, random bits, Keras's private parts."""
+"""What all other packages use: files, commands, progress, random bits, Keras's private parts."""

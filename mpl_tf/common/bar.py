@@ -1,4 +1,4 @@
-"""Progress of counted work on stderr: a bar on a terminal, else a line now and then."""
+"""Shows the progress of counted work on stderr: a bar on a terminal, else a line now and then."""
 
 import sys
 import time
@@ -9,12 +9,14 @@ LINE_SECONDS = 10.0
 
 
 class Bar:
-    """Counts what is done, shows the rate and the time left; a context manager.
+    """A context manager that counts what is done, and shows the rate and the time left.
 
     Args:
-      total: how many there are in all. unit: what is counted, " images" for one.
-      what: first words of a line. initial: how many were done before.
-      show: False: shows nothing.
+      total: how many there are in all.
+      unit: what is counted, with a space before it, such as " images".
+      what: the first words of a line.
+      initial: how many were done before.
+      show: whether to show anything.
     """
 
     def __init__(self, total, unit, what, initial=0, show=True):
@@ -27,7 +29,7 @@ class Bar:
                          disable=not (show and terminal))
 
     def update(self, count):
-        """Notes that `count` more are done."""
+        """Counts `count` more as done."""
         self._done += count
         self._bar.update(count)
         now = time.monotonic()
@@ -36,7 +38,7 @@ class Bar:
             self._line_at = now + LINE_SECONDS
 
     def line(self, now):
-        """The state at time.monotonic() `now`, in a line."""
+        """One line of what is done at the time `now` of time.monotonic()."""
         rate = (self._done - self._initial) / max(now - self._began, 1e-9)
         left = "" if not rate else f", {tqdm.format_interval((self._total - self._done) / rate)} left"
         return (f"{self._what}: {self._done}/{self._total}{self._unit}, {rate:.4g}"

@@ -1,10 +1,10 @@
-"""What all programs share: parsing, paths, errors of one line, exit codes. No TensorFlow.
+"""What all programs share: parsing, paths, errors of one line, exit codes; without TensorFlow.
 
     def main(arguments=None):
         return command.run(_main, arguments)
 
-Exit codes: 0 done; 1 the run failed; 2 the command cannot be carried out as given; 130 Ctrl-C, and
-128 + its number for another signal that ended the work.
+Exit codes: 0, the work is done; 1, the run failed; 2, the command cannot be carried out as given;
+128 + its number, a signal ended the work (130 is Ctrl-C).
 """
 
 import argparse
@@ -18,14 +18,14 @@ import signal
 import sys
 
 DONE, FAILED, USAGE = 0, 1, 2
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}     # nothing that another command line would mend
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}     # full or broken disks: no other command line would help
 
 
 class Stopped(Exception):
-    """A signal ended the work early, after what was done had been saved; the text says so.
+    """A signal ended the work early, and what was done has been saved. The text says so.
 
     Attributes:
-      number: of the signal.
+      number: the signal's number.
     """
 
     def __init__(self, message, number=signal.SIGINT):
@@ -34,17 +34,21 @@ class Stopped(Exception):
 
 
 def run(main, arguments=None):
-    """Runs a program; what goes wrong is one line on stderr.
+    """Runs a program, and says on stderr, in one line, what went wrong.
 
     Args:
-      main: function of a list of str, the arguments without the program's name; it returns an exit
-        code or None.
-      arguments: None for the process's own.
+      main: a function of the arguments, a list of str without the program's name. It returns an
+        exit code or None.
+      arguments: those arguments; None stands for the process's own.
 
     Returns:
       The exit code, see above.
+
+    Raises:
+      ValueError, OSError: an error with a text of several lines that did not arise in this
+        package, so that the traceback shows where it arose. Other exceptions pass through too.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")      # of this process and its workers
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")      # for this process and its workers
     try:
         return main(sys.argv[1:] if arguments is None else list(arguments)) or DONE
     except KeyboardInterrupt:
@@ -61,7 +65,7 @@ def run(main, arguments=None):
 
 
 def _is_own(error):
-    """Whether a module of ours raised it: its text is one line, but for what a user named."""
+    """Whether a module of ours raised `error`. Its text is one line, but for names a user gave."""
     traceback = error.__traceback__
     while traceback.tb_next:
         traceback = traceback.tb_next
@@ -70,17 +74,23 @@ def _is_own(error):
 
 
 def fail(message, code, begin="error: "):
-    """Says why in one line on stderr; returns `code`."""
+    """Prints `message` in one line on stderr, after the words `begin`; returns `code`."""
     line = " ".join(f"{begin}{message}".split())
     print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
     return code
 
 
 def path(text, flag="path"):
-    """A path that a user named: a leading ~ is the home folder, whoever wrote it.
+    """The path that a user named, with a leading ~ replaced by the home folder.
+
+    A shell does that only in some places, and never in a flag file.
+
+    Args:
+      text: the path as it was given.
+      flag: the flag that gave it, with which an error begins.
 
     Raises:
-      ValueError: in one line, for the home of a user that does not exist.
+      ValueError: in one line, for the home folder of a user that does not exist.
     """
     expanded = os.path.expanduser(text)
     if text.startswith("~") and expanded == text:
@@ -90,34 +100,37 @@ def path(text, flag="path"):
 
 
 def list_programs(package, names):
-    """What `python -m package` prints: the programs in a package, a line each.
+    """Prints what `python -m package` does: the programs in a package, one a line.
 
     Args:
-      package: its name. names: of its programs, modules or packages in it.
+      package: the package's name.
+      names: the names of its programs, which are modules or packages in it.
     """
     print(f"usage: python -m {package}.PROGRAM ...      (--help: what it takes)\n")
-    for name in names:      # read, not imported: a program may need what is not installed
+    for name in names:      # read, not imported, as a program may need what is not installed
         with open(importlib.util.find_spec(f"{package}.{name}").origin, encoding="utf-8") as file:
             text = ast.get_docstring(ast.parse(file.read()))
         print(f"  python -m {package}.{name:<14} {text.splitlines()[0]}")
 
 
 def suggestion(name, names):
-    """The end of a line that refuses `name`: the most similar of `names`, if any is."""
+    """The end of a line that refuses the flag `name`: it suggests the most similar of `names`."""
     close = difflib.get_close_matches(name.replace("-", "_"), names, n=1)
     return f"did you mean --{close[0]}?" if close else "expected a flag that --help lists"
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse's, for the programs with a few flags of their own: a mistake is one line, exit code 2.
+    """argparse's parser, for the programs that have a few flags of their own.
+
+    A mistake is one line on stderr, and the exit code 2.
 
     Args:
-      module: "mpl_tf.predict", for `python -m mpl_tf.predict`.
-      description: what the program does; its lines stay as they are.
-      kwargs: argparse's.
+      module: the program's module, such as "mpl_tf.predict" for `python -m mpl_tf.predict`.
+      description: what the program does. Its lines are printed as they are.
+      kwargs: further arguments of argparse's.
 
     Attributes:
-      hint: ends the line that refuses an unknown flag.
+      hint: the end of the line that refuses an unknown flag.
     """
 
     hint = ""
@@ -127,12 +140,12 @@ class Parser(argparse.ArgumentParser):
                          formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def parse_known_args(self, args=None, namespace=None):
-        """argparse's."""
+        """Parses as argparse does, and keeps the arguments for `error`."""
         self._given = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 
     def error(self, message):
-        """Exits; a flag that is missing may be one that was misspelt."""
+        """Exits with `message`, or with an unknown flag: a missing flag may be a misspelt one."""
         known = [option[2:] for option in self._option_string_actions if option.startswith("--")]
         _, _, rest = message.partition("unrecognized arguments: ")
         given = rest.split() if rest else itertools.takewhile(lambda text: text != "--", self._given)
@@ -144,7 +157,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def whole(least):
-    """For argparse's `type`: whole numbers from `least` on."""
+    """An argparse `type`: a whole number of at least `least`."""
     def parse(text):
         try:
             value = int(text)
@@ -157,7 +170,7 @@ def whole(least):
 
 
 def path_type(text):
-    """For argparse's `type`: `path`."""
+    """An argparse `type`: a path, see `path`."""
     try:
         return path(text)
     except ValueError as error:

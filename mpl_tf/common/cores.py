@@ -1,4 +1,4 @@
-"""How many threads or processes are worth starting."""
+"""The number of cores, which is how many threads or processes are worth starting."""
 
 import os
 

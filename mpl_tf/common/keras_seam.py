@@ -1,7 +1,7 @@
-"""All that this package needs of Keras and its public API does not give: one function for each.
+"""What this package needs of Keras that Keras's public API does not give: one function for each.
 
-No other module names a private part of Keras (tests/test_structure.py sees to it). Each function
-says what the package wants, so that another Keras is another body here and nothing elsewhere.
+No other module names a private part of Keras; tests/test_structure.py checks that. Each function
+says what the package wants, so that for another Keras only the bodies of these functions change.
 """
 
 import tensorflow as tf
@@ -10,28 +10,29 @@ import tensorflow as tf
 
 
 def layers_of(network):
-    """All layers of a network at any depth, the network itself first.
+    """All layers of a network, at any depth. The network itself is the first.
 
-    `network.layers` ends at the first level and leaves out layers that a layer holds (in a list, as
-    an attribute); `submodules` adds metrics, which Keras 2 derives from Layer.
+    The public `network.layers` has the first level only, and lacks layers that a layer holds as an
+    attribute or in a list. The public `submodules` also has metrics, which in Keras 2 are layers.
     """
     return list(network._flatten_layers())
 
 
 def attributes_of(layer):
-    """Pairs (name, value) of what was set on a layer, the names as its constructor has them.
+    """Pairs (name, value) of a layer's attributes, named as the arguments of its constructor.
 
-    Which arguments are regularizers or constraints differs from layer to layer: Keras lists them
+    Which of them are regularizers or constraints differs from layer to layer. Keras lists them
     nowhere, and hides some, such as `_activity_regularizer`.
     """
     return [(name.lstrip("_"), value) for name, value in vars(layer).items()]
 
 
 def last_layer(network, output=0):
-    """The layer, of a nested network too, that an output comes from; None where it cannot be told.
+    """The layer that an output of a network comes from, or None if that cannot be told.
 
-    `layers[-1]` is one layer where a nested functional model may have several outputs, and a
-    symbolic tensor does not say publicly which layer made it.
+    In a nested network it is the innermost layer. The public `layers[-1]` does not do, because a
+    functional model may have several outputs, and no public attribute of a symbolic tensor says
+    which layer made it.
     """
     if not isinstance(network, tf.keras.Model):
         return network
@@ -42,9 +43,10 @@ def last_layer(network, output=0):
 
 
 def last_function(layer):
-    """The function that a layer ends with: its activation, or what it wraps; None for none known.
+    """The function that a layer ends with, or None if it is not known.
 
-    An operation that is called on a symbolic tensor becomes a layer whose class is not public.
+    It is the layer's activation, or the operation that the layer wraps: an operation that is called
+    on a symbolic tensor becomes a layer, whose class is not public.
     """
     if isinstance(layer, (tf.keras.layers.Dense, tf.keras.layers.Activation)):
         return layer.activation
@@ -52,9 +54,10 @@ def last_function(layer):
 
 
 def has_fixed_input(network):
-    """False for a Sequential without Input, which takes inputs of other shapes than its first ones.
+    """False for a Sequential without Input, which takes inputs of several shapes.
 
-    Once it was called it has an `input_shape` as others have, and nothing public tells them apart.
+    Once it was called it has an `input_shape`, as other networks have, and nothing public tells it
+    from them.
     """
     return getattr(network, "_has_explicit_input_shape", True)
 
@@ -62,17 +65,17 @@ def has_fixed_input(network):
 def random_layers(network):
     """The layers of a network, at any depth, that may draw Keras's random numbers.
 
-    There are many such classes and their common base is not public.
+    There are many classes of such layers, and their common base class is not public.
     """
     return [layer for layer in layers_of(network)
             if isinstance(layer, tf.keras.__internal__.layers.BaseRandomLayer)]
 
 
 def default_training():
-    """What `training=None` means to a layer where it is called: a bool or int, or a tensor of one.
+    """What `training=None` means to a layer that is called now: a bool or int, or a tensor of one.
 
-    Keras 2 has a global phase, which is deprecated and gone from Keras 3, and layers of its own
-    follow it: so must ours.
+    Keras 2 has a global learning phase, which is deprecated, and gone from Keras 3. Keras's own
+    layers follow it, so ours have to.
     """
     return tf.keras.backend.learning_phase()
 
@@ -81,19 +84,21 @@ def default_training():
 
 
 def build_optimizer(optimizer, variables):
-    """Makes the slots of an optimizer for `variables` before its first step, where it can.
+    """Makes the slots of an optimizer for `variables` before its first step, if that is possible.
 
-    Legacy optimizers, which users may still pass, have no `build`: they make theirs in that step.
+    Legacy optimizers, which users may still pass, have no `build`; they make their slots in the
+    first step.
     """
     if hasattr(optimizer, "build"):
         optimizer.build(variables)
 
 
 def slots(optimizer, variable):
-    """{"momentum": variable, "velocity": variable}, those that a built optimizer has of `variable`.
+    """The slots that a built optimizer has for `variable`: {"momentum": ..., "velocity": ...}.
 
-    SGD without momentum has that slot too, of its last step. Publicly there is one list of all the
-    optimizer's variables, whose order differs from rule to rule and is nowhere promised.
+    A name whose slot the optimizer lacks is left out. SGD has a momentum slot even without momentum:
+    it then holds the last step. Publicly there is only one list of all the optimizer's variables,
+    whose order differs from rule to rule and is documented nowhere.
     """
     index = optimizer._index_dict[optimizer._var_key(variable)]
     lists = {"momentums": "momentum", "_momentums": "momentum", "_velocities": "velocity"}
@@ -104,8 +109,8 @@ def slots(optimizer, variable):
 def rate_or_schedule(optimizer):
     """The learning rate that any optimizer was given: a scalar variable or a LearningRateSchedule.
 
-    The public `learning_rate` of an optimizer with a schedule is the last step's number, so the
-    coming step's cannot be had from it.
+    With a schedule, the public `learning_rate` is the last step's number, from which the next
+    step's cannot be told.
     """
     rate = getattr(optimizer, "_learning_rate", None)
     return optimizer.learning_rate if rate is None else rate    # a legacy optimizer
@@ -115,11 +120,11 @@ def rate_or_schedule(optimizer):
 
 
 def untracked(method):
-    """Decorates a method of a model: what it sets as attributes is no part of what the model saves.
+    """Decorates a method of a model, so that attributes which it sets are not saved with the model.
 
-    A Keras model makes every layer, metric or variable that it is given as an attribute, in a list
-    or dict too, its own: counted among its weights, saved and restored. Publicly there is no way
-    around that.
+    A Keras model tracks every layer, metric or variable that is set as its attribute, also within a
+    list or dict: it counts it among its weights, and saves and restores it. No public way avoids
+    that.
     """
     return tf.__internal__.tracking.no_automatic_dependency_tracking(method)
 
@@ -127,19 +132,20 @@ def untracked(method):
 def require_compiled(model):
     """Raises Keras's own RuntimeError unless `compile` was called.
 
-    Publicly that is told only by `fit` and its like, which do much else before.
+    Publicly only `fit` and the like tell it, and they do much else before.
     """
     model._assert_compile_was_called()
 
 
 def build_metrics(model, num_classes, dtype):
-    """Makes the variables of the metrics that were given to compile, unless they have been made.
+    """Makes the variables of the metrics that were given to compile, unless they exist already.
+
+    Publicly metrics make their variables at their first update, which is within a traced step;
+    TensorFlow then traces the step twice.
 
     Args:
-      num_classes, dtype: of the logits [B, num_classes] that the metrics will see, beside integer
-        labels [B].
-
-    Publicly metrics appear at their first update: within a traced step, which is then traced twice.
+      num_classes: K of the logits [B, K] that the metrics will see beside integer labels [B].
+      dtype: the dtype of these logits.
     """
     if not model.compiled_metrics.metrics:
         model.compiled_metrics.build(tf.zeros([1, num_classes], dtype), tf.zeros([1], tf.int64))
@@ -148,8 +154,8 @@ def build_metrics(model, num_classes, dtype):
 def update_metrics(model, labels, logits, weights=None):
     """Updates the metrics that were given to compile by a batch.
 
-    The public `compute_metrics` also takes the result of every metric of the model, its running
-    means included: operations that a step here does not need, and names that it does not log.
+    The public `compute_metrics` also computes the results of all metrics of the model, among them
+    its running means. A step here neither needs these operations nor logs all these names.
     """
     model.compiled_metrics.update_state(labels, logits, weights)
 
@@ -157,13 +163,13 @@ def update_metrics(model, labels, logits, weights=None):
 def metrics_of_compile(model):
     """The metrics that were given to compile, as Keras made them; none before they are built.
 
-    The public `metrics` lists the loss's mean and whatever else the model tracks among them.
+    The public `metrics` also has the mean of the loss and whatever else the model tracks.
     """
     return model.compiled_metrics.metrics
 
 
 def update_loss(model, labels, logits, weights=None):
-    """Adds a batch to the mean of the loss that was given to compile; returns the metrics of it.
+    """Adds a batch to the mean of the loss that was given to compile; returns the mean's metrics.
 
     The public `compute_loss` adds the networks' own losses, which no model here minimises, and does
     not say which metrics hold the mean.
@@ -175,8 +181,8 @@ def update_loss(model, labels, logits, weights=None):
 def assign_on_all_replicas(variables, values):
     """Assigns `values` to mirrored variables from within a replica; all replicas have to call it.
 
-    The public `merge_call` makes replicas meet for it. Some strategies do without, and need to;
-    which do is told by TensorFlow's private call alone, which Keras's own optimizers use for that.
+    The public `merge_call` makes the replicas meet for that, but some strategies must not use it.
+    Only TensorFlow's private call, which Keras's own optimizers use too, knows which strategies.
     """
     def update(strategy, variables, values):
         for variable, value in zip(variables, values):

@@ -1,9 +1,9 @@
-"""What is imported when: TensorFlow at its first use, all files of a package at once.
+"""Importing later, and importing all: TensorFlow at its first use, and every file of a package.
 
     from mpl_tf.common.lazy import tf
 
-The files that say what there is to choose from (networks, objectives) are read for --help and for
-the checks of flags too, which must not wait for the seconds that TensorFlow takes to import.
+The files that define networks and objectives are also read for --help and for the checks of flags.
+These must not wait the seconds that importing TensorFlow takes.
 """
 
 import importlib
@@ -14,7 +14,7 @@ __all__ = ["import_all", "tf"]
 
 
 class _Lazy:
-    """Stands for a module; asking it for an attribute imports the module."""
+    """Stands for a module, which is imported when it is first asked for an attribute."""
 
     def __init__(self, name):
         self._name = name
@@ -32,7 +32,7 @@ else:
 def import_all(package, but=()):
     """Imports all modules of `package`, a module object, except those named in `but`.
 
-    So what a module registers is known by the module's being there.
+    So a new file in the package registers what it defines without being named anywhere.
     """
     for module in pkgutil.iter_modules(package.__path__):
         if module.name not in but:

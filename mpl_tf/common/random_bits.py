@@ -1,10 +1,10 @@
-"""Random bits as functions of numbers: nothing that is random here has a state.
+"""Random bits as functions of numbers: no generator here has a state.
 
-There are two generators. Masks of layers are Philox's, by name: TensorFlow and XLA both have it as
-one operation that fills a tensor of any shape from one seed, and give the same bits, which the
-default algorithm does not. Views of examples are splitmix64's: in a batch each example and epoch
-has a seed of its own, and a hash of (seed, example, epoch, ...) is computed for all of them at once
-by a few integer operations, the same in NumPy.
+There are two generators. Philox makes the masks of layers: TensorFlow and XLA both have it as one
+operation that fills a tensor of any shape from one seed. It is asked for by name, because the
+default algorithm gives other bits in XLA than in TensorFlow. splitmix64 makes the views of examples:
+in a batch each example and epoch has a seed of its own, and a few integer operations, the same in
+NumPy, compute a hash of (seed, example, epoch, ...) for all of them at once.
 """
 
 import tensorflow as tf
@@ -20,9 +20,10 @@ _KEY = 0x02461E293EC8F720           # TensorFlow's own, with which it scrambles 
 
 
 def philox_bits(shape, seed):
-    """int32 of `shape`, uniform on [-2^31, 2^31), from a seed int32 [2].
+    """Random int32 of `shape`, uniform on [-2^31, 2^31), from a seed int32 [2].
 
-    As tf.random.stateless_uniform(shape, seed, None, None, tf.int32, alg="philox").
+    The bits are those of tf.random.stateless_uniform(shape, seed, None, None, tf.int32,
+    alg="philox").
     """
     scrambled = _draw([2], tf.constant([_KEY], tf.uint64), tf.cast(seed, tf.uint64), tf.uint64)
     return _draw(shape, scrambled[:1], scrambled * tf.constant([0, 1], tf.uint64), tf.int32)
@@ -31,7 +32,7 @@ def philox_bits(shape, seed):
 def fold_in(seed, number):
     """The seed, int32 [2], of stream `number` (int32 scalar) of a seed int32 [2].
 
-    As tf.random.experimental.stateless_fold_in(seed, number, alg="philox").
+    It is that of tf.random.experimental.stateless_fold_in(seed, number, alg="philox").
     """
     return tf.stack([philox_bits([], seed), number])
 
@@ -56,15 +57,15 @@ def mix(x):
 
 
 def random_bits(seed, *counters):
-    """uint64, shape of the broadcast counters: a hash of (seed, counter, counter, ...).
+    """A hash of (seed, counter, counter, ...): uint64, of the shape to which the counters broadcast.
 
     Args:
       seed: Python int; taken modulo 2^64.
-      *counters: non-negative integer tensors or ints, at least one.
+      *counters: at least one integer tensor or int; none may be negative.
     """
     increment = 0x9E3779B97F4A7C15
     key, known = _mix_known((seed & _MASK) + increment), 0
-    for counter in counters:    # what is known now needs no operation
+    for counter in counters:    # leading ints are hashed here, without an operation
         if not isinstance(counter, int):
             break
         key, known = _mix_known(key + (counter + 1) * increment), known + 1
@@ -82,13 +83,14 @@ def _mix_known(x):
 
 
 def uniforms(seed, examples, epochs, count, stream):
-    """`count` uniform numbers for each example in each epoch.
+    """Draws `count` uniform numbers for each example in its epoch.
 
     Args:
       seed: Python int.
       examples, epochs: integer tensors [B], not negative.
       count: how many numbers an example gets.
-      stream: Python int; different streams are independent (weak and strong views, for one).
+      stream: Python int. Different streams, such as those of weak and strong views, are
+        independent.
 
     Returns:
       float32 [B, count], multiples of 2^-24 in [0, 1).
@@ -100,5 +102,5 @@ def uniforms(seed, examples, epochs, count, stream):
 
 
 def integers(u, count):
-    """Uniform numbers of [0, 1) of any shape -> uniform integers 0 to count - 1, int32."""
+    """Turns uniform numbers in [0, 1), of any shape, into uniform integers 0 to count - 1, int32."""
     return tf.minimum(tf.cast(u * count, tf.int32), count - 1)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, JSON, checksums, folders held by one process. No TensorFlow."""
+"""Files that appear whole or not at all, JSON, checksums, and folders that one process holds."""
 
 import contextlib
 import hashlib
@@ -7,17 +7,18 @@ import os
 import shutil
 import uuid
 
-PARTIAL = ".partial-"       # begins the name of whatever is being written
+PARTIAL = ".partial-"       # how the name of what is being written begins
 
 
 def read_json(path, remedy="get or write it again"):
-    """What a JSON file holds; None where there is no such file.
+    """Returns what a JSON file holds, or None if there is no such file.
 
     Args:
-      remedy: what to do about a damaged file, the end of the line that refuses it.
+      path: of the file.
+      remedy: what to do about a damaged file. The line that refuses it ends with these words.
 
     Raises:
-      ValueError: in one line, naming the file, where it cannot be read or is no JSON.
+      ValueError: in one line that names the file, if it cannot be read or is not JSON.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -35,14 +36,14 @@ def read_json(path, remedy="get or write it again"):
 
 
 def write_json(path, value, shared=False):
-    """Writes a JSON file, whole or not at all; `shared` as `partial`'s."""
+    """Writes `value` to a JSON file, whole or not at all; for `shared` see `partial`."""
     with partial(path, shared) as temporary, open(temporary, "w", encoding="utf-8") as file:
         json.dump(value, file, indent=1)
         file.write("\n")
 
 
 def sha256(path):
-    """The checksum of a file of any size, a str of 64 hexadecimal digits."""
+    """The SHA-256 of a file of any size: a str of 64 hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(1 << 22), b""):
@@ -52,11 +53,15 @@ def sha256(path):
 
 @contextlib.contextmanager
 def partial(path, shared=False):
-    """Yields a name beside `path` to write a file or a folder to, then gives it the name `path`.
+    """Yields a temporary name beside `path`, and renames what was written there to `path`.
+
+    The caller writes a file or a folder of the yielded name. If it raises, that is removed, and
+    `path` stays as it was.
 
     Args:
-      shared: whether other processes may be writing the same file at the same time; each has a
-        temporary name of its own then, and the last to finish wins.
+      path: the file or folder that is to appear.
+      shared: whether other processes may write the same file at the same time. Each then has a
+        temporary name of its own, and the last to finish wins.
     """
     folder, name = os.path.split(os.fspath(path))
     temporary = os.path.join(folder, f"{PARTIAL}{uuid.uuid4().hex + '-' if shared else ''}{name}")
@@ -77,7 +82,7 @@ def partial(path, shared=False):
 
 
 def remove(path):
-    """Removes a file, a link or a folder with all that is in it; nothing where there is none."""
+    """Removes a file, a link, or a folder with all that is in it, if there is one."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     elif os.path.lexists(path):
@@ -85,23 +90,27 @@ def remove(path):
 
 
 def remove_partial(folder):
-    """Removes what killed processes left half written in `folder`; call it only while holding it."""
+    """Removes what killed processes left half written in `folder`; `hold` the folder meanwhile."""
     for name in os.listdir(folder):
         if name.startswith(PARTIAL):
             remove(os.path.join(folder, name))
 
 
 def hold(folder, flag):
-    """Holds `folder` until closed; the system lets go of it when the process ends, however.
+    """Holds `folder` for this process until it is closed.
+
+    The system releases the folder when the process ends, in whatever way. On Windows, and on file
+    systems without locks, nothing is held and no one is refused.
 
     Args:
-      flag: the flag that named the folder, as the line of an error begins.
+      folder: an existing folder.
+      flag: the flag that named it, with which an error begins.
 
     Returns:
-      A context manager.
+      A context manager that releases the folder when it is closed.
 
     Raises:
-      ValueError: in one line, where another process holds it.
+      ValueError: in one line, if another process holds the folder.
     """
     stack = contextlib.ExitStack()
     try:

@@ -1,7 +1,8 @@
-"""Networks: Keras models of images (or points) [B, ...] -> logits [B, K]. No TensorFlow at import.
+"""Networks: Keras models of images (or points) [B, ...] -> logits [B, K].
 
-`build` makes one from its name, the functions make them from their own arguments. All work as
-teacher and as student. Logits are float32 under mixed precision, float64 under a float64 policy.
+`build` makes a network from its name; the functions make them from arguments of their own. Each can
+be teacher or student. Logits are float32, under mixed precision too, and float64 under a float64
+policy. Importing this package does not import TensorFlow.
 
 To add a network, write its function in a file of this folder and decorate it with `network`:
 
@@ -19,7 +20,7 @@ from typing import Optional, Sequence, Tuple
 from mpl_tf.common.lazy import import_all, tf
 from mpl_tf.networks.registry import NETWORKS, Network, available, find, network
 
-import_all(sys.modules[__name__], but=("layers",))      # whose classes need TensorFlow at import
+import_all(sys.modules[__name__], but=("layers",))      # its classes need TensorFlow
 
 from mpl_tf.networks.calibration import calibration  # noqa: E402
 from mpl_tf.networks.efficientnet import DROP_CONNECT, efficientnet  # noqa: E402
@@ -41,26 +42,25 @@ def build(name: str, num_classes: int, input_shape: Sequence[int],
     """Builds a network by name.
 
     Args:
-      name: such as "wrn-28-2"; NETWORKS has them all, `available()` in words.
-      num_classes: K.
-      input_shape: of one image or point, without the batch.
-      dropout: rate at the prediction; None: the network's own (Tan & Le's of EfficientNets, 0 of
-        others).
-      batch_norm_decay: of batch norm's averages.
+      name: a name such as "wrn-28-2". NETWORKS has them all; `available()` lists them in words.
+      num_classes: K, at least 2.
+      input_shape: the shape of one image or point, without the batch.
+      dropout: the dropout rate at the prediction. None stands for the network's own rate: Tan &
+        Le's for EfficientNets, 0 for others.
+      batch_norm_decay: the share of themselves that batch norm's averages keep in a training pass.
       role: the model's name. The initial weights do not depend on it.
-      seed: of the initial weights, the same bit for bit in any process.
-      drop_connect: highest rate of EfficientNet's stochastic depth.
+      seed: the seed of the initial weights, which are the same bit for bit in any process; None
+        draws them anew at every build.
+      data_range: the (lowest, highest) corner of the data; see `rbf_linear`.
+      drop_connect: the highest rate of EfficientNet's stochastic depth.
       weights: a local file of weights to start from; see `efficientnet`.
-      data_range: (lowest, highest) corner of the data; see `rbf_linear`.
 
-    A network without batch norm, dropout or stochastic depth leaves these arguments alone; weights
-    and data_range are refused by one that does not take them.
-
-    Returns:
-      tf.keras.Model.
+    A network without batch norm, dropout or stochastic depth ignores their arguments. A network
+    that does not take `weights` or `data_range` refuses them.
 
     Raises:
-      ValueError: in one line; for an unknown name it lists what is available.
+      ValueError: in one line, for an unknown name, which lists what is available, and for
+        arguments that do not fit the network.
     """
     found, numbers = find(name)
     wanted = {"weights": weights, "data_range": data_range}

@@ -12,21 +12,26 @@ from mpl_tf.networks.registry import network
 
 def calibration(num_classes: int, hidden: Sequence[int] = (128, 128, 128, 128),
                 name: Optional[str] = None, seed: Optional[int] = None) -> tf.keras.Model:
-    """A 5-layer perceptron about the identity: probabilities [B, K] -> logits [B, K].
+    """A 5-layer perceptron that begins as the identity: probabilities [B, K] -> logits [B, K].
 
-    logits = log p + MLP(p). Four hidden ReLU layers (of 128, 512 for ImageNet) start from He et al.
-    (2015), the last layer at zero, so that the first distribution is q_large's own: ReducedMPL
-    begins as NoisyStudent and departs from it by what it learns. The paper gives neither the
-    initialisation nor a path around the MLP; it says that "many actions of the reduced teacher
-    would be close to an identity map". Without that path Adam at the paper's 1e-4 needs thousands
-    of steps to find the identity, in which the student learns from noise; networks.mlp is that
-    plain one ("mlp-128-128-128-128"). All of it computes in float32 under mixed precision.
+        logits = log p + MLP(p)
+
+    The paper has four hidden ReLU layers of 128 units, for ImageNet of 512. They start from He et
+    al. (2015) and the last layer starts at zero, so that the first distribution is q_large's own:
+    ReducedMPL begins as NoisyStudent and departs from it by what it learns.
+
+    The paper gives neither an initialisation nor a path around the MLP. It says that "many actions
+    of the reduced teacher would be close to an identity map". Without that path, Adam at the
+    paper's rate of 1e-4 needs thousands of steps to find the identity, and the student learns from
+    noise meanwhile. That plain perceptron is networks.mlp ("mlp-128-128-128-128").
+
+    Under mixed precision the whole network computes in float32.
 
     Args:
       num_classes: K.
-      hidden: sizes of the hidden layers.
-      name: of the model.
-      seed: of the hidden layers' weights; None draws anew at every build.
+      hidden: the sizes of the hidden layers.
+      name: the model's name.
+      seed: the seed of the hidden layers' weights; None draws them anew at every build.
 
     Raises:
       ValueError: in one line, for a size below 1.
@@ -57,7 +62,7 @@ def _by_name(size: int, num_classes: int, name: Optional[str] = None,
     return calibration(num_classes, 4 * (size,), name, seed)
 
 
-def __getattr__(name):      # files of earlier versions say that the class is here
+def __getattr__(name):      # saved files of earlier versions look for the class here
     if name != "LogProbabilities":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mpl_tf.networks import layers

@@ -1,8 +1,9 @@
 """EfficientNet-B0 to B7 (Tan & Le, 2019), the students of Section 4.2, by the efficientnet package.
 
-The package (1.1.1, `efficientnet.model`) lays the blocks out. It takes the layers it builds from as
-an argument, and is given ours: dropout whose masks can be drawn again, initial weights from (seed,
-layer name), a stem and strides that suit small images. Its weight files fit; nothing is downloaded.
+The package (1.1.1, `efficientnet.model`) lays out the blocks. It takes the module of layers that it
+builds them from as an argument. Here it gets layers of ours: dropout whose masks can be drawn
+again, initial weights from (seed, layer name), and a stem and strides that suit small images. The
+package's weight files fit these networks. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -31,22 +32,24 @@ def efficientnet(size: int, num_classes: int, input_shape: Sequence[int] = (224,
                  blocks: Optional[Sequence[Any]] = None) -> tf.keras.Model:
     """EfficientNet-B`size`: images [B, H, W, C] -> logits [B, K].
 
-    Five convolutions have stride 2: the stem's and the first of blocks 2, 3, 4 and 6. Images below
-    128 pixels would be left with a map of one to three pixels; of these the earliest strides are
-    made 1, the stem's first, so that the last map keeps a side of 4: 64 pixels keep four strides
-    (stem 1), 32 pixels three (stem and block 2), 8 pixels one (block 6). The weights have the same
-    shapes for every resolution. Convolutions start as in Tan & Le's code, N(0, 2 / (k k C_out)).
+    Five convolutions have stride 2: the stem's, and the first of blocks 2, 3, 4 and 6. With all of
+    them an image below 128 pixels would end as a map of one to three pixels. For such an image the
+    earliest strides, from the stem's on, are made 1 until the last map has a side of 4 pixels:
+    64 pixels keep four strides (the stem's is made 1), 32 pixels keep three (the stem's and block
+    2's are made 1), 8 pixels keep one (block 6's). The weights have the same shapes at every
+    resolution. Convolutions start as in Tan & Le's code, from N(0, 2 / (k k C_out)).
 
     Args:
-      size: 0 to 7. B0 has 4,049,564 weights before the prediction, B7 64,097,680.
-      dropout: at the prediction; None: Tan & Le's 0.2 (B0, B1), 0.3, 0.3, 0.4, 0.4, 0.5, 0.5 (B7).
-      drop_connect: highest rate of stochastic depth (Huang et al., 2016): block b of n is left out
-        of an example's pass with probability drop_connect b / n, wherever it has a shortcut. (The
+      size: 0 to 7. B0 has 4,049,564 weights before the prediction, B7 has 64,097,680.
+      dropout: the dropout rate at the prediction. None stands for Tan & Le's: from B0 to B7 it is
+        0.2, 0.2, 0.3, 0.3, 0.4, 0.4, 0.5, 0.5.
+      drop_connect: the highest rate of stochastic depth (Huang et al., 2016). Block b of n, if it
+        has a shortcut, is left out of an example's pass with probability drop_connect b / n. (The
         package divides by B0's n for every size, so that B7's last block would come to 0.68.)
       weights: None, or a local file of the package's weights without top
         (`efficientnet-b0_..._notop.h5`), for images of 3 channels.
-      blocks: the package's BlockArgs of all blocks; None: Tan & Le's. For tests.
-      Others, errors: as `wide_resnet`.
+      blocks: the package's BlockArgs of all blocks, for tests; None stands for Tan & Le's.
+      The other arguments and the errors are those of `wide_resnet`.
     """
     parts.check(num_classes, input_shape, batch_norm_decay, rank=3)
     if size not in SIZES:
@@ -65,7 +68,8 @@ def efficientnet(size: int, num_classes: int, input_shape: Sequence[int] = (224,
     total = sum(package.round_repeats(block.num_repeat, depth) for block in blocks)
     image = parts.image_input(input_shape)
     base = package.EfficientNet(
-        width, depth, resolution, drop_connect_rate=drop_connect * unscaled / total, include_top=False, weights=None,
+        width, depth, resolution, drop_connect_rate=drop_connect * unscaled / total,
+        include_top=False, weights=None,
         blocks_args=_without_strides(blocks, dropped - 1), model_name=f"efficientnet-b{size}",
         layers=_Layers(image, seed, batch_norm_decay, stem_stride=1 if dropped else 2),
         backend=tf.keras.backend, models=tf.keras.models, utils=tf.keras.utils)
@@ -77,7 +81,7 @@ def efficientnet(size: int, num_classes: int, input_shape: Sequence[int] = (224,
 
 
 def strides_dropped(side: int, strides: int = 5) -> int:
-    """How many of `strides` halvings are left out for images of `side` pixels, the earliest ones."""
+    """How many of the first of `strides` strides of 2 are made 1 for images of `side` pixels."""
     return strides - min(strides, int(math.log2(max(side // SMALLEST_MAP, 1))))
 
 
@@ -101,7 +105,7 @@ def _load(base, path):
 
 
 class _Layers:
-    """Stands where the package expects `keras.layers`; what is not defined here is Keras's own."""
+    """Takes the place of `keras.layers` in the package. What is not defined here is Keras's own."""
 
     def __init__(self, image, seed, batch_norm_decay, stem_stride):
         self._image, self._seed = image, seed
@@ -136,7 +140,7 @@ class _Layers:
         return parts.kernel_initializer(self._seed, name, 2.0, "fan_out", "untruncated_normal")
 
     class Dropout:
-        """The package derives a class from this one; calling that makes a layer of ours."""
+        """The package derives a class from this one; a call of that class makes a layer of ours."""
 
         def __new__(cls, rate, noise_shape, name):
             from mpl_tf.networks import layers
@@ -144,5 +148,5 @@ class _Layers:
 
 
 def _known(activation):
-    """The package's own swish function by Keras's name for the same, which can be saved."""
+    """An activation by name: a function is the package's swish, which cannot be saved as it is."""
     return "swish" if callable(activation) else activation

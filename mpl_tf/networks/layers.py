@@ -1,10 +1,10 @@
-"""Dropout whose masks can be drawn again: a function of (seed, step, pass, layer, replica).
+"""The layers of this package's own: dropout that can be replayed, Gaussian features, logarithms.
 
-Keras's own Dropout draws a new mask at every call and keeps its state out of checkpoints. Here
-the training step states the seed of each pass with `random_seed`, and the layer folds in its own
-name and the replica. The same pass can then be replayed (forward mode needs that), a resumed run
-continues with the masks it would have had, and passes that one method makes and another does not
-shift nobody's random stream.
+A mask of ReplayableDropout is a function of (seed, step, pass, layer, replica). Keras's own Dropout
+draws a new mask at every call, and its state is not in checkpoints. Here the training step sets the
+seed of each pass by `random_seed`, and the layer folds in its own name and the replica. So a pass
+can be replayed, which forward mode needs; a resumed run continues with the masks that it would have
+had; and a pass that only some methods make does not change the masks of the others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _context = threading.local()    # MirroredStrategy traces each replica in a thre
 
 @contextlib.contextmanager
 def random_seed(seed: tf.Tensor) -> Iterator[None]:
-    """Within this context every replayable layer draws from `seed`, an int32 tensor [2]."""
+    """Within this context every replayable layer takes its masks from `seed`, int32 [2]."""
     previous = getattr(_context, "seed", None), getattr(_context, "calls", None)
     _context.seed, _context.calls = seed, collections.Counter()
     try:
@@ -38,13 +38,13 @@ def random_seed(seed: tf.Tensor) -> Iterator[None]:
 def layer_seed(name: str) -> tf.Tensor:
     """The seed, int32 [2], of the layer called `name` in the current pass on this replica.
 
-    Outside a training step of this package (a plain `student.fit`) there is no pass to replay:
-    the seed is then drawn from TensorFlow's global generator.
+    Outside a training step of this package, as in a plain `student.fit`, there is no pass to
+    replay, and the seed is drawn from TensorFlow's global generator.
     """
     seed, before = getattr(_context, "seed", None), 0
     if seed is None:
         seed = tf.random.uniform([2], minval=tf.int32.min, maxval=tf.int32.max, dtype=tf.int32)
-    else:       # a layer that is called again in a pass, or another of its name in another model
+    else:       # counts calls: of this layer, or of one of its name in another model
         before = _context.calls[name]
         _context.calls[name] += 1
     if before:
@@ -58,17 +58,21 @@ def layer_seed(name: str) -> tf.Tensor:
 
 @tf.keras.utils.register_keras_serializable(package="mpl_tf")
 class ReplayableDropout(tf.keras.layers.Layer):
-    """Inverted dropout (Srivastava et al., 2014) that can be replayed; see the module's text.
+    """Inverted dropout (Srivastava et al., 2014) that can be replayed, see the module's docstring.
 
-    Its name is one that Keras lacks: where a saved layer's class is not registered, Keras takes its
-    own of that name, in silence.
+    Keras has no class of this name. That matters because Keras, when it loads a layer whose class is
+    not registered, silently takes its own class of the same name.
 
     Args:
-      rate: fraction of the inputs set to zero in training, in [0, 1).
-      noise_shape: None, or the mask's shape as Keras's Dropout takes it: None where it is the
-        input's. (None, 1, 1, 1) keeps or drops examples whole: stochastic depth.
-      name: the same in every process: the masks depend on it, and on how often it was called in
-        the pass before.
+      rate: the fraction of the inputs that are set to zero in training, in [0, 1).
+      noise_shape: the mask's shape as Keras's Dropout takes it, with None for a dimension of the
+        input. (None, 1, 1, 1) keeps or drops whole examples, as stochastic depth does. None stands
+        for the input's shape.
+      name: the layer's name, which has to be the same in every process. The masks depend on it, and
+        on how often the layer has already been called in the pass.
+
+    Raises:
+      ValueError: in one line, for a rate outside [0, 1).
     """
 
     replayable = True
@@ -92,8 +96,9 @@ class ReplayableDropout(tf.keras.layers.Layer):
         return tf.cond(tf.cast(training, tf.bool), lambda: self._drop(inputs), lambda: inputs)
 
     def _drop(self, inputs):
-        # Integers, uniform on [-2^31, 2^31): TensorFlow and XLA make different floats of the same
-        # bits. So the masks are the same whether compiled or not, and in every precision.
+        # The bits are compared as integers, uniform on [-2^31, 2^31), because TensorFlow and XLA
+        # make different floats of the same bits. So the masks are the same with and without XLA,
+        # and in every precision.
         shape = tf.shape(inputs)
         if self.noise_shape is not None:
             shape = [shape[axis] if size is None else size
@@ -107,19 +112,19 @@ class ReplayableDropout(tf.keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape}
 
 
-# What it was called in earlier versions, and is in their files.
+# Its name in earlier versions, and in the files that they saved.
 Dropout = ReplayableDropout
 tf.keras.utils.get_custom_objects()["mpl_tf>Dropout"] = ReplayableDropout
 
 
 def not_replayable(model: tf.keras.Model) -> List[str]:
-    """Names the layers of `model` that draw random numbers which cannot be drawn again."""
+    """The layers of `model` whose random numbers cannot be drawn again: "name (class)" of each."""
     return [f"{layer.name} ({type(layer).__name__})"
             for layer in keras_seam.random_layers(model) if _draws(layer)]
 
 
 def _draws(layer):
-    """False where every rate that the layer has is zero, as of an LSTM without dropout."""
+    """False if the layer has rates and all of them are zero, as those of an LSTM without dropout."""
     rates = [getattr(layer, name) for name in ("rate", "stddev", "dropout", "recurrent_dropout")
              if hasattr(layer, name)]
     return not rates or any(rates)
@@ -133,12 +138,16 @@ SMALLEST = 1e-7     # float16 stores nothing between 0 and 6e-8
 class GaussianFeatures(tf.keras.layers.Layer):
     """phi_c(x) = exp(-|x - c|^2 / 2 w^2) over a grid of centres c, scaled so that |phi(x)|^2 = 1.
 
-    Points [B, D] -> features [B, C]. Nothing is trained: centres follow from the configuration.
+    The layer takes points [B, D] to features [B, C]. It has no weights: the centres follow from its
+    arguments.
 
     Args:
-      low, high: opposite corners [D] of the grid; the last centre of each axis is the first at or
-        beyond `high`.
-      width: w, the Gaussians' width and the spacing of the grid.
+      low, high: opposite corners [D] of the grid. On each axis the centres go from `low` to the
+        first one that is at or beyond `high`.
+      width: w, which is the Gaussians' width and the spacing of the grid.
+
+    Raises:
+      ValueError: in one line, for corners or a width that make no grid, or one that is too large.
     """
 
     def __init__(self, low: Sequence[float], high: Sequence[float], width: float,
@@ -160,7 +169,7 @@ class GaussianFeatures(tf.keras.layers.Layer):
 
 
 def grid(low: Sequence[float], high: Sequence[float], width: float) -> np.ndarray:
-    """Points float64 [C, D], `width` apart on each axis, from `low` to at least `high`."""
+    """A grid of points, float64 [C, D], `width` apart on each axis, from `low` to `high` or beyond."""
     if not width > 0.0:
         raise ValueError(f"width={width}: Gaussian features need a width above 0")
     if len(low) != len(high) or not all(l <= h for l, h in zip(low, high)):
@@ -176,7 +185,7 @@ def grid(low: Sequence[float], high: Sequence[float], width: float) -> np.ndarra
 
 @tf.keras.utils.register_keras_serializable(package="mpl_tf")
 class LogProbabilities(tf.keras.layers.Layer):
-    """log max(p, 1e-7): logits [B, K] whose softmax is p, to 1e-7 K, for distributions p [B, K]."""
+    """log max(p, 1e-7) of distributions p [B, K]: logits [B, K] whose softmax is p within 1e-7 K."""
 
     def call(self, probs: tf.Tensor) -> tf.Tensor:
         return tf.math.log(tf.maximum(probs, tf.constant(SMALLEST, probs.dtype)))

@@ -18,10 +18,14 @@ def check(*hidden: int) -> None:
 def mlp(num_classes: int, input_shape: Sequence[int] = (2,), hidden: Sequence[int] = (32, 32),
         dropout: float = 0.0, name: Optional[str] = None,
         seed: Optional[int] = None) -> tf.keras.Model:
-    """ReLU layers of `hidden` sizes: inputs [B, ...], flattened, -> logits [B, K].
+    """A multi-layer perceptron with ReLU: inputs [B, ...], which are flattened -> logits [B, K].
 
-    Hidden weights start from He et al. (2015), N(0, 2 / C_in); biases at zero. Without batch norm
-    it is the forward scale that has to be kept.
+    Hidden weights start from He et al. (2015) in the fan-in form, N(0, 2 / C_in), because without
+    batch norm it is the scale of what goes forward that has to be kept. Biases start at zero.
+
+    Args:
+      hidden: the sizes of the hidden layers, each at least 1.
+      The other arguments are those of `wide_resnet`.
 
     Raises:
       ValueError: in one line, for a size below 1.
@@ -42,6 +46,6 @@ def mlp(num_classes: int, input_shape: Sequence[int] = (2,), hidden: Sequence[in
          example="mlp-32-32")
 def _by_name(*hidden: int, num_classes: int, input_shape: Sequence[int], dropout: float = 0.0,
              name: Optional[str] = None, seed: Optional[int] = None) -> tf.keras.Model:
-    """`mlp` of the sizes in its name; "mlp" alone has its default ones."""
+    """`mlp` with the hidden sizes in its name; "mlp" alone has the default sizes."""
     sizes = {"hidden": hidden} if hidden else {}
     return mlp(num_classes, input_shape, dropout=dropout, name=name, seed=seed, **sizes)

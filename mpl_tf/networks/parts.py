@@ -1,13 +1,14 @@
 """Layers that the networks are made of: input, convolution, batch norm, prediction.
 
-Every layer has an explicit name, and every initial weight is drawn from (seed, layer name): the
-same weights come out in any process, whatever was built before. Keras's own layer counters and
+Every layer has an explicit name, and its initial weights are a function of (seed, layer name). So
+any process gets the same weights, whatever it built before. Keras's own layer counters and its
 global random state play no part.
 
-Convolutions start from He et al. (2015) in its fan-out form, N(0, 2 / (k k C_out)), as Wide
-ResNet's and the authors' code do: batch norm fixes the scale of what goes forward, so the
-initialisation is left to keep the scale of the gradients that come back. The last layer starts
-from U(-1/sqrt(C_in), 1/sqrt(C_in)), so that first logits are small: targets near uniform.
+Convolutions start from He et al. (2015) in the fan-out form, N(0, 2 / (k k C_out)), as in the code
+of Wide ResNet and of the paper's authors: batch norm fixes the scale of what goes forward, so the
+initialisation only has to keep the scale of the gradients that come back. The last layer starts
+from U(-1/sqrt(C_in), 1/sqrt(C_in)), so that the first logits are small and the first targets nearly
+uniform.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ BATCH_NORM_EPSILON = 1e-3   # the authors' code
 
 
 def variable_dtype() -> str:
-    """float64 where Keras's policy or floatx says so, else float32 (under mixed precision too)."""
+    """The dtype of weights: "float64" under a float64 policy, else "float32"."""
     policy = tf.keras.mixed_precision.global_policy()
     return "float64" if policy.variable_dtype == "float64" else "float32"
 
 
 def kernel_initializer(seed: Optional[int], name: str, scale: float, mode: str,
                        distribution: str) -> tf.keras.initializers.Initializer:
-    """Variance scaling of the layer called `name`; seed None draws anew at every build."""
+    """Keras's variance scaling for the layer called `name`; seed None draws anew at every build."""
     if seed is not None:
         seed = zlib.crc32(f"{seed}/{name}".encode()) & 0x7FFFFFFF
     return tf.keras.initializers.VarianceScaling(scale, mode, distribution, seed=seed)
@@ -36,7 +37,11 @@ def kernel_initializer(seed: Optional[int], name: str, scale: float, mode: str,
 
 def check(num_classes: int, input_shape: Sequence[int], batch_norm_decay: float = 0.0,
           rank: Optional[int] = None) -> None:
-    """Raises ValueError for what no network can be built from."""
+    """Raises ValueError, in one line, for arguments that no network can be built from.
+
+    Args:
+      rank: how many dimensions input_shape has to have: 3 for images, 1 for points; None for any.
+    """
     if num_classes < 2:
         raise ValueError(f"num_classes={num_classes}: a classifier needs at least 2")
     if rank is not None and len(input_shape) != rank:
@@ -48,20 +53,20 @@ def check(num_classes: int, input_shape: Sequence[int], batch_norm_decay: float 
 
 
 def image_input(input_shape: Sequence[int]) -> tf.Tensor:
-    """The model's input, called "image" in every network; float64 data stay float64."""
+    """The model's input, which is called "image" in every network. Float64 data stay float64."""
     return tf.keras.Input(input_shape, dtype=variable_dtype(), name="image")
 
 
 def conv(x: tf.Tensor, filters: int, size: int, name: str, seed: Optional[int],
          stride: int = 1) -> tf.Tensor:
-    """A convolution without bias (batch norm follows or precedes it), "same" padding."""
+    """A convolution with "same" padding and without bias, as batch norm follows or precedes it."""
     return tf.keras.layers.Conv2D(
         filters, size, stride, padding="same", use_bias=False, name=name,
         kernel_initializer=kernel_initializer(seed, name, 2.0, "fan_out", "untruncated_normal"))(x)
 
 
 def batch_norm(x: tf.Tensor, decay: float, name: str) -> tf.Tensor:
-    """Batch norm whose averages keep `decay` of themselves at each training pass."""
+    """Batch norm whose averages keep the share `decay` of themselves in each training pass."""
     return tf.keras.layers.BatchNormalization(
         momentum=decay, epsilon=BATCH_NORM_EPSILON, name=name)(x)
 
@@ -78,11 +83,11 @@ def batch_norm_relu(x: tf.Tensor, decay: float, name: str) -> tf.Tensor:
 
 def prediction(features: tf.Tensor, num_classes: int, dropout: float,
                seed: Optional[int]) -> tf.Tensor:
-    """Logits [B, K] of features [B, C]: dropout (Appendix C.1 puts it here), then one linear layer.
+    """Logits [B, K] from features [B, C]: dropout, as in Appendix C.1, and then one linear layer.
 
-    Under mixed precision this layer computes in float32, so that losses do.
+    Under mixed precision the linear layer computes in float32, and so do the losses.
     """
-    from mpl_tf.networks import layers      # whose classes need TensorFlow at import
+    from mpl_tf.networks import layers      # its classes need TensorFlow
     x = layers.ReplayableDropout(dropout, name="dropout")(features)
     return tf.keras.layers.Dense(
         num_classes, name="logits", dtype=variable_dtype(),

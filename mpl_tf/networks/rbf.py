@@ -13,7 +13,7 @@ from mpl_tf.networks.registry import network
 
 TWO_MOONS_BOX = ((-1.5, -1.0), (2.5, 1.5))      # (lowest, highest) corner, data and margin
 TWO_MOONS_WIDTH = 0.2 / math.sqrt(2.0)
-MARGIN = 3.0            # widths of grid beyond the data: what lies further out weighs < 0.02 %
+MARGIN = 3.0            # widths that the grid goes beyond the data; what is further weighs < 0.02 %
 
 
 @network("rbf", takes=("point",))
@@ -23,14 +23,16 @@ def rbf_linear(num_classes: int, input_shape: Sequence[int] = (2,),
                name: Optional[str] = None) -> tf.keras.Model:
     """Gaussian features, then one linear layer: points [B, D] -> logits [B, K].
 
-    Weights and bias start at zero, so there is no seed. Its tangent kernel, that of the features
-    plus one, is as local as `width` says, whatever the training.
+    Weights and bias start at zero, so there is no seed. The network's tangent kernel is the inner
+    product of the features plus one. It does not change in training, and `width` says how local it
+    is.
 
     Args:
-      data_range: (lowest, highest) corner [D] of the data; the grid then reaches 3 widths beyond.
-        None, for D = 2 only: the box of the two moons, -1.5..2.5 by -1..1.5, with 30 x 19 = 570
-        centres at the default width whatever the sample.
-      width: of the Gaussians.
+      data_range: the (lowest, highest) corner [D] of the data; the grid goes 3 widths beyond it.
+        None, for points of D = 2 only, stands for the box of the two moons, -1.5..2.5 by -1..1.5
+        for every sample. At the default width that is a grid of 30 x 19 = 570 centres.
+      width: the width of the Gaussians.
+      The other arguments are those of `wide_resnet`.
 
     Raises:
       ValueError: in one line, for inputs that are not points or a data_range that does not fit.
@@ -57,7 +59,7 @@ def rbf_linear(num_classes: int, input_shape: Sequence[int] = (2,),
     return tf.keras.Model(points, logits(x), name=name)
 
 
-def __getattr__(name):      # files of earlier versions say that the class is here
+def __getattr__(name):      # saved files of earlier versions look for the class here
     if name != "GaussianFeatures":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mpl_tf.networks import layers

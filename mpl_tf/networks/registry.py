@@ -1,7 +1,8 @@
-"""What networks there are to choose from by name. No TensorFlow at import.
+"""The networks that can be chosen by name.
 
 A network is one function, decorated with `network`. That alone makes it known to `networks.build`,
-to the flags --student_network and --teacher_network, to --help and to the checks of flags.
+to the flags --student_network and --teacher_network, to --help and to the checks of flags. This
+file does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -11,20 +12,20 @@ import inspect
 import re
 from typing import Any, Callable, Dict, FrozenSet, Optional, Sequence, Tuple, TypeVar
 
-KINDS = ("image", "point", "probs")     # inputs: images, points, distributions over classes
+KINDS = ("image", "point", "probs")     # of inputs: images, points, distributions over classes
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network, or a family of them whose name has numbers in it.
+    """A network, or a family of networks whose names have numbers in them.
 
     Attributes:
-      shown: its name in help texts, numbers as words: "wrn-DEPTH-WIDTH".
-      example: a name of the family, "wrn-28-2", or "" where there is one name only.
-      pattern: regular expression of the whole name; the numbers in its groups are arguments.
-      takes: of KINDS, what the network can have as inputs.
+      shown: its name in help texts, with words for the numbers, such as "wrn-DEPTH-WIDTH".
+      pattern: a regular expression of the whole name. The numbers in its groups are arguments.
+      takes: which of KINDS the network can have as inputs.
       function: (*numbers, num_classes=, input_shape=, **options) -> tf.keras.Model.
-      check: function of the numbers that raises ValueError for those that cannot be, or None.
+      check: a function of the numbers that raises ValueError if there is no such network, or None.
+      example: a name of the family, such as "wrn-28-2", or "" for a network with one name only.
     """
     shown: str
     pattern: str
@@ -35,11 +36,11 @@ class Network:
 
     @property
     def options(self) -> FrozenSet[str]:
-        """Names of the function's arguments: those of `networks.build` that it takes."""
+        """The names of the function's arguments. `networks.build` passes no others."""
         return frozenset(inspect.signature(self.function).parameters)
 
     def numbers(self, name: str) -> Optional[Tuple[int, ...]]:
-        """The numbers in `name`, a tuple of int, or None where the name is not of this network."""
+        """The numbers in `name`, a tuple of int, or None if it is not a name of this network."""
         match = re.fullmatch(self.pattern, name)
         return None if match is None else tuple(
             int(number) for group in match.groups() for number in re.findall(r"\d+", group or ""))
@@ -52,13 +53,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("image",),
             check: Optional[Callable[..., None]] = None,
             example: str = "") -> Callable[[_Function], _Function]:
-    """Decorates the function of a network, which then can be chosen by name.
+    """Decorates the function of a network, so that it can be chosen by name.
 
     Args:
-      shown, pattern, takes, check, example: see Network; pattern None: the name is `shown` itself.
+      shown, pattern, takes, check, example: see Network. If pattern is None, `shown` is the name.
 
     Returns:
-      A decorator that returns the function as it is.
+      A decorator that returns the function itself.
 
     Raises:
       ValueError: in one line, for a kind of input that does not exist.
@@ -75,10 +76,10 @@ def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("
 
 
 def find(name: str) -> Tuple[Network, Tuple[int, ...]]:
-    """(Network, its numbers) of a name such as "wrn-28-2".
+    """Finds a network by a name such as "wrn-28-2"; returns (Network, the numbers in the name).
 
     Raises:
-      ValueError: in one line, where there is no such network, or none with these numbers.
+      ValueError: in one line, if there is no such network, or none with these numbers.
     """
     for found in NETWORKS.values():
         numbers = found.numbers(name)
@@ -90,6 +91,6 @@ def find(name: str) -> Tuple[Network, Tuple[int, ...]]:
 
 
 def available(kind: Optional[str] = None) -> str:
-    """The names of all networks, or of those that take a `kind` of input, in words."""
+    """Lists, in words, the names of all networks, or of those that take a `kind` of input."""
     return ", ".join(shown + (f" (such as {found.example})" if found.example else "")
                      for shown, found in NETWORKS.items() if kind is None or kind in found.takes)

@@ -15,14 +15,14 @@ def resnet50(num_classes: int, input_shape: Sequence[int] = (224, 224, 3), dropo
              seed: Optional[int] = None) -> tf.keras.Model:
     """ResNet-50: images [B, H, W, C] -> logits [B, K].
 
-    Bottleneck blocks (1x1, 3x3, 1x1 convolutions, each with batch norm; ReLU after the sum). A
-    block that halves the resolution does so in its 3x3 convolution ("v1.5"), as in the TPU ResNet
-    and the authors' later code; He et al. put the stride in the first 1x1 convolution, which
-    drops three quarters of its input. The count of weights is the same either way: with 1,000
-    classes 25,557,032 trainable, 25,610,152 with batch norm's averages, the paper's "25.6
-    million". All batch-norm scales start at one.
+    It is made of bottleneck blocks: 1x1, 3x3 and 1x1 convolutions, each with batch norm, and ReLU
+    after the sum. A block that halves the resolution does so in its 3x3 convolution ("v1.5"), as in
+    the TPU ResNet and the authors' later code. He et al. have the stride in the first 1x1
+    convolution, which then drops three quarters of its input. The number of weights is the same:
+    with 1,000 classes there are 25,557,032 trainable ones, and 25,610,152 with batch norm's
+    averages, the paper's "25.6 million". All batch-norm scales start at one.
 
-    Args, errors: as `wide_resnet`.
+    The arguments and the errors are those of `wide_resnet`.
     """
     parts.check(num_classes, input_shape, batch_norm_decay, rank=3)
     image = parts.image_input(input_shape)

@@ -15,10 +15,10 @@ def small_conv(num_classes: int, input_shape: Sequence[int] = (8, 8, 1), dropout
                seed: Optional[int] = None) -> tf.keras.Model:
     """Three 3x3 convolutions, two with stride 2: images [B, H, W, C] -> logits [B, K].
 
-    32, 64 and 96 filters, each with batch norm and ReLU, then the average over positions. 75,370
-    trainable weights for digits.
+    The convolutions have 32, 64 and 96 filters, and batch norm and ReLU each. The average over
+    positions follows. For the digits there are 75,370 trainable weights.
 
-    Args, errors: as `wide_resnet`.
+    The arguments and the errors are those of `wide_resnet`.
     """
     parts.check(num_classes, input_shape, batch_norm_decay, rank=3)
     x = image = parts.image_input(input_shape)

@@ -25,22 +25,26 @@ def wide_resnet(depth: int, width: int, num_classes: int,
                 seed: Optional[int] = None) -> tf.keras.Model:
     """WRN-depth-width: images [B, H, W, C] -> logits [B, K].
 
-    A stem of 16 filters and three groups of (depth - 4) / 6 blocks with 16, 32 and 64 times
-    `width` filters; the second and third group halve the resolution. A block is two times batch
-    norm, ReLU, 3x3 convolution. Where the number of filters changes, a 1x1 convolution of the
-    first ReLU's output takes the identity's place. WRN-28-2 with 10 classes has 1,467,610
-    trainable weights, the paper's "1.5 million".
+    A stem of 16 filters is followed by three groups of (depth - 4) / 6 blocks with 16, 32 and 64
+    times `width` filters. The second and the third group halve the resolution. A block is two times
+    batch norm, ReLU and a 3x3 convolution. Where the number of filters changes, the shortcut is a
+    1x1 convolution of the first ReLU's output instead of the identity. WRN-28-2 with 10 classes has
+    1,467,610 trainable weights, the paper's "1.5 million".
 
     Args:
       depth: 6 n + 4, such as 10, 16, 28, 40.
       width: the widening factor, at least 1.
-      dropout: rate at the prediction; Zagoruyko & Komodakis's dropout inside blocks is not used.
-      batch_norm_decay: of the averages.
-      name: of the model.
-      seed: of the initial weights; None draws anew at every build.
+      num_classes: K, at least 2.
+      input_shape: [height, width, channels] of an image.
+      dropout: the dropout rate at the prediction. Zagoruyko & Komodakis's dropout inside blocks is
+        not used.
+      batch_norm_decay: the share of themselves that batch norm's averages keep in a training pass.
+      name: the model's name.
+      seed: the seed of the initial weights; None draws them anew at every build.
 
     Raises:
-      ValueError: in one line, for a depth or width that does not exist.
+      ValueError: in one line, for a depth or width that does not exist, or other arguments that no
+        network can be built from.
     """
     parts.check(num_classes, input_shape, batch_norm_decay, rank=3)
     check(depth, width)
