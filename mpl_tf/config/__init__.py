@@ -1,4 +1,4 @@
-"""Flags, and the checked settings that they make. No TensorFlow."""
+"""The flags, and the checked settings of a run that are made of them; without TensorFlow."""
 
 from mpl_tf.config.config import (RESULT_NEUTRAL, USAGE, Config, differences, from_arguments, of,
                                   parse, resolve)

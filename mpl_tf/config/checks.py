@@ -1,7 +1,7 @@
-"""Checks of a Config: each value alone, then the settings against each other.
+"""Checks of a Config: each value by itself, then the settings against each other.
 
-Pure functions. A refusal is one line: what was received, what was expected, how to fix it. No
-TensorFlow.
+All functions are pure. A refusal is one line that says what was received, what was expected, and
+how to fix it. This file does not import TensorFlow.
 """
 
 import difflib
@@ -13,10 +13,21 @@ from mpl_tf.config.methods import METHODS
 from mpl_tf.method.objectives import OBJECTIVES
 
 
-# Values.
+# Each value by itself.
 
 def checked_value(name, value, kind, default, limits):
-    """`value` as a `kind` (int, float, bool, str), whole numbers turned to floats where asked."""
+    """Returns the value of a flag, an int made a float if the flag is one.
+
+    Args:
+      name: the flag's name.
+      value: the value as it was given.
+      kind: the type that it has to have: int, float, bool or str.
+      default: the flag's default, for the text of an error.
+      limits: the flag's metadata, see flags._flag.
+
+    Raises:
+      ValueError: in one line, for a value of another type or outside its limits.
+    """
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or not _possible(value, limits):
@@ -36,7 +47,7 @@ def _possible(value, limits):
 
 
 def bad_value(name, value, kind, default, limits):
-    """The line that refuses a value."""
+    """The line that refuses a value; the arguments are those of `checked_value`."""
     expected = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}[kind]
     if "choices" in limits:
         expected = "one of " + ", ".join(limits["choices"])
@@ -60,10 +71,10 @@ def _check_network(name, value):
         raise ValueError(f"--{name}={value}: {error}; use for example --{name}=wrn-28-2") from None
 
 
-# Settings against each other. c is a Config with its defaults filled in.
+# The settings against each other. In all functions c is a Config, its defaults filled in.
 
 def contradictions(c):
-    """Yields a line for each contradiction."""
+    """Yields a line for each contradiction between the settings of c."""
     yield from _method(c)
     yield from _data(c)
     yield from _steps(c)
@@ -157,7 +168,7 @@ def _data(c):
     if c.needs_unlabeled and c.unlabeled_batch_size > pool:
         yield (f"--unlabeled_batch_size={c.unlabeled_batch_size} with --dataset={c.dataset}: expected "
                f"at most its {pool} training examples; use fewer")
-    if not c.labeled_examples:      # all of a folder: how many is not known yet
+    if not c.labeled_examples:      # all that a folder has, and how many is not known yet
         return
     classes, left = len(c.source.class_names) or 2, c.labeled_examples - c.holdout
     if c.holdout >= c.labeled_examples:
@@ -169,7 +180,7 @@ def _data(c):
 
 
 def missing_files(c):
-    """Yields a line for each file or folder that is named and not there, or needed and not named."""
+    """Yields a line for each file or folder that is needed but not named, or named but missing."""
     if c.source.in_shards and not c.data_dir:
         yield (f"--dataset={c.dataset} without --data_dir: expected a folder of shards; prepare "
                f"one, see `python -m data_prep.{c.dataset} --help`, and add --data_dir=DIR")
@@ -203,7 +214,11 @@ def _steps(c):
 
 
 def unused(c):
-    """{flag: the setting that makes it so} for the flags without effect."""
+    """The flags that have no effect on the run of c.
+
+    Returns:
+      {flag's name: the setting, such as "--method=baseline", because of which it has no effect}.
+    """
     reasons = {}
 
     def note(reason, *names):

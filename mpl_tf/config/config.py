@@ -1,11 +1,12 @@
-"""The checked settings of a run, made of its flags. Nothing else reads flags.
+"""The checked settings of a run, made of its flags. No other module reads flags.
 
     config = config.from_arguments(sys.argv[1:])
 
-Flags have absl's syntax and value parsers, without its global registry: --name=value, --name
-value, --[no]switch, --flagfile=FILE (# comments, nested files, the last value wins). No TensorFlow
-is imported here, so a bad flag is refused at once. The flags themselves are in flags.py,
-contradictions and unused flags in checks.py, flag files and --help in flag_files.py.
+Flags have absl's syntax and are parsed by absl's parsers, without its global registry:
+--name=value, --name value, --[no]switch, and --flagfile=FILE. A flag file may have # comments and
+name other flag files; the last value given for a flag wins. This module does not import TensorFlow,
+so a bad flag is refused at once. flags.py has the flags themselves, checks.py the contradictions
+between them, flag_files.py the flag files and --help.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ usage: python -m mpl_tf.train [--flagfile=FILE ...] --model_dir=DIR [--NAME=VALU
   python -m mpl_tf.train --flagfile=digits.cfg --seed=1 --model_dir=runs/digits_seed1
   python -m mpl_tf.train --flagfile=cifar10.cfg --data_dir=DIR --strategy=mirrored
 
-The last value given for a flag wins. A file holds one flag a line, and # comments; its flags stand
-where --flagfile stands. The same command again resumes a run. [ ] shows the default."""
+The last value given for a flag wins. A flag file has one flag a line and may have # comments; its
+flags take the place of --flagfile. To resume a run, give the same command again. Defaults are shown
+in [ ]."""
 
-# Flags that may differ when a run is resumed in its model_dir (train_steps: only upwards).
+# Flags that may differ when a run is resumed in its model_dir; train_steps may only grow.
 RESULT_NEUTRAL = frozenset({
     "model_dir", "data_dir", "unlabeled_dir", "train_steps", "eval_batch_size", "checkpoint_steps",
     "keep_checkpoints", "summary_steps", "plots", "tpu", "skip_corrupt"})
@@ -43,17 +45,17 @@ RESULT_NEUTRAL = frozenset({
 
 @dataclasses.dataclass(frozen=True)
 class Config(Flags):
-    """A run's settings, checked: where a flag was left empty or 0, what that stands for.
+    """A run's settings, checked. A flag that was left empty or 0 has the value that this stands for.
 
-    Made by `resolve` or `of`, and changed by `replace`, which keeps the flags as given, so that a
-    default derived from another flag follows it.
+    `of` and `resolve` make a Config. Its method `replace` makes a changed one: it starts from the
+    flags as they were given, so that a default derived from a changed flag changes with it.
 
     Attributes:
-      flags: the Flags as given. All others are named as the flags, ready to use.
+      flags: the Flags as they were given. All other attributes are the settings, named as the flags.
 
     Raises:
-      ValueError: in one line, for a contradiction between flags, or for values that are not those
-        that `flags` stand for.
+      ValueError: in one line, for a contradiction between settings, or if the settings do not follow
+        from `flags`.
     """
 
     flags: Flags = None
@@ -70,12 +72,12 @@ class Config(Flags):
 
     @property
     def facts(self) -> Method:
-        """The Method, see methods.py."""
+        """The facts of the method, see methods.Method."""
         return METHODS[self.method]
 
     @property
     def source(self) -> datasets.Source:
-        """The data set's Source, see mpl_tf.datasets.sources."""
+        """The Source of the data set, see mpl_tf.datasets.sources."""
         return datasets.SOURCES[self.dataset]
 
     @property
@@ -86,7 +88,7 @@ class Config(Flags):
     @property
     def strong_views(self) -> bool:
         """Whether the student, or a baseline, learns on strong views."""
-        if self.needs_probs:    # the noise of NoisyStudent
+        if self.needs_probs:    # strong views are NoisyStudent's noise
             return self.randaugment_layers > 0 or self.cutout > 0
         return self.facts.objective and self.objective_class.strong_views()
 
@@ -97,7 +99,7 @@ class Config(Flags):
 
     @property
     def needs_fixed_teacher(self) -> bool:
-        """Whether the student learns from a trained network that stays as it is."""
+        """Whether the student learns from a network that was trained before and stays as it is."""
         return self.facts.teacher == "fixed"
 
     @property
@@ -111,26 +113,45 @@ class Config(Flags):
         return self.facts.teacher == "trained"
 
     def unused(self) -> Dict[str, str]:
-        """{flag: the setting that makes it so} for all flags without effect on this run."""
+        """The flags without effect on this run, see checks.unused."""
         return checks.unused(self)
 
     def replace(self, **changes: Value) -> Config:
-        """The Config of the same flags with some of them changed."""
+        """The Config of the same flags, some of them changed.
+
+        Raises:
+          ValueError: in one line, as `of`.
+        """
         return of(**{**self.flags.to_dict(), **changes})
 
 
 def of(**values: Value) -> Config:
-    """The Config of flags by name; those left out have their defaults. ValueError as Config's."""
+    """Makes a Config of flags, given by name. Flags that are left out have their defaults.
+
+    Raises:
+      ValueError: in one line, for an unknown name, an impossible value or a contradiction.
+    """
     return resolve(Flags.from_dict(values))
 
 
 def resolve(flags: Flags) -> Config:
-    """The Config of Flags. ValueError, in one line, where they contradict each other."""
+    """Makes a Config of Flags.
+
+    Raises:
+      ValueError: in one line, if the flags contradict each other.
+    """
     return Config(**resolved(flags.to_dict()), flags=flags)
 
 
 def resolved(given: Mapping[str, Any]) -> Dict[str, Any]:
-    """{flag: value} of all flags as given, with what empty and zero values stand for."""
+    """Replaces empty and zero values by what they stand for.
+
+    Args:
+      given: {flag: value} of all flags, as they were given.
+
+    Returns:
+      {flag: value} of all flags, ready to use.
+    """
     values = dict(given)
     source = datasets.SOURCES[given["dataset"]]
     for name in ("labeled_examples", "labeled_selection", "objective", "student_network"):
@@ -147,7 +168,7 @@ def resolved(given: Mapping[str, Any]) -> Dict[str, Any]:
     values["teacher_network"] = given["teacher_network"] or (
         "calibration-128" if reduced else values["student_network"])
     values["unlabeled_batch_size"] = given["unlabeled_batch_size"] or given["batch_size"]
-    execution = given["steps_per_execution"]    # intervals are multiples of it
+    execution = given["steps_per_execution"]    # derived intervals are multiples of it
     for name, most in (("eval_steps", None), ("checkpoint_steps", 1000), ("summary_steps", 1000)):
         interval = min(given["train_steps"] // 20, most or given["train_steps"])
         values[name] = given[name] or max(interval // execution, 1) * execution
@@ -155,22 +176,22 @@ def resolved(given: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Config) -> List[str]:
-    """What forbids `new` to continue a run of `old`, a line per flag; [] where nothing does.
+    """Why the run that was started with `old` cannot be continued with `new`.
 
     Args:
-      old: dict, Flags.to_dict() of the run that was started.
-      new: Config.
+      old: dict, the Flags.to_dict() of the run that was started.
+      new: the Config that is to continue it.
 
     Returns:
-      Lines such as "--seed: 0 in model_dir, 1 now". Flags in RESULT_NEUTRAL and flags without
-      effect may differ, and train_steps may grow.
+      A list of lines, one a flag, such as "--seed: 0 in model_dir, 1 now"; [] if nothing is in the
+      way. Flags in RESULT_NEUTRAL and flags without effect may differ, and train_steps may grow.
     """
     old_values = {**{name: field.default for name, field in FIELDS.items()}, **old}
     lines = []
     if new.train_steps < old_values["train_steps"]:
         lines.append(f"--train_steps: {old_values['train_steps']} in model_dir, {new.train_steps} "
                      "now (only more steps continue a run)")
-    # Defaults derived from train_steps follow it: they are no difference.
+    # Defaults that are derived from train_steps change with it, and are no difference.
     old_values = resolved({**old_values, "train_steps": new.train_steps})
     skipped = RESULT_NEUTRAL.union(new.unused())
     for name in [*FIELDS, *sorted(set(old) - set(FIELDS))]:
@@ -187,14 +208,15 @@ _PARSERS = {bool: absl_flags.BooleanParser(), int: absl_flags.IntegerParser(),
 
 
 def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> Config:
-    """The Config of a command line. Reads flag files and nothing else.
+    """Makes the Config of a command line. It reads flag files and no other files.
 
     Args:
       arguments: list of str, without the program's name.
-      only: names of the flags that the program takes, None for all.
+      only: the names of the flags that the program takes; None stands for all.
 
     Raises:
-      ValueError: in one line.
+      ValueError: in one line, for an argument that is no flag of the program, an impossible value,
+        a contradiction, a missing --model_dir, or a flag on the command line that has no effect.
     """
     switches = [name for name, field in FIELDS.items() if field.type is bool]
     values, typed = {}, {}
@@ -219,7 +241,8 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
     if not config.model_dir:
         raise ValueError("--model_dir is missing: expected a folder for checkpoints and results; "
                          "add --model_dir=runs/NAME")
-    # Settings inherited from a file may be idle in a variant; one typed by hand is a mistake.
+    # A flag without effect is harmless where a variant inherits it from a file; typed, it is a
+    # mistake.
     for name, reason in config.unused().items():
         if name in typed:
             raise ValueError(f"{typed[name]} has no effect with {reason}: leave one of them out")
@@ -228,12 +251,14 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
 
 def from_arguments(arguments: Sequence[str], usage: str = USAGE,
                    only: Optional[Collection[str]] = None) -> Config:
-    """The Config of a command line, for programs; see `parse`. `usage` heads the help.
+    """Makes the Config of a program's command line. --help and -h print the flags and exit with 0.
 
-    --help and -h print the flags and exit with 0.
+    Args:
+      arguments, only: as of `parse`.
+      usage: the text with which the help begins.
 
     Raises:
-      ValueError: in one line, as `parse`; for a file or folder that is named and not there, too.
+      ValueError: in one line, as of `parse`, and for a file or folder that is missing.
     """
     if set(arguments).intersection(flag_files.HELP):
         shown = [field for name, field in FIELDS.items() if name in (only or FIELDS)]

@@ -1,7 +1,7 @@
-"""Flag files: arguments and files read in order, where files are found, and the text of --help.
+"""Reads arguments and flag files in order, finds flag files, and writes the text of --help.
 
-The syntax is absl's. Nested flag files are also found beside the file that includes them, and
-mistakes are ValueErrors of one line. No TensorFlow.
+The syntax is absl's. Unlike absl's, nested flag files are also found beside the file that names
+them, and a mistake is a ValueError of one line. This module does not import TensorFlow.
 """
 
 import difflib
@@ -16,15 +16,20 @@ HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
 
 def read_arguments(arguments, switches, file=None, stack=()):
-    """Yields (name, text, place) of all flags in their order, flag files read where they stand.
+    """Yields (name, text, place) of each flag, in order. A flag file's flags take its place.
+
+    `text` is the value as it was written, or None if there is none. `place` is "" for a flag of the
+    command line, and " (in FILE)" for one of a file.
 
     Args:
       arguments: strings such as "--seed=1", "--seed", "1", "--noplots", "--flagfile=FILE".
-      switches: names of the boolean flags.
-      file, stack: the file that the arguments are lines of; it and the files that led to it.
+      switches: the names of the boolean flags.
+      file: the flag file whose lines the arguments are, or None for the command line.
+      stack: the real paths of that file and of those that led to it.
 
-    `text` is None where a value is missing. `place` is "" on the command line, " (in FILE)" in a
-    file.
+    Raises:
+      ValueError: in one line, for an argument that is no flag, or a flag file that is missing,
+        cannot be read, or includes itself.
     """
     place = f" (in {file})" if file else ""
     arguments = iter(arguments)
@@ -45,15 +50,15 @@ def read_arguments(arguments, switches, file=None, stack=()):
             continue
         path = _find(text or "", file, place)
         if os.path.realpath(path) in stack:
-            raise ValueError(f"--flagfile={text}{place} is a file that leads here: flag files may "
-                             "not include each other in a circle; remove that line")
+            raise ValueError(f"--flagfile={text}{place} includes the file that it is in: flag "
+                             "files may not include each other in a circle; remove that line")
         yield from read_arguments(_lines(path), switches, path, (*stack, os.path.realpath(path)))
 
 
 def shipped():
-    """The folder of the flag files that come with this package, as str.
+    """The path of the folder of flag files that come with this package.
 
-    In a checkout it is flags/ beside the package, in an installed one a folder within it.
+    In a checkout that is flags/ beside the package, in an installation a folder within it.
     """
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     checkout = os.path.join(os.path.dirname(package), "flags")
@@ -62,11 +67,13 @@ def shipped():
 
 
 def _find(path, file, place):
-    """The path of a flag file.
+    """The path of the flag file that was named `path` in `file`, or on the command line.
 
-    One that a file names is looked for beside that file first, then beside its folder, so that
-    flags/variant.cfg finds --flagfile=flags/base.cfg from any working directory; then from here;
-    at last, by its name, among those that come with this package.
+    It is looked for in this order:
+      1. In the folder of `file`, and in that folder's parent, so that flags/variant.cfg finds
+         --flagfile=flags/base.cfg from any working directory.
+      2. In the working directory.
+      3. By its name, among the flag files that come with this package.
     """
     path = command.path(path.strip(), "--flagfile")
     folder = os.path.dirname(file or "")
@@ -88,7 +95,7 @@ def _find(path, file, place):
 
 
 def _lines(path):
-    """The flags of a file: its lines without comments and blanks."""
+    """The flags of a file: its lines without comments and blank ones."""
     try:
         with open(path, encoding="utf-8") as file:
             lines = [line.strip() for line in file]
@@ -104,7 +111,11 @@ def _lines(path):
 
 
 def help_text(usage, fields, headings=True):
-    """What --help prints: `usage`, then each of `fields` (of Flags) on a line or more."""
+    """The text that --help prints: `usage`, and then each of `fields`, which are fields of Flags.
+
+    Args:
+      headings: whether to head the groups of flags.
+    """
     lines = [usage, ""]
     for field in fields:
         facts = describe(field)

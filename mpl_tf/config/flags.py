@@ -1,7 +1,8 @@
-"""Every flag of a run: its type, default, help and impossible values. No TensorFlow.
+"""Every flag of a run: its type, default, help and limits; without TensorFlow.
 
-To add a flag, add a field to Flags; contradictions and unused flags stand in checks.py. What a data
-set, a network, an objective or a method is, its own file says: the flags ask there.
+To add a flag, add a field to Flags. Contradictions and flags without effect are in checks.py. The
+data sets, networks, objectives and methods that flags can name are not listed here: the flags ask
+the modules that define them.
 """
 
 import dataclasses
@@ -19,13 +20,18 @@ Value = Union[bool, int, float, str]     # of a flag
 
 
 def _flag(default, text, heading=None, path=False, **limits):
-    """A field of Flags.
+    """Makes a field of Flags.
 
     Args:
-      text: for --help. heading: starts a group of --help. path: whether it names a file or folder.
-      limits: choices, above, at_least, below, at_most; `derived`: what an empty or zero value
-        stands for, in words. Text, choices and `derived` may be functions of nothing, asked when
-        they are needed: what there is to choose from may grow.
+      default: the flag's default.
+      text: its text in --help.
+      heading: the heading of a group in --help that this flag begins, or None.
+      path: whether its value is the path of a file or folder.
+      limits: of its values, any of choices, above, at_least, below, at_most; and `derived`, words
+        for what an empty or zero value stands for.
+
+    `text`, choices and `derived` may be functions without arguments. They are called whenever they
+    are needed, because a user may register further choices.
     """
     return dataclasses.field(
         default=default, metadata={"help": text, "heading": heading, "path": path, **limits})
@@ -36,7 +42,7 @@ def _asked(value):
 
 
 def describe(field: dataclasses.Field) -> Dict[str, Any]:
-    """What is known of a field of Flags: its metadata, a dict, with functions asked."""
+    """The metadata of a field of Flags, a dict, with the results of its functions."""
     return {name: _asked(value) for name, value in field.metadata.items()}
 
 
@@ -46,37 +52,38 @@ def _by_dataset(name):
 
 
 def _only(text, option):
-    """`text`, and the data sets that take an option."""
+    """A function that gives `text` and, in brackets, the data sets that take an option."""
     return lambda: f"{text} ({', '.join(datasets.takers(option))})."
 
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """The flags as they were given, each value possible by itself; `resolve` makes their Config.
+    """The flags as they were given. Each value is possible by itself; `resolve` makes the Config.
 
-    An empty or zero value of a flag with a derived default stands for that default.
+    If a flag has a derived default, its empty or zero value stands for that.
 
     Raises:
       ValueError: in one line, for a value of another type or outside its limits.
     """
 
     model_dir: str = _flag(
-        "", "The folder that the run writes checkpoints, logs and results to.", "Run", path=True)
-    seed: int = _flag(0, "Decides weights, batches, views and dropout.", at_least=0, at_most=_SEEDS)
+        "", "The folder to which the run writes checkpoints, logs and results.", "Run", path=True)
+    seed: int = _flag(0, "Decides initial weights, batches, views and dropout.", at_least=0,
+                      at_most=_SEEDS)
     train_steps: int = _flag(
-        1500, "How often the student is updated; a larger number continues a finished run.",
+        1500, "How many updates the student gets; a larger number continues a finished run.",
         at_least=1)
     eval_steps: int = _flag(0, "Steps from one evaluation to the next.", at_least=0,
                             derived="train_steps/20")
     median_evaluations: int = _flag(
-        5, "How many of the last evaluations median_last_evaluations is taken over.", at_least=1)
+        5, "How many of the last evaluations median_last_evaluations is the median of.", at_least=1)
     checkpoint_steps: int = _flag(0, "Steps from one checkpoint to the next.", at_least=0,
                                   derived="train_steps/20, at most 1000")
     keep_checkpoints: int = _flag(2, "How many checkpoints are kept.", at_least=1)
     summary_steps: int = _flag(
         0, "Steps from one costly summary for TensorBoard (montage, cosine) to the next.",
         at_least=0, derived="train_steps/20, at most 1000")
-    plots: bool = _flag(True, "Figures (PNG) are written to model_dir.")
+    plots: bool = _flag(True, "Write figures (PNG) to model_dir.")
 
     method: str = _flag("mpl", lambda: "What is trained. " + "; ".join(
         f"{name}: {method.about}" for name, method in METHODS.items()) + ".", "Method",
@@ -88,19 +95,22 @@ class Flags:
     supervised_weight: float = _flag(1.0, "The factor of the objective's loss on labeled images.",
                                      at_least=0)
     label_smoothing: float = _flag(
-        0.0, "How much of the objective's labels is spread over all classes; 0 smooths nothing.",
+        0.0, "The share of each label that the objective spreads over all classes; 0 smooths "
+        "nothing.",
         at_least=0, below=1)
     uda_weight: float = _flag(1.0, "The factor of UDA's consistency loss (Table 3, UDA factor).",
                               at_least=0)
     uda_temperature: float = _flag(
-        0.8, "The temperature of the consistency loss's targets; below 1 sharpens them.", above=0)
+        0.8, "The temperature of the consistency loss's targets; a value below 1 sharpens "
+        "them.", above=0)
     meta_weight: float = _flag(
         1.0, "The factor of the meta gradient; 0 is the control at equal compute.", at_least=0)
     meta_gradient: str = _flag(
         "nested_tape", "How the meta gradient is computed. Both ways give the same numbers; jvp "
         "takes less memory and more time.", choices=("nested_tape", "jvp"))
     fixed_teacher: str = _flag(
-        "", "The trained network that labels: a finished run's model_dir, or a .keras file.",
+        "", "The trained network that labels for the student: a finished run's model_dir, or a "
+        ".keras file.",
         path=True)
     temperature: float = _flag(1.0, "The temperature of a fixed teacher's soft targets.", above=0)
 
@@ -115,26 +125,27 @@ class Flags:
         "", "A folder of shards whose images take the place of the data set's unlabeled ones.",
         path=True)
     predictions_dir: str = _flag(
-        "", "A folder of stored predictions, which data_prep.predict wrote for the labeled and the "
-        "unlabeled images.", path=True)
+        "", "A folder of stored predictions for the labeled and the unlabeled images, which "
+        "data_prep.predict wrote.", path=True)
     selection: str = _flag(
-        "", "A folder that data_prep.select wrote; only its images are unlabeled ones.", path=True)
+        "", "A folder that data_prep.select wrote; only the images that it selects are unlabeled "
+        "ones.", path=True)
     extra_unlabeled: bool = _flag(False, _only(
-        "The data set's extra images are added to the unlabeled ones", "extra_unlabeled"))
+        "Add the data set's extra images to the unlabeled ones", "extra_unlabeled"))
     image_size: int = _flag(
         0, _only("The side, in pixels, of the images that the networks see", "image_size"),
         at_least=0, derived=lambda: ", ".join(f"{name} {datasets.SOURCES[name].image_size}"
                                               for name in datasets.takers("image_size")))
     labeled_shards: int = _flag(
-        0, _only("How many shards have labels, the first ones; 102 of 1,024 are the paper's 10 %",
+        0, _only("How many shards, the first ones, have labels; 102 of 1,024 are the paper's 10 %",
                  "labeled_shards"), at_least=0, derived="all but those held out")
     holdout_shards: int = _flag(
-        0, _only("How many shards are held out, the last ones; 40 in the paper", "holdout_shards"),
+        0, _only("How many shards, the last ones, are held out; 40 in the paper", "holdout_shards"),
         at_least=0)
     skip_corrupt: bool = _flag(
-        False, "Records that cannot be used are left out, named and counted.")
+        False, "Leave out records that cannot be used; each is named, and they are counted.")
     labeled_examples: int = _flag(
-        0, "How many training examples keep their labels, those of the hold-out included.",
+        0, "How many training examples keep their labels; the hold-out is a part of them.",
         at_least=0, derived=_by_dataset("labeled_examples"))
     labeled_selection: str = _flag(
         "", "Which examples keep their labels: the first ones in the official order, or ones drawn "
@@ -142,7 +153,7 @@ class Flags:
     split_seed: int = _flag(0, "Decides which examples are drawn, and two_moons' points.",
                             at_least=0, at_most=_SEEDS)
     holdout: int = _flag(
-        0, "How many labeled examples are set aside for choosing settings.", at_least=0)
+        0, "How many of the labeled examples are set aside, for choosing settings.", at_least=0)
     noise: float = _flag(
         0.05, _only("The standard deviation of the points about their moons", "noise"), at_least=0)
     batch_size: int = _flag(64, "Labeled examples in a step, over all replicas.", at_least=1)
@@ -154,25 +165,25 @@ class Flags:
     randaugment_magnitude: float = _flag(
         5.0, "The magnitude of RandAugment's operations.", at_least=0, at_most=10)
     randaugment_operations: str = _flag(
-        "published", "Which operations and ranges RandAugment has: its paper's, or those of the "
-        "released code of Meta Pseudo Labels.", choices=("published", "released"))
+        "published", "Which operations and ranges RandAugment has: those of its paper, or those of "
+        "the released code of Meta Pseudo Labels.", choices=("published", "released"))
     color: str = _flag(
-        "none", "Whether the colours of weak views are distorted, as in Inception's training.",
+        "none", "Whether weak views have distorted colours, as in Inception's training.",
         choices=("none", "inception"))
     cutout: int = _flag(
         0, "The side, in pixels, of the square that is cut out of strong views; 0 cuts nothing.",
         at_least=0)
 
     student_network: str = _flag(
-        "", lambda: "The student's network, or a baseline's, as all student_ flags are: "
-        f"{networks.available()}.", "Networks and optimizers",
+        "", lambda: "The network of the student, or of a baseline, to which all student_ flags "
+        f"apply: {networks.available()}.", "Networks and optimizers",
         derived=_by_dataset("student_network"))
     student_weights: str = _flag(
         "", "A file of the efficientnet package's weights without top (..._notop.h5), which the "
         "student starts from.", path=True)
     student_dropout: float = _flag(
-        0.0, "The dropout rate at the prediction; Tan & Le have 0.2 for B0 and B1, 0.1 more every "
-        "second size, 0.5 for B7.", at_least=0, below=1)
+        0.0, "The dropout rate at the prediction; Tan & Le have 0.2 for B0 and B1, 0.3 for B2 and "
+        "B3, 0.4 for B4 and B5, 0.5 for B6 and B7.", at_least=0, below=1)
     drop_connect: float = _flag(
         0.2, "The highest rate of EfficientNets' stochastic depth.", at_least=0, below=1)
     student_optimizer: str = _flag("nesterov", "The student's update rule.", choices=_OPTIMIZERS)
@@ -181,38 +192,43 @@ class Flags:
     student_weight_decay: float = _flag(
         0.0, "L in (L/2)|weights|^2, which is added to the student's loss.", at_least=0)
     teacher_network: str = _flag(
-        "", lambda: "The teacher's network, as for the student; with reduced_mpl one of "
+        "", lambda: "The teacher's network, one of those that the student can have; with "
+        "reduced_mpl one of "
         f"{networks.available('probs')}.", derived="student_network, or calibration-128")
-    teacher_dropout: float = _flag(0.0, "The dropout rate at the prediction.", at_least=0, below=1)
+    teacher_dropout: float = _flag(0.0, "The teacher's dropout rate at the prediction.",
+                                   at_least=0, below=1)
     teacher_optimizer: str = _flag("nesterov", "The teacher's update rule.", choices=_OPTIMIZERS)
     teacher_learning_rate: float = _flag(0.1, "The highest rate of the teacher's schedule.",
                                          above=0)
     teacher_weight_decay: float = _flag(
         0.0, "L in (L/2)|weights|^2, which is added to the teacher's loss.", at_least=0)
-    momentum: float = _flag(0.9, "The momentum of momentum, nesterov and rmsprop.", at_least=0,
-                            below=1)
-    rmsprop_epsilon: float = _flag(1e-7, "The epsilon of rmsprop; Tan & Le have 0.001.", above=0)
+    momentum: float = _flag(0.9, "The momentum of the rules momentum, nesterov and rmsprop.",
+                            at_least=0, below=1)
+    rmsprop_epsilon: float = _flag(1e-7, "The epsilon of the rule rmsprop; Tan & Le have 0.001.",
+                                   above=0)
     schedule: str = _flag(
-        "cosine", "How the learning rates fall: cosine to 0 at train_steps, exponential by "
-        "decay_rate every decay_steps.", choices=("cosine", "exponential", "constant"))
+        "cosine", "How the learning rates fall: cosine falls to 0 at train_steps, exponential is "
+        "multiplied by decay_rate every decay_steps.",
+        choices=("cosine", "exponential", "constant"))
     teacher_schedule: str = _flag(
         "", "How the teacher's learning rate falls.", choices=("cosine", "exponential", "constant"),
         derived="schedule, or constant with reduced_mpl")
     warmup_steps: int = _flag(
-        0, "Steps in which the rates of cosine and exponential schedules rise to their highest.",
+        0, "Steps in which the rate of a cosine or exponential schedule rises to its highest.",
         at_least=0)
     decay_steps: int = _flag(
         0, "Steps from one decay of an exponential schedule to the next.", at_least=0,
-        derived="train_steps * 2.4 / 350, Tan & Le's epochs")
+        derived="train_steps * 2.4 / 350, as Tan & Le's 2.4 of 350 epochs")
     decay_rate: float = _flag(
         0.97, "What each decay of an exponential schedule multiplies the rate by.", above=0,
         at_most=1)
     ema_decay: float = _flag(
-        0.0, "How much of themselves the averages of the student's weights keep in a step; they "
-        "are evaluated and exported. Tan & Le have 0.9999; 0 keeps no averages.",
+        0.0, "The share of themselves that the averages of the student's weights keep in a step; "
+        "the averages are what is evaluated and exported. Tan & Le have 0.9999; 0 keeps none.",
         at_least=0, below=1)
     batch_norm_decay: float = _flag(
-        0.99, "How much of themselves batch norm's averages keep in a pass.", at_least=0, below=1)
+        0.99, "The share of themselves that batch norm's averages keep in a pass.", at_least=0,
+        below=1)
 
     strategy: str = _flag(
         "default", "The tf.distribute strategy: one device, all GPUs of this machine, several "
@@ -220,7 +236,7 @@ class Flags:
     tpu: str = _flag("", "The TPU's name or address; local on a TPU VM.")
     precision: str = _flag("float32", "The type of the activations.",
                            choices=("float32", "mixed_bfloat16"))
-    jit_compile: bool = _flag(False, "The step is compiled by XLA, on one device.")
+    jit_compile: bool = _flag(False, "Compile the step by XLA; on one device or a TPU.")
     steps_per_execution: int = _flag(
         1, "How many steps run without returning to Python.", at_least=1)
 
@@ -231,15 +247,15 @@ class Flags:
                 describe(field)))
 
     def to_dict(self) -> Dict[str, Value]:
-        """{flag: value}, JSON-able."""
+        """{flag: value} of all flags, which JSON can hold."""
         return {name: getattr(self, name) for name in FIELDS}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> "Flags":
-        """The Flags of `to_dict`'s values; those left out have their defaults.
+        """The Flags of values as of `to_dict`. Flags that are left out have their defaults.
 
         Raises:
-          ValueError: in one line, for a name that is no flag's.
+          ValueError: in one line, for a name that no flag has, or an impossible value.
         """
         unknown = sorted(set(values) - set(FIELDS))
         if unknown:

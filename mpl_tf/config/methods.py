@@ -1,4 +1,4 @@
-"""What methods there are to choose from, and what each needs. No TensorFlow."""
+"""The methods that --method can choose, and what each needs; without TensorFlow."""
 
 import dataclasses
 
@@ -9,13 +9,13 @@ class Method:
 
     Attributes:
       about: a few words for --help.
-      teacher: "trained" beside the student, "fixed" (a network that was trained before), or ""
-        where there is none.
-      objective: whether the flags of an objective matter.
-      unlabeled: whether it learns from unlabeled batches whatever the objective.
-      stored_probs: whether it learns from a large network's stored predictions.
-      temperature: whether --temperature matters.
-      hard: whether pseudo labels are the likeliest class alone.
+      teacher: "trained" for a teacher that is trained beside the student, "fixed" for a network
+        that was trained before, "" for none.
+      objective: whether --objective and its flags have an effect.
+      unlabeled: whether it takes unlabeled batches, whatever the objective needs.
+      stored_probs: whether it learns from the stored predictions of a large network.
+      temperature: whether --temperature has an effect.
+      hard: whether the pseudo label is the likeliest class, not a distribution.
     """
     about: str
     teacher: str = ""
@@ -33,9 +33,10 @@ METHODS = {
                                  hard=True),
     "soft_pseudo_labels": Method("a student of the distributions of --fixed_teacher",
                                  teacher="fixed", temperature=True),
-    "distillation": Method("the same at a --temperature (Hinton et al., 2015)", teacher="fixed",
-                           temperature=True),
+    "distillation": Method("soft_pseudo_labels at a --temperature (Hinton et al., 2015)",
+                           teacher="fixed", temperature=True),
     "reduced_mpl": Method("a student of --predictions_dir, calibrated by a small teacher",
                           teacher="trained", objective=True, stored_probs=True),
-    "noisy_student": Method("a student of --predictions_dir as they are", stored_probs=True),
+    "noisy_student": Method("a student of --predictions_dir, which stay as they are",
+                            stored_probs=True),
 }
