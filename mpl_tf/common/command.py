@@ -18,7 +18,7 @@ import signal
 import sys
 
 DONE, FAILED, USAGE = 0, 1, 2
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}     # full or broken disks: no other command line would help
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}     # of a full or broken disk
 
 
 class Stopped(Exception):

@@ -1,11 +1,12 @@
-"""Checkpoints: all that a run needs to go on as if it had never stopped.
+"""Checkpoints: all that a run needs to continue as if it had never stopped.
 
-One file set holds networks (batch norm's averages too), optimizers (iterations and slots), step,
-seed, and what the host keeps: evaluations and clocks. The position in the data and every random
-number are functions of (seed, step), so restoring the step restores them.
+A checkpoint holds the networks with batch norm's averages, the optimizers with iterations and
+slots, the step, the seed, and what the host keeps: evaluations and times. The position in the data
+and every random number are functions of (seed, step), so they need no place of their own.
 
-TensorFlow writes a checkpoint under temporary names, and names it in the file `checkpoint`, by
-renaming, when it is complete. A process killed on the way leaves the previous one in force.
+TensorFlow writes a checkpoint under temporary names. When it is complete, TensorFlow names it in
+the file `checkpoint`, which it replaces by renaming. If the process is killed before that, the
+previous checkpoint is still the latest.
 """
 
 import glob
@@ -18,20 +19,21 @@ import tensorflow as tf
 from mpl_tf.common import keras_seam, storage
 from mpl_tf.run import run_folder
 
-AVERAGE = "student_average"     # the student's averaged weights, where they are kept
-END_OF_INDEX = bytes.fromhex("57fb808b247547db")    # of every table that TensorFlow wrote to its end
+AVERAGE = "student_average"     # the name of the student's averaged weights in a checkpoint
+END_OF_INDEX = bytes.fromhex("57fb808b247547db")    # the last bytes of a complete index
 
 
 class Journal(tf.train.experimental.PythonState):
-    """What the host keeps of a run, stored as JSON within its checkpoints.
+    """What the host keeps of a run. It is stored as JSON within the run's checkpoints.
 
     Attributes:
-      evaluations: one dict per evaluation, in order: "step", accuracies, losses.
-      sums: {name: sum over the steps since the last evaluation} of what training logs.
-      summed_steps: how many steps that are.
+      evaluations: one dict for each evaluation, in order: "step", accuracies, and mean losses.
+      sums: {name: sum over the steps since the last evaluation} of the losses that training logs.
+      summed_steps: the number of these steps.
       probes: what probes.Probes notes.
-      wall_seconds: of all processes that got the run here.
-      timed_steps, timed_seconds: steps and their time, without evaluations and first steps.
+      wall_seconds: the time of the run so far, summed over all processes that continued it.
+      timed_steps, timed_seconds: the steps that were timed, and their time. Evaluations and each
+        process's first steps are not in it.
     """
 
     def __init__(self):
@@ -41,24 +43,24 @@ class Journal(tf.train.experimental.PythonState):
         self.timed_steps = 0
 
     def add(self, steps, losses):
-        """Counts an execution of `steps` steps with these mean losses, {name: float}."""
+        """Adds `steps` steps with the mean losses `losses`, {name: float}."""
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + steps * value
         self.summed_steps += steps
 
     def evaluated(self, step, figures):
-        """Notes an evaluation's figures, and the mean losses since the one before."""
+        """Notes an evaluation: its figures, and the mean losses since the previous one."""
         means = {name: total / self.summed_steps for name, total in self.sums.items()}
         self.evaluations.append({"step": step, **figures, **means})
         self.sums, self.summed_steps = {}, 0
 
     def serialize(self):
-        """JSON of all attributes."""
+        """Returns all attributes as JSON."""
         return json.dumps({name: value for name, value in vars(self).items()
                            if not name.startswith("_")})
 
     def deserialize(self, text):
-        """Takes the attributes from JSON."""
+        """Sets the attributes from JSON."""
         for name, value in json.loads(text).items():
             setattr(self, name, value)
 
@@ -67,12 +69,12 @@ class Checkpoints:
     """The checkpoints of a model in training.
 
     Args:
-      folder: where they lie.
-      model: with networks and optimizers by role, see training_model. Their slots are built here,
-        so that a restored value finds its variable.
-      seed: of the run; a checkpoint of another seed is refused.
-      keep: how many to keep.
-      writer: False for the workers that only take part in saving; their copies are removed.
+      folder: the folder of the checkpoints.
+      model: a compiled method.base.TrainingModel. The slots of its optimizers are built here, so
+        that each restored value has its variable.
+      seed: the run's seed. A checkpoint of another seed is refused.
+      keep: how many checkpoints to keep.
+      writer: False for a worker that only takes part in saving. What it has to write is removed.
     """
 
     def __init__(self, folder, model, seed, keep=2, writer=True):
@@ -95,14 +97,15 @@ class Checkpoints:
 
     @property
     def step(self):
-        """The step of the last checkpoint, saved or restored; None where there is none yet."""
+        """The step of the checkpoint that was saved or restored last, or None if none was."""
         return self._at
 
     def restore(self):
-        """Continues from the latest checkpoint, if there is one; returns the steps taken so far.
+        """Restores the latest checkpoint, if there is one; returns the number of steps taken so far.
 
         Raises:
-          ValueError: in one line, for one that cannot be read or does not fit the networks.
+          ValueError: in one line, if the checkpoint cannot be read, does not fit the networks, or
+            is of another seed.
         """
         path = latest(self._folder)
         if path is None:
@@ -110,16 +113,16 @@ class Checkpoints:
         restore(self._checkpoint, path)
         seed = int(self._stored_seed.numpy())
         if seed != self._seed:
-            raise ValueError(f"checkpoint {path} has seed {seed}, this run {self._seed}: use that "
-                             "seed, or another --model_dir")
+            raise ValueError(f"checkpoint {path} has seed {seed}, this run {self._seed}: use the "
+                             "checkpoint's seed, or another --model_dir")
         self._at = int(self._step.numpy())
         return self._at
 
     def save(self, step):
-        """Saves the state after `step` steps, unless it is saved already.
+        """Saves the state after `step` steps, unless that is saved already.
 
         Raises:
-          FloatingPointError: weights are not finite; the checkpoints stay as they are.
+          FloatingPointError: if a weight is not finite. Nothing is then written or removed.
         """
         if step == self._at:
             return
@@ -132,26 +135,27 @@ class Checkpoints:
 
 
 def check_finite(networks, step):
-    """Raises FloatingPointError if a weight of `networks` is infinite or not a number."""
+    """Raises FloatingPointError if a weight of `networks`, by role, is infinite or not a number."""
     for role, network in networks.items():
         for weight in network.weights:
             if not bool(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(weight)))):
                 raise FloatingPointError(
                     f"{role}'s {weight.name} is not finite after step {step}: training stopped, "
-                    "earlier checkpoints stay; start anew with a lower learning rate")
+                    "earlier checkpoints are kept; start anew with a lower learning rate")
 
 
 def latest(folder):
-    """Path of the newest complete checkpoint in `folder`, or None."""
+    """The path of the newest complete checkpoint in `folder`, or None if there is none."""
     found = complete(folder)
     return found[-1] if found else None
 
 
 def complete(folder):
-    """Paths of the complete checkpoints in `folder`, oldest first.
+    """The paths of the complete checkpoints in `folder`, the oldest first.
 
-    They are those that TensorFlow's file `checkpoint` names. Where it is missing or damaged, or
-    names none that is there, they are those that have a whole index, which is written last.
+    These are the checkpoints that TensorFlow's file `checkpoint` names. If that file is missing or
+    damaged, or names none that exists, these are the checkpoints with a complete index, because the
+    index is written last.
     """
     found = [path[:-len(".index")] for path in run_folder.checkpoint_indices(folder)]
     return _listed(folder) or sorted(filter(_has_whole_index, found),
@@ -159,9 +163,12 @@ def complete(folder):
 
 
 def _has_whole_index(path):
-    """False where a killed process had begun its index: the last bytes of a table are always these.
+    """Whether the index of the checkpoint `path` was written to its end.
 
-    One that is damaged otherwise, or may not be read, is whole: it is to be told of, not removed.
+    TensorFlow ends every complete index with the bytes END_OF_INDEX. An index without them is that
+    of a process that was killed while it wrote it, and `_tidy` removes the checkpoint. An index that
+    cannot be read counts as complete, and so does one that is damaged but has these bytes: the user
+    is then told of the damage, and nothing is removed.
     """
     try:
         with open(path + ".index", "rb") as file:
@@ -173,23 +180,23 @@ def _has_whole_index(path):
 def _listed(folder):
     try:
         state = tf.train.get_checkpoint_state(folder)
-    except ValueError:      # an empty one
+    except ValueError:      # the file is empty
         state = None
     return [path for path in (state.all_model_checkpoint_paths if state else ())
             if os.path.exists(path + ".index")]
 
 
 def restore_networks(folder, networks, averaged=False):
-    """Gives `networks` (by role) the weights of the latest checkpoint in `folder`.
+    """Gives `networks`, by role, the weights of the latest checkpoint in `folder`.
 
     Args:
-      averaged: whether the student gets the averages of its weights that the run kept.
+      averaged: whether the student gets the averages of its weights, which the run has kept.
 
     Returns:
-      The number of steps it was trained for.
+      The number of steps after which the checkpoint was saved.
 
     Raises:
-      ValueError: in one line, where there is no checkpoint, or not of these networks.
+      ValueError: in one line, if there is no checkpoint, or it is damaged or of other networks.
     """
     path = latest(folder)
     if path is None:
@@ -203,16 +210,21 @@ def restore_networks(folder, networks, averaged=False):
 
 
 def restore(checkpoint, path, whole=True):
-    """Restores all of `checkpoint` from `path`; `whole`: and leaves nothing in the file unused.
+    """Restores every object of `checkpoint` from the files at `path`.
+
+    Args:
+      checkpoint: a tf.train.Checkpoint.
+      path: of the checkpoint, without the endings of its files.
+      whole: whether the files may hold nothing that `checkpoint` lacks.
 
     Raises:
-      ValueError: in one line, where the file is damaged or of other networks or optimizers.
+      ValueError: in one line, if the files are damaged or of other networks or optimizers.
     """
     remedy = f"delete {path}.* to continue from the one before, or choose another --model_dir"
     try:
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)     # compares checksums
+            reader.get_tensor(name)     # reading compares checksums
     except Exception as error:  # TensorFlow's errors, and Python's from its bindings
         raise ValueError(f"checkpoint {path} cannot be read ({_line(error)}): it is damaged; "
                          f"{remedy}") from error
@@ -231,7 +243,7 @@ def _line(error):
 
 
 def _tidy(folder):
-    """Removes what a killed process left unfinished, and lists the complete checkpoints again."""
+    """Removes what a killed process left unfinished, and mends the list of complete checkpoints."""
     found = complete(folder)
     named = [os.path.basename(path) for path in found]
     if not found and os.path.exists(os.path.join(folder, "checkpoint")):
@@ -245,5 +257,5 @@ def _tidy(folder):
         name = os.path.basename(path)
         if name.startswith("ckpt-") and name.split(".")[0] not in named:
             shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
-        elif name.startswith("checkpoint.tmp"):     # of TensorFlow's atomic rename
+        elif name.startswith("checkpoint.tmp"):     # TensorFlow was about to rename it
             os.remove(path)

@@ -1,4 +1,4 @@
-"""Devices: a tf.distribute strategy from its name, and each replica's share of the batch."""
+"""Devices: makes a tf.distribute strategy of its name, and deals a batch out to replicas."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ NAMES = ("default", "mirrored", "multi_worker", "tpu")
 
 
 def get_strategy(name: str, tpu: str = "") -> tf.distribute.Strategy:
-    """The tf.distribute.Strategy called `name`.
+    """Makes the tf.distribute.Strategy that is called `name`.
 
     Args:
-      name: "default": one device, the first GPU if there is one. "mirrored": all GPUs of this
-        machine, or all logical CPU devices where it has none. "multi_worker": the machines that
-        the environment variable TF_CONFIG names; call this before any other TensorFlow operation.
+      name: one of
+        "default": one device, which is the first GPU if there is one.
+        "mirrored": all GPUs of this machine, or all logical CPU devices if it has no GPU.
+        "multi_worker": the machines that the environment variable TF_CONFIG names. Call this
+          function before any other TensorFlow operation.
         "tpu": a TPU.
-      tpu: name or grpc address of the TPU, "local" on a TPU VM; "" takes it from the environment.
+      tpu: the name or grpc address of the TPU, or "local" on a TPU VM; "" takes it from the
+        environment.
 
     Raises:
       ValueError: in one line, for an unknown name, a missing or malformed TF_CONFIG, or no TPU.
@@ -45,13 +48,13 @@ def get_strategy(name: str, tpu: str = "") -> tf.distribute.Strategy:
 
 @functools.lru_cache(maxsize=None)
 def _mirrored(devices):
-    # One for the process: every new one numbers its collectives from the same start, and two with
-    # tensors of other shapes under the same numbers would wait for each other, or abort.
+    # There is one strategy a process. Every new one numbers its collectives from the same start, and
+    # two that have tensors of different shapes under one number would wait for each other, or abort.
     return tf.distribute.MirroredStrategy(devices)
 
 
 def check_tf_config(text: Optional[str]) -> None:
-    """Raises ValueError in one line unless `text`, TF_CONFIG's value, describes this worker."""
+    """Raises ValueError, in one line, unless `text`, TF_CONFIG's value, describes this worker."""
     example = ('{"cluster": {"worker": ["host1:port", "host2:port"]}, '
                '"task": {"type": "worker", "index": 0}}')
     if not text:
@@ -85,7 +88,7 @@ def _tpu_strategy(tpu):
 
 
 def describe(strategy: tf.distribute.Strategy) -> str:
-    """One line for a log, such as "2 replicas on CPU (2 logical CPU devices)"."""
+    """Describes a strategy in one line, such as "2 replicas on CPU (2 logical CPU devices)"."""
     replicas = strategy.num_replicas_in_sync
     kind = next(kind for kind in ("TPU", "GPU", "CPU") if tf.config.list_logical_devices(kind))
     if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -99,13 +102,17 @@ def describe(strategy: tf.distribute.Strategy) -> str:
 
 def replica_share(num_input_pipelines: int, input_pipeline_id: int,
                   num_replicas: int) -> Tuple[int, int]:
-    """Which replicas one input pipeline (one worker) feeds: (replica_offset, local_replicas).
+    """Which replicas the input pipeline of one worker feeds.
 
-    Replicas are numbered through all workers in their order, equally many on each: the worker's
-    are replica_offset, ..., replica_offset + local_replicas - 1 of num_replicas.
+    Replicas are numbered from 0 to num_replicas - 1 in the order of the workers, which all have
+    equally many.
+
+    Returns:
+      (replica_offset, local_replicas): the worker has the replicas replica_offset, ...,
+      replica_offset + local_replicas - 1.
 
     Raises:
-      ValueError: in one line, where workers do not have equally many replicas.
+      ValueError: in one line, if workers cannot have equally many replicas.
     """
     if num_replicas % num_input_pipelines:
         raise ValueError(f"{num_replicas} replicas on {num_input_pipelines} workers: every worker "
@@ -116,15 +123,15 @@ def replica_share(num_input_pipelines: int, input_pipeline_id: int,
 
 def distribute(strategy: tf.distribute.Strategy,
                make_dataset: Callable[[int, int, int], tf.data.Dataset]) -> Any:
-    """The dataset of `strategy`, for `model.fit` or `strategy.run`.
+    """Makes the dataset of `strategy`, for `model.fit` or `strategy.run`.
 
     Args:
-      make_dataset: (num_replicas, replica_offset, local_replicas) -> tf.data.Dataset of
-        per-replica batches. Element e is the batch of step e // local_replicas for replica
-        replica_offset + e % local_replicas; it is called once on each worker.
+      make_dataset: a function (num_replicas, replica_offset, local_replicas) -> tf.data.Dataset of
+        per-replica batches, which is called once on each worker. Element e of the dataset is the
+        batch of step e // local_replicas for replica replica_offset + e % local_replicas.
 
     Returns:
-      What strategy.distribute_datasets_from_function does; the plain dataset on one device.
+      What strategy.distribute_datasets_from_function returns; on one device the plain dataset.
     """
     def of_worker(context):
         replica_offset, local_replicas = replica_share(
@@ -135,17 +142,18 @@ def distribute(strategy: tf.distribute.Strategy,
 
 
 def make_deterministic(seed: int) -> None:
-    """A run of this process repeats bit for bit on its machine; call it before anything is built.
+    """Makes runs of this process repeat bit for bit on the same machine.
 
-    On a CPU it does so anyway and this costs nothing; on a GPU some operations would add in any
-    order. TensorFlow asks for a seed then, from which nothing here draws.
+    Call it before anything is built. On a CPU runs repeat anyway, and the call costs nothing. On a
+    GPU some operations would otherwise add numbers in any order. TensorFlow then asks for a seed,
+    which nothing in this package draws from.
     """
     tf.config.experimental.enable_op_determinism()
     tf.keras.utils.set_random_seed(seed)
 
 
 def is_chief(config: Config) -> bool:
-    """Whether this process writes to model_dir; all do but workers other than the first."""
+    """Whether this process writes to model_dir: any process but workers after the first."""
     if config.strategy != "multi_worker":
         return True
     try:

@@ -1,21 +1,22 @@
-"""Accuracies of trained networks, and the figures that a run ends with."""
+"""Measures the accuracies of networks, and makes the results that a run ends with."""
 
 import platform
 import statistics
 
 import tensorflow as tf
 
-TOP5_CLASSES = 100      # of how many classes top-5 accuracy is told too
+TOP5_CLASSES = 100      # from this many classes on, top-5 accuracy is measured too
 
 
 def accuracy_function(network):
-    """A function of (image, label) batches that returns the fractions `network` gets right.
+    """Makes a function that measures how much of a dataset `network` gets right.
 
-    Every example counts once, whatever the batches. Under a strategy each worker evaluates all of
-    the data on its first device.
+    Every example counts once, whatever the sizes of the batches. Under a strategy each worker
+    evaluates all of the data on its first device.
 
     Returns:
-      dataset -> {"accuracy": fraction}, and "top5_accuracy" where there are 100 classes or more.
+      A function of a dataset of (image, label) batches that returns {"accuracy": fraction}, and
+      "top5_accuracy" if there are 100 classes or more.
     """
     images = tf.TensorSpec([None, *network.input_shape[1:]], network.inputs[0].dtype)
     ranks = {"accuracy": 1}
@@ -41,26 +42,31 @@ def accuracy_function(network):
 
 
 def evaluate(accuracies, datasets):
-    """{"student_test_accuracy": fraction, ...} for all networks on all data.
+    """Measures the accuracies of all networks on all data.
 
     Args:
-      accuracies: `accuracy_function`s by role. datasets: (image, label) batches by part.
+      accuracies: {role: what `accuracy_function` returned for its network}.
+      datasets: {part, such as "test": dataset of (image, label) batches}.
+
+    Returns:
+      {"student_test_accuracy": fraction, ...}.
     """
     return {f"{role}_{part}_{name}": value for role, accuracy in accuracies.items()
             for part, dataset in datasets.items() for name, value in accuracy(dataset).items()}
 
 
 def results(config, journal):
-    """What results.json holds of a finished run.
+    """Makes what results.json holds of a finished run.
 
     Args:
-      config: the run's Config. journal: its checkpoints.Journal; the last evaluation is that of
-        the final weights.
+      config: the run's Config.
+      journal: the run's checkpoints.Journal, whose last evaluation is that of the final weights.
 
     Returns:
-      dict: accuracies as fractions, None where there is no such network; median_last_evaluations,
-      of student_test_accuracy; times in seconds; examples_per_second, labeled and unlabeled, in
-      training; every flag with its value; all evaluations.
+      A dict of the last evaluation's accuracies, as fractions (teacher_test_accuracy is None if no
+      teacher was evaluated); median_last_evaluations, the median of student_test_accuracy;
+      wall_seconds; examples_per_second, labeled and unlabeled ones, in training; "flags", the value
+      of every setting; and "evaluations", all of them.
     """
     last = journal.evaluations[-1]
     recent = [evaluation["student_test_accuracy"]
@@ -80,19 +86,19 @@ def results(config, journal):
 
 
 def rate(config, steps, seconds):
-    """Examples per second, labeled and unlabeled ones; None where nothing was timed."""
+    """Examples per second, labeled and unlabeled ones together; None if nothing was timed."""
     examples = config.batch_size + config.unlabeled_batch_size * config.needs_unlabeled
     return round(steps * examples / seconds, 1) if seconds else None
 
 
 def line(figures):
-    """An evaluation's accuracies, fractions by name, in one line."""
+    """Writes an evaluation's accuracies, {name: fraction}, in one line, in per cent."""
     return ", ".join(f"{name[:-len('_accuracy')].replace('_', ' ')} {100 * value:.2f} %"
                      for name, value in figures.items())
 
 
 def table(results):
-    """Accuracies by network and data in per cent, a row each network: lines for a terminal."""
+    """Writes results as a table for a terminal: accuracies in per cent, a row for each network."""
     parts = [part for part in ("test", "test_top5", "labeled", "holdout")
              if f"student_{part}_accuracy" in results]
     lines = ["".join(["accuracy [%]", *(f"{part.replace('_', ' '):>10}" for part in parts)])]

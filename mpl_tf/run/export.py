@@ -1,4 +1,4 @@
-"""A trained student for use elsewhere: a .keras file and a SavedModel with serving signatures."""
+"""Exports a trained student: as a .keras file, and as a SavedModel with serving signatures."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from mpl_tf.data import augment
 def export(student: tf.keras.Model, folder: str) -> None:
     """Writes `folder`/student.keras and `folder`/saved_model, each whole or not at all.
 
-    The .keras file is read by `tf.keras.models.load_model` where mpl_tf can be imported; the
-    SavedModel needs nothing but TensorFlow:
+    `tf.keras.models.load_model` reads the .keras file where mpl_tf can be imported. The SavedModel
+    needs TensorFlow alone. Its signatures take:
 
         serving_default  image float32 [B, ...], as the network takes it (pixels in [-1, 1])
-        serving_uint8    image uint8 [B, H, W, C], raw pixels 0..255; of networks of images
+        serving_uint8    image uint8 [B, H, W, C], raw pixels 0..255; only for networks of images
 
     Both return {"logits": [B, K], "probabilities": [B, K]}, float32.
     """
     file = os.path.join(folder, "student.keras")
     with storage.partial(file) as temporary:
         student.save(temporary, save_format="keras")
-    network = tf.keras.models.load_model(file, compile=False)   # no strategy's variables
+    # A copy, because its variables belong to no strategy.
+    network = tf.keras.models.load_model(file, compile=False)
     with storage.partial(os.path.join(folder, "saved_model")) as temporary:
         tf.saved_model.save(network, temporary, signatures=signatures(network))
 
 
 def signatures(network: tf.keras.Model) -> Dict[str, Any]:
-    """The serving functions of `network` by name."""
+    """The serving functions of `network`, by the names of their signatures."""
     shape = network.input_shape[1:]
 
     def outputs(image):

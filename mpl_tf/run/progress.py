@@ -1,4 +1,4 @@
-"""What a person sees of a running loop: a bar on a terminal, a line now and then in a log file."""
+"""Shows the progress of training: a bar on a terminal, a line now and then in a log file."""
 
 import math
 import sys
@@ -6,14 +6,15 @@ import time
 
 from tqdm import tqdm
 
-LINE_SECONDS = 10.0     # between lines where stderr is no terminal
+LINE_SECONDS = 10.0     # from line to line if stderr is no terminal
 
 
 class Progress:
-    """Progress of training on stderr; what is said in between goes to stdout and spares the bar.
+    """Shows the progress of training on stderr, and prints lines to stdout without spoiling the bar.
 
     Args:
-      train_steps: in all. start_step: where this process begins.
+      train_steps: the number of steps of the training.
+      start_step: the number of steps that were taken before this process.
     """
 
     def __init__(self, train_steps, start_step):
@@ -24,7 +25,7 @@ class Progress:
         self._line_at = math.inf if terminal else time.monotonic() + LINE_SECONDS
 
     def update(self, step, logs, examples_per_second=None):
-        """Shows the steps taken so far and what the last one logged, a dict of floats."""
+        """Shows that `step` steps are taken, and `logs`, the floats that the last one logged."""
         self._bar.set_postfix_str(describe(logs, examples_per_second), refresh=False)
         self._bar.update(step - self._step)
         self._step = step
@@ -34,17 +35,17 @@ class Progress:
             self._line_at = time.monotonic() + LINE_SECONDS
 
     def say(self, text):
-        """Prints a line to stdout."""
+        """Prints `text` to stdout."""
         with tqdm.external_write_mode(file=sys.stdout):
             print(text, flush=True)
 
     def close(self):
-        """Leaves the bar as it stands."""
+        """Ends the bar, and leaves it on the screen as it is."""
         self._bar.close()
 
 
 def describe(logs, examples_per_second=None):
-    """A step's logs in a few words."""
+    """Writes what a step logged in a few words."""
     shown = [f"loss {logs.get('student_loss', logs.get('loss')):.4f}"]
     if "R" in logs:
         shown.append(f"R {logs['R']:.4f}")

@@ -1,15 +1,15 @@
-"""A run's folder: which process may write to it, which run it belongs to, what lies in it.
+"""A run's folder: which process may write to it, which run it belongs to, what is in it.
 
     config.json         the flags that the run was started with
-    data.json           what tells the data it learns from
-    checkpoints/        what it continues from, see checkpoints.py
+    data.json           a description of the data that the run learns from
+    checkpoints/        what the run continues from, see checkpoints.py
     tensorboard/        see tensorboard.py
-    student.keras, saved_model/, classes.json, curves.png, results.json     when it is finished
-    targets.png                                                             of reduced_mpl
+    student.keras, saved_model/, classes.json, curves.png, results.json     of a finished run
+    targets.png                                                 of a finished run of reduced_mpl
 
-Whatever is being written has a name that begins with storage.PARTIAL; a process that was killed
-leaves it behind, and the next one removes it (in a folder of predictions, where several machines may
-be writing, it stays). No TensorFlow here.
+A file that is being written has a name that begins with storage.PARTIAL. A process that is killed
+leaves it behind, and the next process of the run removes it. (In a folder of predictions, where
+several machines may be writing, it stays.) This module does not import TensorFlow.
 """
 
 import glob
@@ -23,24 +23,24 @@ CLASSES, DATA = "classes.json", "data.json"
 
 
 def open_folder(config):
-    """Makes config.model_dir this process's, or refuses it; nothing is lost either way.
+    """Opens config.model_dir for the run of this process.
 
-    Creates it where it is not there, removes what a killed process left half written, and notes
-    the flags in config.json.
+    It creates the folder if there is none, removes what a killed process left half written, and
+    writes the flags to config.json. Checkpoints and results that are there stay.
 
     Returns:
-      A context manager that holds the folder: while it is open, other processes are refused.
+      A context manager that holds the folder: until it is closed, other processes are refused.
 
     Raises:
-      ValueError: in one line, for a folder that cannot be written, that is not a run's, that
-        another process trains in, or whose flags differ in what decides the result.
+      ValueError: in one line, for a folder that cannot be written, that belongs to something else,
+        in which another process trains, or whose run has flags with which it gives another result.
     """
     folder = config.model_dir
     if "://" in folder:
         raise ValueError(f"model_dir={folder}: expected a folder of this machine; mount the remote "
                          "one, or choose another --model_dir")
     started = _started(folder)
-    # Before the first checkpoint there is nothing that other flags could spoil.
+    # Until there is a checkpoint, a run may be started anew with other flags.
     progress = started is not None and (
         _has_checkpoint(folder) or os.path.exists(os.path.join(folder, RESULTS)))
     if progress:
@@ -53,7 +53,7 @@ def open_folder(config):
         lock = storage.hold(folder, "model_dir")
         storage.remove_partial(folder)
         flags = config.flags.to_dict()
-        if progress:    # more steps are noted when some are saved, see note_steps
+        if progress:    # a larger number is noted when one of its steps is saved, see note_steps
             flags["train_steps"] = started["train_steps"]
         storage.write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": flags})
     except OSError as error:
@@ -63,7 +63,10 @@ def open_folder(config):
 
 
 def note_steps(config):
-    """Notes all flags, now that a step is to be saved of a run continued with more of them."""
+    """Writes the flags to config.json, --train_steps too. Call it before a checkpoint is saved.
+
+    A run that is continued with more steps is one of so many steps only once it has saved one.
+    """
     path = os.path.join(config.model_dir, CONFIG)
     noted = {"program": "mpl_tf", "flags": config.flags.to_dict()}
     if storage.read_json(path) != noted:
@@ -71,7 +74,7 @@ def note_steps(config):
 
 
 def checkpoint_indices(folder):
-    """Paths of the indices of the checkpoints in a folder of checkpoints, in no order."""
+    """The paths of the index files in a folder of checkpoints, in no particular order."""
     return [path for path in glob.glob(os.path.join(glob.escape(folder), "ckpt-*.index"))
             if path[:-len(".index")].rsplit("-", 1)[1].isdigit()]
 
@@ -82,7 +85,11 @@ def _has_checkpoint(folder):
 
 
 def read_flags(folder):
-    """The flags, a dict, that the run in `folder` was started with; ValueError if there is none."""
+    """The flags, a dict, with which the run in `folder` was started.
+
+    Raises:
+      ValueError: in one line, if there is no run in `folder`.
+    """
     started = _started(folder)
     if started is None:
         raise ValueError(f"model_dir={folder} holds no run: expected a folder that "
@@ -91,7 +98,7 @@ def read_flags(folder):
 
 
 def _started(folder):
-    """The flags of the run in `folder`, or None where it is empty or not there."""
+    """The flags of the run in `folder`, or None if the folder is empty or missing."""
     try:
         names = [name for name in os.listdir(folder) if not name.startswith(storage.PARTIAL)]
     except FileNotFoundError:
@@ -111,13 +118,15 @@ def _started(folder):
 
 
 def check_data(folder, data):
-    """Notes the data that the run in `folder` learns from, or compares them with what was noted.
+    """Checks that the run in `folder` learns from the same data as before, and notes them.
 
     Args:
-      data: dict, JSON-able, that tells data sets apart wherever they lie.
+      folder: the run's model_dir.
+      data: a dict, which JSON can hold, that differs between data sets but not between the places
+        where they are stored.
 
     Raises:
-      ValueError: in one line, where a checkpoint was made of other data.
+      ValueError: in one line, if there is a checkpoint that was trained on other data.
     """
     path = os.path.join(folder, DATA)
     noted = storage.read_json(path, remedy="delete it if you are sure that the data are the run's, or "
@@ -127,7 +136,7 @@ def check_data(folder, data):
     if noted is not None and _has_checkpoint(folder):
         changed = ", ".join(f"{name} {noted[name]} then, {data.get(name, 'none')} now"
                             for name in noted if data.get(name) != noted[name])
-        if changed:     # a run that was begun before something was noted has less
+        if changed:     # a run of an earlier version has noted fewer things
             raise ValueError(f"model_dir={folder} was trained on other data: {changed}; give the "
                              "same --data_dir, --unlabeled_dir, --fixed_teacher and "
                              "--predictions_dir (they may have moved), or another --model_dir")
@@ -135,7 +144,7 @@ def check_data(folder, data):
 
 
 def finished(config):
-    """The results of the finished run that `config` describes, or None."""
+    """The results of the run of `config`, or None if it is not finished."""
     results = storage.read_json(os.path.join(config.model_dir, RESULTS), remedy="delete it, and the "
                                 "same command writes it again")
     complete = isinstance(results, dict) and results.get("train_steps") == config.train_steps

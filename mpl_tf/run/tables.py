@@ -4,17 +4,24 @@ import statistics
 
 
 def mean_std(values, sign=""):
-    """"mean ± standard deviation" (with n - 1); the value alone where there is one."""
+    """"mean ± standard deviation" of `values`, the latter with n - 1; for one value, the value.
+
+    Args:
+      sign: "+" to show the sign of a mean above 0 too.
+    """
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):{sign}.2f}{spread}"
 
 
 def table(names, seeds, figures, reference=None):
-    """Markdown lines: per cent, mean +- std over seeds; differences paired by seed.
+    """Writes a table in Markdown, in per cent: mean and standard deviation over seeds for each row.
 
     Args:
+      names: the names of the rows.
+      seeds: the seeds, a column each.
       figures: {(name, seed): fraction}.
-      reference: name of the row that is subtracted, or None.
+      reference: the name of a row, or None. If given, a column has the mean and the standard
+        deviation of the differences from that row, paired by seed.
     """
     lines = [f"| run | mean{' ± std' if len(seeds) > 1 else ''} [%], n = {len(seeds)} | "
              + (f"minus {reference} | " if reference else "") + " | ".join(

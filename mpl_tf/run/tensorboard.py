@@ -1,4 +1,4 @@
-"""TensorBoard: scalars of every step, costly summaries now and then, accuracies at evaluations."""
+"""Writes for TensorBoard: scalars of every step, costly summaries now and then, accuracies."""
 
 import io
 import math
@@ -11,14 +11,14 @@ MONTAGE_IMAGES = 16
 
 
 class Summaries:
-    """Writes a run's summaries; step numbers are the steps taken when the values were measured.
+    """Writes a run's summaries. A value's step is the number of steps taken when it was measured.
 
     Args:
-      folder: for the event files; None on workers that write none.
-      model: mpl_tf.MetaPseudoLabels, Baseline or FixedTeacher.
-      class_names: of the data.
-      start_step: where this process begins. A killed one may have written beyond: TensorBoard is
-        told to forget that.
+      folder: the folder of the event files, or None on a worker that writes none.
+      model: mpl_tf.MetaPseudoLabels, Baseline, FixedTeacher or StoredTargets.
+      class_names: the names of the data's classes.
+      start_step: the number of steps taken before this process. A process that was killed may have
+        written later steps; TensorBoard is told to forget them.
     """
 
     def __init__(self, folder, model, class_names, start_step=0):
@@ -35,7 +35,10 @@ class Summaries:
         self._diagnose = tf.function(model.diagnostics) if hasattr(model, "diagnostics") else None
 
     def scalars(self, step, values, group="training"):
-        """Writes a dict of floats, as one record: tf.summary.scalar's ops would cost milliseconds."""
+        """Writes `values`, {name: float}, as one record.
+
+        The operations of tf.summary.scalar would cost milliseconds.
+        """
         if not self._writes:
             return
         summary = tf.compat.v1.Summary()
@@ -48,19 +51,20 @@ class Summaries:
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
 
     def image(self, step, name, png):
-        """Writes a PNG, bytes."""
+        """Writes an image; `png` is the bytes of a PNG file."""
         if self._writes:
             with self._writer.as_default(step):
                 tf.summary.image(name, tf.io.decode_png(png, channels=3)[tf.newaxis])
 
     def costly(self, step, batch, examples_per_second=None):
-        """Writes what is measured outside the training step, on the batch that comes next.
+        """Measures and writes what a training step does not, on `batch`, the batch of the next step.
 
-        R before the update, the cosine of meta and supervised gradient, the classes of the pseudo
-        labels, both views of some unlabeled images with their pseudo labels; examples per second.
+        With a teacher that learns, that is what MetaPseudoLabels.diagnostics returns, with a
+        histogram of the pseudo labels' classes. For images it is both views of some unlabeled ones,
+        with their pseudo labels. examples_per_second is written if it is given.
         """
         values, pseudo_labels = {}, None
-        if self._diagnose is not None:      # every worker takes part
+        if self._diagnose is not None:      # all workers have to take part
             values = {name: value.numpy() for name, value in self._diagnose(batch).items()}
             pseudo_labels = values.pop("pseudo_labels")
         if not self._writes:
@@ -89,12 +93,15 @@ class Summaries:
 
 
 def montage(views, pseudo_labels, class_names):
-    """A PNG, bytes, with the views of each image one above the other, titled by the pseudo label.
+    """Draws the views of images, those of one image below each other, under its pseudo label.
 
     Args:
-      views: arrays [B, H, W, C] in [-1, 1], the weak views first; at most 16 images are shown.
+      views: arrays [B, H, W, C] in [-1, 1], the weak views first. At most 16 images are shown.
       pseudo_labels: distributions [B, K], or None for no titles.
-      class_names: K names.
+      class_names: the K names of the classes.
+
+    Returns:
+      The bytes of a PNG file.
     """
     count = min(MONTAGE_IMAGES, len(views[0]))
     height, width, channels = views[0].shape[1:]
@@ -129,11 +136,11 @@ def montage(views, pseudo_labels, class_names):
 
 
 def curves(path, evaluations):
-    """Writes a PNG of a run: accuracies, and the means of the losses between evaluations.
+    """Writes a figure of a run, a PNG: accuracies, and mean losses between evaluations.
 
     Args:
-      path: of the file.
-      evaluations: dicts of an evaluation each, see checkpoints.Journal.
+      path: the path of the file.
+      evaluations: a list of dicts, see checkpoints.Journal.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -149,7 +156,7 @@ def curves(path, evaluations):
             accuracy_axes.plot(steps, [100 * value for value in values], label=f"{role}, {part}",
                                color={"student": "C0", "teacher": "C1"}[role],
                                linestyle={"test": "-", "labeled": ":", "holdout": "--"}[part])
-        elif is_loss(name) and name != "teacher_meta_loss":    # R but for a factor
+        elif is_loss(name) and name != "teacher_meta_loss":    # which is R times a factor
             loss_axes.plot(steps, values, label=name)
     accuracy_axes.set(xlabel="step", ylabel="accuracy [%]", title="Accuracy")
     loss_axes.set(xlabel="step", ylabel="loss [nats]", title="Training, means between evaluations")
@@ -161,5 +168,5 @@ def curves(path, evaluations):
 
 
 def is_loss(name):
-    """Whether what a training step logs as `name` is a loss."""
+    """Whether a training step logs a loss under the name `name`."""
     return name == "R" or name.endswith("loss")

@@ -1,4 +1,4 @@
-"""A run, from its Config to results.json: what it will do, the loop, what it leaves behind."""
+"""A run, from its Config to results.json: its plan, its loop, and the files of its outcome."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from mpl_tf.run.progress import Progress
 
 def run(config: Config,
         figures: Optional[Callable[[Config, str], None]] = None) -> Dict[str, Any]:
-    """Trains as `config` says, from the last checkpoint in its model_dir on; tells what it does.
+    """Trains as `config` says, from the last checkpoint in its model_dir on, and prints progress.
 
     Args:
-      figures: function of (config, folder) that draws more figures of a finished run, or None.
+      config: the run's Config.
+      figures: a function (config, folder) that draws further figures of a finished run, or None.
 
     Returns:
       The results, as in results.json.
 
     Raises:
-      command.Stopped: SIGTERM or Ctrl-C ended the run early, after a checkpoint: the same call
-        continues it.
-      ValueError, FileNotFoundError: bad input, in one line, before any step is taken.
-      FloatingPointError: a loss or weight is not finite; the last good checkpoint stays.
+      command.Stopped: if SIGTERM or Ctrl-C ended the run early. A checkpoint has been saved, and
+        the same call continues the run.
+      ValueError, FileNotFoundError: in one line, for bad input, before any step is taken.
+      FloatingPointError: if a loss or a weight is not finite. The last checkpoint is kept.
     """
     if not devices.is_chief(config):
         return _train(config, writer=False)
@@ -84,7 +85,7 @@ def _train(config, writer, figures=None):
 
 
 def plan(config, strategy, dataset, model, start_step):
-    """What the run will do: lines for a terminal."""
+    """Says what the run will do, in lines for a terminal."""
     counts = wiring.class_counts(dataset.labeled, dataset.num_classes)
     by_class = (f"{counts[0]} of each class" if len(set(counts)) == 1
                 else "by class " + " ".join(map(str, counts)))
@@ -110,7 +111,11 @@ def plan(config, strategy, dataset, model, start_step):
 
 
 def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, probes=None):
-    """Takes the steps from `step` on; returns how many are taken in all, fewer if `stop` asks."""
+    """Takes the steps after the first `step` ones, and evaluates and saves at their intervals.
+
+    Returns:
+      The number of steps taken in all, which is below config.train_steps if `stop` was asked.
+    """
     if step == config.train_steps:
         return step
     stride = config.steps_per_execution
@@ -137,7 +142,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, pro
 
         clock.start_step()
         logs = {name: float(value) for name, value in train_function(feed).items()}
-        reset_metrics()     # logs are of one execution, not means since the start
+        reset_metrics()     # so that logs are of one execution, not means since the start
         step += stride
         signal_watch.check(step, logs, saved)
         journal.add(stride, {name: logs[name] for name in logs if tensorboard.is_loss(name)})
@@ -167,7 +172,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, pro
 
 
 def write_outcome(config, model, class_names, results, probes=None, figures=None):
-    """Writes the student, the figures and, when all else is there, results.json."""
+    """Writes the student, the figures and, after all else, results.json."""
     folder = config.model_dir
     export.export(model.classifiers["student"], folder)
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))

@@ -1,4 +1,4 @@
-"""What is watched while a run goes on: its losses and signal, its clock, and requests to stop it."""
+"""Watches a run: its losses and its meta gradient, its times, and requests to stop it."""
 
 import logging
 import math
@@ -13,18 +13,26 @@ log = logging.getLogger("mpl_tf")
 
 
 class SignalWatch:
-    """Looks at what each execution logs: stops at a loss that is not finite, warns of no signal."""
+    """Checks what each execution of steps logs.
+
+    A loss that is not finite stops the run. A meta gradient that is zero or not finite is warned of
+    once.
+    """
 
     def __init__(self, config):
         self._stride = config.steps_per_execution
         self._warn = config.has_teacher and config.meta_weight != 0
 
     def check(self, step, logs, saved):
-        """Raises FloatingPointError, in one line, naming the step."""
+        """Checks `logs`, {name: float}, of the execution that ended after step `step`.
+
+        Raises:
+          FloatingPointError: in one line that names the step, if a loss is not finite.
+        """
         steps = f"step {step}" if self._stride == 1 else f"steps {step - self._stride + 1}-{step}"
         for name, value in logs.items():
             if tensorboard.is_loss(name) and not math.isfinite(value):
-                left = (f"the checkpoint of step {saved.step} stays" if saved.step is not None
+                left = (f"the checkpoint of step {saved.step} is kept" if saved.step is not None
                         else "there is no checkpoint yet")
                 raise FloatingPointError(
                     f"{name} is {value} in {steps}: training stopped, {left}; start anew with a "
@@ -37,7 +45,12 @@ class SignalWatch:
 
 
 class Clock:
-    """Keeps a journal's times: of the whole run over all processes, and of its steps alone."""
+    """Keeps the times in a journal: that of the whole run, and that of its steps alone.
+
+    Args:
+      journal: the run's checkpoints.Journal.
+      start: the time.monotonic() at which this process began with the run.
+    """
 
     def __init__(self, journal, start):
         self._journal, self._start = journal, start
@@ -55,26 +68,29 @@ class Clock:
         self._journal.wall_seconds = self._before + time.monotonic() - self._start
 
     def start_step(self):
-        """Begins an execution of steps."""
+        """Notes that an execution of steps begins."""
         self._step_start = time.monotonic()
 
     def end_step(self, steps):
-        """Ends it; a process's first, which compiles, is not counted."""
+        """Notes that the execution of `steps` steps ended.
+
+        A process's first execution is not counted, because TensorFlow traces the step in it.
+        """
         if not self._first:
             self._journal.timed_steps += steps
             self._journal.timed_seconds += time.monotonic() - self._step_start
         self._first = False
 
     def examples_per_second(self, config):
-        """The mean so far, None before the second execution."""
+        """The mean rate of training so far, or None if nothing has been timed."""
         return evaluation.rate(config, self._journal.timed_steps, self._journal.timed_seconds)
 
 
 class StopRequest:
-    """While it is open, SIGTERM and Ctrl-C ask for a stop between steps; a second Ctrl-C aborts.
+    """A context in which SIGTERM and Ctrl-C ask for a stop after a step. A second Ctrl-C aborts.
 
     Attributes:
-      asked: number of the signal that asked for it, 0 before.
+      asked: the number of the signal that asked for a stop, or 0.
     """
 
     def __init__(self):
