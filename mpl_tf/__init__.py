@@ -3,10 +3,10 @@
     import mpl_tf
     model = mpl_tf.MetaPseudoLabels(student, teacher, objective=mpl_tf.objectives.UDA())
 
-Importing this package does not import TensorFlow: it only makes sure that `tf.keras` is, or
-will be, Keras 2. On TensorFlow 2.15 it is; on 2.16 and later legacy Keras (`tf-keras`) is chosen
-by the environment variable TF_USE_LEGACY_KERAS, which has to be set before `tf.keras` is first
-touched. That is why it happens here, before anything else.
+Importing this package does not import TensorFlow. It only makes sure that `tf.keras` is, or will
+be, Keras 2. With TensorFlow 2.15 it is. With 2.16 and later the environment variable
+TF_USE_LEGACY_KERAS chooses legacy Keras (`tf-keras`), and it has to be set before `tf.keras` is
+first used. That is why it is set here, before anything else.
 """
 
 import importlib
@@ -47,7 +47,7 @@ __all__ = [*_EXPORTS, *_MODULES]
 
 
 def _choose_legacy_keras():
-    """Makes `tf.keras` resolve to Keras 2, or raises ImportError saying what to do."""
+    """Makes `tf.keras` be Keras 2, or raises an ImportError that says what to do."""
     from importlib import metadata
     try:
         tensorflow_keras_major = int(metadata.version("keras").split(".")[0])

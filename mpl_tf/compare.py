@@ -3,9 +3,9 @@
     python -m mpl_tf.compare --seeds=0,1,2,3,4 --output_dir=runs/digits_table \\
         --reference=digits_control flags/digits.cfg flags/digits_control.cfg [-- --train_steps=500]
 
-Seed s is --seed=s and, for labels drawn at random, --split_seed=s: rows are paired by seed and
-split. Each run has its own folder in output_dir, so an interrupted comparison continues, and a
-finished one only prints. Flags after -- go to every run.
+Seed s sets --seed=s and --split_seed=s, so that rows are paired by seed and, where labels are drawn
+at random, by split. Each run has a folder of its own in output_dir: the same command continues an
+interrupted comparison, and only prints the table of a finished one. Flags after -- go to every run.
 """
 
 import os
@@ -22,16 +22,19 @@ FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_)?accuracy|median_las
 
 
 def parse(arguments):
-    """(parsed arguments, flags for every run); exits with one line for bad ones."""
+    """Parses a command line; returns (parsed arguments, flags for every run).
+
+    It exits with one line for bad arguments.
+    """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = Parser("mpl_tf.compare", __doc__,
                     epilog="Flags after -- go to every run, such as -- --train_steps=500")
-    parser.add_argument("flagfiles", nargs="+", help="flag files, a row of the table each")
+    parser.add_argument("flagfiles", nargs="+", help="flag files, one for each row of the table")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated seeds "
                         "(default: %(default)s)")
     parser.add_argument("--output_dir", type=command.path_type, default="runs/compare",
-                        help="folder of all runs and of the table (default: %(default)s)")
-    parser.add_argument("--reference", help="name of the row that the others are compared with")
+                        help="the folder of all runs and of the table (default: %(default)s)")
+    parser.add_argument("--reference", help="the name of the row that the others are compared with")
     parser.add_argument("--figure", default="student_test_accuracy", help="the entry of results.json "
                         "that is compared, such as student_holdout_accuracy (default: %(default)s)")
     parser.hint = "; flags for every run go after --, such as -- --train_steps=500"
@@ -44,7 +47,8 @@ def parse(arguments):
     for name, values in (("flag files of the name", chosen.names), ("the seed", chosen.seeds)):
         twice = [value for value in values if values.count(value) > 1]
         if twice:
-            parser.error(f"{name} {twice[0]} twice: expected each once; a row is its file's name")
+            parser.error(f"{name} {twice[0]} twice: expected each once, because a row has "
+                         "its file's name")
     if not re.fullmatch(FIGURES, chosen.figure):
         parser.error(f"--figure={chosen.figure}: expected an accuracy of results.json such as "
                      "student_test_accuracy or teacher_holdout_accuracy, or "
@@ -55,7 +59,11 @@ def parse(arguments):
 
 
 def configs(chosen, extra):
-    """{(name, seed): Config} of all runs; bad flags are one line, before any run."""
+    """{(name, seed): Config} of all runs.
+
+    Raises:
+      ValueError: in one line, for bad flags; no run has been started by then.
+    """
     return {(name, seed): config_module.from_arguments([
         f"--flagfile={path}", *extra, f"--seed={seed}", f"--split_seed={seed}",
         f"--model_dir={os.path.join(chosen.output_dir, f'{name}_seed{seed}')}"])
@@ -63,7 +71,7 @@ def configs(chosen, extra):
 
 
 def main(arguments=None):
-    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    """Runs the program with `arguments`, or with the process's own; returns the exit code."""
     return command.run(_main, arguments)
 
 

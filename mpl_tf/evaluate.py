@@ -1,6 +1,6 @@
 """Reproduces a run's figures from its last checkpoint: `python -m mpl_tf.evaluate --model_dir=DIR`.
 
-The data, and the flags that decide them, are those the run was started with; --data_dir may be
+The data are those that the run was started with, chosen by the same flags; only --data_dir may be
 another.
 """
 
@@ -19,12 +19,12 @@ Evaluates the last checkpoint of a run.
 
 usage: python -m mpl_tf.evaluate --model_dir=DIR [--data_dir=DIR]
 
-The data and networks are those of the run. [ ] shows the default."""
+The data and the networks are those of the run. Defaults are shown in [ ]."""
 FLAGS = ("model_dir", "data_dir", "eval_batch_size")
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    """Runs the program with `arguments`, or with the process's own; returns the exit code."""
     return command.run(_main, arguments)
 
 
@@ -42,7 +42,10 @@ def _main(arguments):
 
 
 def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
-    """(step, {"student_test_accuracy": fraction, ...}) of the last checkpoint of a Config's run.
+    """Evaluates the last checkpoint of the run of a Config.
+
+    Returns:
+      (the checkpoint's step, {"student_test_accuracy": fraction, ...}).
 
     Raises:
       ValueError, FileNotFoundError: in one line, for a missing checkpoint or missing data.
@@ -53,9 +56,9 @@ def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
     if checkpoints.latest(folder) is None:
         raise ValueError(f"model_dir={of_run.model_dir} has no checkpoint yet: train it first")
     dataset = wiring.load_dataset(of_run, stored=False)
-    # All weights are in the checkpoint.
+    # All weights are in the checkpoint, so no others are loaded.
     networks = wiring.build_networks(of_run.replace(student_weights=""), dataset)
-    if of_run.needs_probs:      # its teacher sees no images
+    if of_run.needs_probs:      # the teacher takes no images
         networks.pop("teacher", None)
     step = checkpoints.restore_networks(folder, networks, averaged=of_run.ema_decay > 0)
     accuracies = {role: evaluation.accuracy_function(network)
@@ -65,12 +68,12 @@ def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
 
 
 def comparison(step, figures, results):
-    """Whether the figures are those of results.json: a line."""
+    """One line that says whether `figures` are those of `results`, what results.json holds."""
     if not isinstance(results, dict) or results.get("train_steps") != step:
         return f"no {run_folder.RESULTS} of step {step} to compare with: the run is not finished"
     wrong = [f"{name} {results.get(name)} there, {value} here" for name, value in figures.items()
              if results.get(name) != value]
-    return (f"not {run_folder.RESULTS}'s: " + "; ".join(wrong)) if wrong else (
+    return (f"not the same as {run_folder.RESULTS}'s: " + "; ".join(wrong)) if wrong else (
         f"the same as {run_folder.RESULTS}'s")
 
 

@@ -1,10 +1,11 @@
-"""Old and short names of modules, and classes that Keras must know to load a model.
+"""Old and short names of modules, and the registration of classes with Keras.
 
-`mpl_tf.layers` is `mpl_tf.networks.layers`, the very same module: so are all names of SHORT, and
-those of MOVED, which `.keras` files of earlier versions hold. Keras finds a class that is not its
-own only once it is registered, and otherwise takes its own of that name, in silence. As this package
-imports nothing before it is needed, `install` sees to it that all our classes are registered as soon
-as TensorFlow has been imported.
+`mpl_tf.layers` is the same module as `mpl_tf.networks.layers`, and likewise for all names in SHORT.
+The names in MOVED are those that `.keras` files of earlier versions hold.
+
+Keras finds a class of ours only if it is registered; otherwise it silently takes its own class of
+that name. This package imports nothing before it is needed, so `install` makes sure that all our
+classes are registered as soon as TensorFlow has been imported.
 """
 
 import importlib
@@ -22,28 +23,28 @@ REGISTERED = ("method.mpl", "method.baselines", "method.schedules", "networks.la
 
 
 class _Aliases(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports `mpl_tf.layers` as what it is now called."""
+    """Imports a module by an old or short name, such as `mpl_tf.layers`."""
 
     _targets = {f"mpl_tf.{old}": f"mpl_tf.{new}" for old, new in {**SHORT, **MOVED}.items()}
 
     def find_spec(self, name, path=None, target=None):
-        """A spec for the names above, None for others."""
+        """Returns a spec for an old or short name, and None for others."""
         return importlib.util.spec_from_loader(name, self) if name in self._targets else None
 
     def create_module(self, spec):
-        """Python's own empty one; `exec_module` puts the right one in its place."""
+        """Lets Python make an empty module, which `exec_module` replaces."""
 
     def exec_module(self, module):
-        """Makes the old name another name of the module."""
+        """Makes the old name another name of the module that it now is."""
         sys.modules[module.__name__] = importlib.import_module(self._targets[module.__name__])
         register()
 
 
 class _AfterTensorFlow(importlib.abc.MetaPathFinder):
-    """Calls `register` at the end of TensorFlow's import."""
+    """Calls `register` when TensorFlow has been imported."""
 
     def find_spec(self, name, path=None, target=None):
-        """TensorFlow's own spec, whose loader calls `register` when it is done."""
+        """Returns TensorFlow's own spec, its loader changed to call `register` at its end."""
         if name != "tensorflow":
             return None
         sys.meta_path.remove(self)
@@ -60,10 +61,11 @@ class _AfterTensorFlow(importlib.abc.MetaPathFinder):
 
 
 def register():
-    """Registers all classes with Keras, unless one of our modules is just being imported.
+    """Registers all classes with Keras, unless a module of ours is being imported at the moment.
 
-    That one may be the first to import TensorFlow, and is not complete yet: whoever asked for it
-    comes here again through `mpl_tf.NAME`, or registers what it needs by importing it.
+    Such a module may be the one that imports TensorFlow first. It is not complete yet, and modules
+    that need it cannot be imported. This function is called again when `mpl_tf.NAME` is used, and an
+    import of our module itself registers the classes that it needs.
     """
     if "tensorflow" not in sys.modules:
         return
@@ -76,7 +78,7 @@ def register():
 
 
 def install():
-    """Makes the names importable, and the classes known to Keras from now on."""
+    """Makes the old and short names importable, and has the classes registered with Keras."""
     sys.meta_path.insert(0, _Aliases())
     if "tensorflow" in sys.modules:
         register()

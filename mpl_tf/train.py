@@ -10,23 +10,25 @@ from mpl_tf.common import command
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    """Runs the program with `arguments`, or with the process's own; returns the exit code."""
     return command.run(_main, arguments)
 
 
 def _main(arguments):
-    config = config_module.from_arguments(arguments)    # bad flags end here, before TensorFlow
+    # This refuses bad flags before TensorFlow is imported.
+    config = config_module.from_arguments(arguments)
     train(config)
 
 
 def train(config: config_module.Config) -> Dict[str, Any]:
-    """A whole run of a Config in this process, as every program here makes it: deterministic.
+    """Makes the whole run of a Config in this process, deterministically. All programs train by it.
 
     Returns:
       The results, as in results.json.
 
     Raises:
-      command.Stopped: a signal ended the run early, after a checkpoint. Others as training.run.
+      command.Stopped: if a signal ended the run early. A checkpoint has been saved.
+      The other errors are those of run.training.run.
     """
     from mpl_tf.run import devices, training
     devices.make_deterministic(config.seed)

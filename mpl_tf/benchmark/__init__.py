@@ -1,1 +1,1 @@
-"""What a training step, and what its input costs, as ratios taken in one run."""
+"""Measures what a training step and its input cost, as ratios within one run."""

@@ -1,7 +1,7 @@
-"""TensorFlow Addons, to test and to time ours against: the one module that imports it.
+"""TensorFlow Addons, against which our image operations are tested and timed.
 
-It exists for TensorFlow 2.15 only; `available` says whether it could be imported. Nothing else
-depends on it.
+No other module imports TensorFlow Addons. It exists for TensorFlow 2.15 only; `available` says
+whether it could be imported.
 """
 
 import math
@@ -21,7 +21,7 @@ OUTSIDE = dict(interpolation="nearest", fill_mode="constant", fill_value=FILL)
 
 
 def _each(function):
-    """function(image, value) on each image of uint8 [B, H, W, 3] with its own value."""
+    """Applies function(image, value) to each image of uint8 [B, H, W, 3], with its own value."""
     return lambda images, values: tf.stack(
         [function(image, float(value)) for image, value in zip(images, values)])
 
@@ -59,7 +59,7 @@ def _autocontrast(image):
 
 
 def policy(magnitude, size):
-    """The 14 published operations on one image uint8 [H, W, 3], as is usual: a list of functions."""
+    """The 14 published operations, as usually written: functions of one image uint8 [H, W, 3]."""
     m, grey = magnitude / 10.0, [int(FILL)] * 3
     pixels = size * 150 / 331 * m
     return [
@@ -81,7 +81,10 @@ def policy(magnitude, size):
 
 
 def rand_augment(image, chosen, magnitude):
-    """uint8 [H, W, 3] by the operations `chosen`, int32 [layers]: a switch for each layer."""
+    """Applies the operations `chosen`, int32 [layers], to `image`, uint8 [H, W, 3].
+
+    Each layer is a switch between all operations.
+    """
     operations = policy(magnitude, image.shape[0])
     for layer in range(chosen.shape[0]):
         image = tf.switch_case(chosen[layer], [

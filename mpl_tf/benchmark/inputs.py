@@ -1,7 +1,7 @@
-"""How many images a CPU second makes: views of 32 x 32 images, and of photographs from shards.
+"""Measures how many views are made in a second of CPU time, of 32 x 32 images and of photographs.
 
-Rows are taken in turns, round by round, each for at least MEASURED seconds of CPU time of the whole
-process, and the median of the rounds is printed; so is the ratio to a row of the same run.
+In each round all rows are measured in turn, each for at least MEASURED seconds of CPU time of the
+whole process. The median over the rounds is printed, and so are ratios of rows.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ LAYERS, MAGNITUDE = 2, 9.0
 
 
 def smooth_images(count, height, width, seed=0):
-    """Random uint8 [count, height, width, 3] with the spectrum of photographs, roughly."""
+    """Random images, uint8 [count, height, width, 3], with roughly the spectrum of photographs."""
     generator = np.random.default_rng(seed)
     images = []
     for _ in range(count):
@@ -39,7 +39,7 @@ def smooth_images(count, height, width, seed=0):
 # ------------------------------------------------------------------------- Pillow, as a reference
 
 def pillow_policy(magnitude, size):
-    """The 14 published operations on one Pillow image: a list of functions."""
+    """The 14 published operations, as functions of one Pillow image."""
     m, grey = magnitude / 10.0, (128, 128, 128)
     factor, pixels = 1 + 0.9 * m, size * 150 / 331 * m
     affine = lambda *values: lambda image: image.transform(
@@ -80,7 +80,7 @@ def pillow_strong(images, generator):
 # --------------------------------------------------------------------------------- what is timed
 
 def small_rows():
-    """{name: a function () -> number of images made} of 32 x 32 images in memory."""
+    """The rows of 32 x 32 images in memory: {name: a function () -> number of images made}."""
     import tensorflow as tf
     from mpl_tf.benchmark import addons
     from mpl_tf.data import augment
@@ -129,13 +129,13 @@ def small_rows():
 
 
 def next_batch(iterator):
-    """Takes the next batch of an iterator; returns how many images it is made for."""
+    """Takes the next batch of an iterator; returns the number of its examples."""
     import tensorflow as tf
     return int(tf.nest.flatten(next(iterator))[0].shape[0])
 
 
 def large_rows(folder):
-    """{name: a function () -> number of images made} of the images in a folder's shards."""
+    """The rows of images in a folder's shards: {name: a function () -> number of images made}."""
     import tensorflow as tf
     from mpl_tf.data import augment
     from mpl_tf.datasets import shard_sets
@@ -161,7 +161,7 @@ def large_rows(folder):
 
 @contextlib.contextmanager
 def shards_of(data_dir):
-    """`data_dir`, or a temporary folder with a shard of 64 drawn JPEGs of 500 x 375 pixels."""
+    """Yields `data_dir`, or a temporary folder with a shard of 64 JPEGs of 500 x 375 pixels."""
     if data_dir:
         yield data_dir
         return
@@ -178,7 +178,7 @@ def shards_of(data_dir):
 
 
 def timed(row):
-    """Images per CPU second of a row, over at least MEASURED seconds."""
+    """The images that a row makes per CPU second, measured for at least MEASURED seconds."""
     made, begin = 0, time.process_time()
     while time.process_time() - begin < MEASURED:
         made += row()

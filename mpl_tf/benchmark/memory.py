@@ -1,8 +1,9 @@
-"""Peak memory of a training step: NoisyStudent, ReducedMPL and full MPL, in one run (Section 3.2).
+"""Measures the peak memory of a step of NoisyStudent, ReducedMPL and full MPL (Section 3.2).
 
 All three train the same student, by Tan & Le's RMSprop. ReducedMPL's teacher is the small
-perceptron; full MPL's is a second network like the student. Printed is what a step adds to what
-lies in memory between steps (weights, slots, the batch), at its highest: activations and gradients.
+perceptron; full MPL's is a second network like the student. It prints what a step adds, at its
+highest, to what is in memory between steps (weights, slots, the batch). That is activations and
+gradients.
 """
 
 import gc
@@ -12,7 +13,7 @@ import mpl_tf
 
 
 def model_of(method, network, image_size):
-    """A compiled model: "noisy_student", "reduced_mpl" or "mpl", the last two with "_jvp" or not."""
+    """A compiled model of `method`: noisy_student, reduced_mpl, reduced_mpl_jvp, mpl or mpl_jvp."""
     import tensorflow as tf
     from mpl_tf import networks
     from mpl_tf.method import objectives

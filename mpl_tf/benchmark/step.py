@@ -1,10 +1,10 @@
-"""What a training step costs: wall and CPU time and memory, beside its unavoidable passes.
+"""Measures what a training step costs, in wall time, CPU time and memory.
 
-Each row is a real `train_step`. Its ratio is to its unavoidable passes, measured beside it: plain
-forward and backward passes of the teacher on x_l and x_u and of the student on x_u and x_l (of the
-one network where there is one), and for UDA the forward pass on the weak view. Rounds alternate
-between rows and their passes, and the median of the rounds' ratios is printed, so that a machine
-whose speed drifts does not matter. Peak memory is what a call adds at its highest, see peak_memory.
+Each row is a real `train_step`. Its ratio is that to its unavoidable passes, which are measured
+beside it: plain forward and backward passes of the teacher on x_l and x_u and of the student on x_u
+and x_l (or of the only network), and for UDA the forward pass on the weak view. Each round measures
+the row and then its passes, and the median of the rounds' ratios is printed, so that it does not
+matter if the machine's speed drifts. For the memory see peak_memory.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
 
 
 def make_batch(batch_size, image_size, seed=0):
-    """A training batch of noise, float32 on the device; speed does not depend on the values."""
+    """A training batch of noise, float32 on the device. Its values do not change the speed."""
     import tensorflow as tf
     draw = lambda number: tf.random.stateless_normal(
         [batch_size, image_size, image_size, 3], [seed, number])
@@ -26,7 +26,7 @@ def make_batch(batch_size, image_size, seed=0):
 
 
 def step_of(method, network, image_size):
-    """A function batch -> logs: a traced, real train_step of `method`."""
+    """A function batch -> logs: the real train_step of `method`, as a tf.function."""
     import tensorflow as tf
     from mpl_tf import networks
     from mpl_tf.method import objectives
@@ -46,7 +46,7 @@ def step_of(method, network, image_size):
 
 
 def unavoidable_passes_of(method, network, image_size):
-    """A function batch -> gradients: the passes that no way of taking the step can leave out."""
+    """A function batch -> gradients: the passes that `method` cannot do without."""
     import tensorflow as tf
     from mpl_tf import networks
     from mpl_tf.method import targets
@@ -77,10 +77,11 @@ def unavoidable_passes_of(method, network, image_size):
 
 
 def peak_memory(call):
-    """MiB that `call` adds to what is allocated at its highest, or None.
+    """How many MiB `call` adds, at its highest, to what was allocated before; None if not known.
 
-    By TensorFlow's own count where its allocator keeps one: a GPU's, and a CPU's that oneDNN gives a
-    pool. Else by the process's resident memory, which says nothing of a pool.
+    TensorFlow's own count is used if its allocator keeps one, as on a GPU, and on a CPU if oneDNN
+    gives it a pool. Otherwise it is the process's resident memory, which does not tell what a pool
+    holds.
     """
     import tensorflow as tf
     gc.collect()
@@ -119,7 +120,7 @@ def timed(call):
 
 
 def block(nest):
-    """Waits until all tensors of a nest are there."""
+    """Waits until all tensors of a nest are computed."""
     import tensorflow as tf
     for value in tf.nest.flatten(nest):
         value.numpy()

@@ -1,4 +1,4 @@
-"""Figures 1 and 8: decision regions and gradient cosines of the learners on the two moons."""
+"""Draws Figures 1 and 8: decision regions and gradient cosines of learners on the two moons."""
 
 import os
 
@@ -8,19 +8,20 @@ from mpl_tf.common import storage
 
 TITLES = {"supervised": "Supervised", "pseudo labels": "Pseudo labels",
           "MPL": "Meta Pseudo Labels", "control": "Control, meta weight 0"}
-_RED, _GREEN, _BLUE = "#d55e00", "#009e73", "#0072b2"   # told apart by the colour-blind
+_RED, _GREEN, _BLUE = "#d55e00", "#009e73", "#0072b2"   # colour-blind people can tell them apart
 
 
 def write_figures(config, folder):
-    """Trains the learners of `config`'s draw and writes two figures into `folder`.
+    """Trains the learners on `config`'s draw of the data, and writes two figures into `folder`.
 
-    decision_regions.png (Figure 1) and gradient_cosine.png (Figure 8), whose text does not say
-    whose labels "validation" means: both readings are drawn. Takes seconds.
+    They are decision_regions.png (Figure 1) and gradient_cosine.png (Figure 8). The paper does not
+    say which labels the "validation" gradient of Figure 8 is of, so both readings are drawn. This
+    takes seconds.
 
     Args:
-      config: as of `two_moons_learners.train_learners`. That of a run of Meta Pseudo Labels: MPL
-        is the run's student, trained once more.
-      folder: an existing one. Each file appears whole or not at all.
+      config: the Config of learners.train_learners. With that of a run of Meta Pseudo Labels, the
+        learner MPL is the run's student, trained once more.
+      folder: an existing folder. Each file appears whole or not at all.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from mpl_tf.two_moons.learners import train_learners
@@ -33,7 +34,14 @@ def write_figures(config, folder):
 
 
 def draw_regions(dataset, learners):
-    """Figure 1: a matplotlib figure of points, labels (stars) and the regions of four learners."""
+    """Draws Figure 1: points, labels (stars) and the regions of four learners.
+
+    Args:
+      dataset, learners: what learners.train_learners returns.
+
+    Returns:
+      A matplotlib figure.
+    """
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
     from mpl_tf.two_moons.learners import outputs_of
@@ -57,7 +65,14 @@ def draw_regions(dataset, learners):
 
 
 def draw_cosines(dataset, learners):
-    """Figure 8, in both readings of its validation gradient: a matplotlib figure."""
+    """Draws Figure 8, in both readings of its validation gradient.
+
+    Args:
+      dataset, learners: what learners.train_learners returns with measure=True.
+
+    Returns:
+      A matplotlib figure.
+    """
     from matplotlib.figure import Figure
     count = len(dataset.labeled.labels)
     readings = (f"Validation: all {len(dataset.test.labels):,} points, true labels",

@@ -1,14 +1,15 @@
 """The learners that Figures 1 and 8 compare on the two moons.
 
 The paper gives no settings for its Figure 1; those of flags/two_moons.cfg are ours. Four learners
-see the same points and labels, in batches of a run's size and order, for train_steps steps:
+see the same points and labels for train_steps steps, in the batches of a run, in its order:
 
-    supervised      the teacher alone: its network, objective and optimizer on the labeled points
-    pseudo labels   a student that learns the supervised model's decisions on all points (hard
-                    labels; by its probabilities it does as the control does)
+    supervised      the teacher alone: its network, objective and optimizer, on the labeled points
+    pseudo labels   a student of the supervised model's decisions (hard labels) on all points; with
+                    its probabilities instead, such a student does as the control does
     MPL             the student of Meta Pseudo Labels
-    control         the same with meta_weight 0: its teacher is the supervised model while it
-                    learns, so a student of soft pseudo labels at the cost of MPL
+    control         the student of Meta Pseudo Labels with meta_weight 0: its teacher learns as the
+                    supervised model does, so it is a student of soft pseudo labels that costs as
+                    much as MPL
 """
 
 import dataclasses
@@ -25,14 +26,15 @@ LEARNERS = ("supervised", "pseudo labels", "MPL", "control")
 
 @dataclasses.dataclass(frozen=True)
 class Learner:
-    """What a learner has come to.
+    """A trained learner.
 
     Attributes:
-      network: Keras model, points [B, 2] -> logits [B, 2].
-      accuracy: on all points.
-      cosines: float [M, 3], or None where not measured: a number of steps, then the cosine of the
-        gradient of its training loss with that of its cross-entropy on all points with their true
-        labels, and on the labeled points.
+      network: a Keras model, points [B, 2] -> logits [B, 2].
+      accuracy: its accuracy on all points, a fraction.
+      cosines: float [M, 3], or None if they were not measured. A row has a number of steps, and two
+        cosines of the gradient of the training loss after these steps: that with the gradient of
+        the cross-entropy on all points with their true labels, and that with the gradient of the
+        cross-entropy on the labeled points.
     """
     network: object
     accuracy: float
@@ -43,10 +45,10 @@ def train_learners(config, names=LEARNERS, measure=False):
     """Trains learners on one draw of the data.
 
     Args:
-      config: Config of two_moons; split_seed decides the draw, seed the weights and batches.
-        method, objective and fixed_teacher do not matter.
-      names: of LEARNERS; pseudo labels need supervised before them.
-      measure: whether to record the cosines, of all but the pseudo labels' student.
+      config: a Config of two_moons. split_seed decides the draw, seed the initial weights and the
+        batches. method, objective and fixed_teacher do not matter.
+      names: which of LEARNERS to train. "pseudo labels" needs "supervised" before it.
+      measure: whether to record the cosines, of all learners but "pseudo labels".
 
     Returns:
       (datasets.Dataset, {name: Learner}).
@@ -65,7 +67,7 @@ def train_learners(config, names=LEARNERS, measure=False):
 
 
 def _build(name, config, dataset, learners):
-    """(network of points that will be judged, compiled model that trains it on features)."""
+    """Builds a learner: (the network of points, the compiled model that trains it on features)."""
     built = wiring.build_networks(config, dataset)
     heads = {role: _head(config, network) for role, network in built.items()}
     objective = wiring.build_objective(config)
@@ -89,12 +91,12 @@ def _build(name, config, dataset, learners):
 
 
 def outputs_of(network, points):
-    """The outputs, an array [N, ...], of `network` on points [N, 2]; logits for a learner's."""
+    """The outputs of `network` on points [N, 2]: an array [N, ...], of logits for a learner's."""
     return np.concatenate([network(points[start:start + 1000], training=False).numpy()
                            for start in range(0, len(points), 1000)])
 
 
-# Gaussian features do not learn: they are taken once, and what follows them is trained on them.
+# Gaussian features do not learn. They are computed once, and the layers after them are trained.
 
 def _has_fixed_features(config):
     return config.student_network == config.teacher_network == "rbf"
@@ -113,7 +115,7 @@ def _features(config, network, dataset):
 
 
 def _head(config, network):
-    """What of `network` follows its features: a Keras model with the same weights."""
+    """The layers of `network` after its features, as a Keras model with the same weights."""
     if not _has_fixed_features(config):
         return network
     features = network.get_layer("features")
@@ -125,13 +127,14 @@ def _head(config, network):
 
 
 def _fit(config, inputs, model, measured):
-    """Trains `model` on the batches of a run of `config`; returns Learner.cosines."""
+    """Trains `model` on the batches of a run of `config`; returns what Learner.cosines holds."""
     batches = data.train_dataset(
         inputs, batch_size=config.batch_size, unlabeled_batch_size=config.unlabeled_batch_size,
         strong=False, seed=config.seed)
     if (config.batch_size, config.unlabeled_batch_size) == (
             len(inputs.labeled.labels), len(inputs.unlabeled)):
-        batches = batches.take(1).cache().repeat()      # the whole data: their order is no matter
+        # A batch is the whole data, so the order of its examples does not matter.
+        batches = batches.take(1).cache().repeat()
     rows, interval = [], max(config.train_steps // 100, 1)
     cosines = _cosines_of(model, inputs, config.label_smoothing) if measured else None
 
@@ -145,7 +148,7 @@ def _fit(config, inputs, model, measured):
 
 
 def _cosines_of(model, inputs, label_smoothing):
-    """A function () -> two cosines, see Learner, at the present weights of `model`."""
+    """A function () -> the two cosines of Learner.cosines, at the present weights of `model`."""
     student, teacher = model.networks["student"], model.networks.get("teacher")
     weights = student.trainable_variables
     num_classes = inputs.num_classes

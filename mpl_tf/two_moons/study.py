@@ -1,10 +1,11 @@
-"""The two moons: whether the meta gradient helps, over many draws, and Figures 1 and 8.
+"""Studies, over many draws of the two moons, whether the meta gradient helps.
 
     python -m mpl_tf.two_moons --seeds=20 --first_seed=100
 
-Trains four learners on each draw of points and labels, with the settings of flags/two_moons.cfg
-(the paper gives none): the supervised model; a student of its pseudo labels; the student of Meta
-Pseudo Labels; and its control, meta weight 0. Prints accuracies on all points and paired gains.
+It trains four learners on each draw of points and labels, with the settings of flags/two_moons.cfg
+(the paper gives none): the supervised model, a student of its pseudo labels, the student of Meta
+Pseudo Labels, and the control with meta weight 0. It prints accuracies on all points and the gains
+of Meta Pseudo Labels, paired by draw.
 """
 
 import os
@@ -18,8 +19,8 @@ from mpl_tf.config import flag_files
 from mpl_tf.two_moons.figures import TITLES
 
 FLAGFILE = os.path.join(flag_files.shipped(), "two_moons.cfg")
-# By noise: mean and standard deviation over 20 draws of an independent implementation of this
-# setting (JAX, its own draws of the labels); standard deviations of n.
+# By noise: mean and standard deviation (with n) of the accuracy over 20 draws, as measured by an
+# independent implementation of this setting in JAX, which draws the labels in its own way.
 REFERENCE = {
     0.05: {"supervised": (0.783, 0.071), "pseudo labels": (0.773, 0.075),
            "MPL": (0.956, 0.058), "control": (0.799, 0.074)},
@@ -29,7 +30,7 @@ REFERENCE = {
 
 
 def main(arguments=None):
-    """Runs a command line, a list of str (None: the process's); returns the exit code."""
+    """Runs the program with `arguments`, or with the process's own; returns the exit code."""
     return command.run(_main, arguments)
 
 
@@ -54,19 +55,26 @@ def _main(arguments):
 
 
 def parse(arguments):
-    """(range of seeds, JSON's path or "", Config) of a command line; --help exits, as mistakes do.
+    """Parses a command line, before TensorFlow is imported.
+
+    --help exits, and so do mistakes in the program's own arguments.
+
+    Returns:
+      (range of seeds, path of the JSON file or "", Config).
 
     Raises:
-      ValueError: in one line; no TensorFlow has been imported by then.
+      ValueError: in one line, for bad flags of the training or a file that cannot be written.
     """
     parser = Parser(
         "mpl_tf.two_moons", __doc__,
         epilog="Further flags are those of `python -m mpl_tf.train`, such as --noise=0.15 or\n"
                "--meta_weight=100; they change what flags/two_moons.cfg says.")
-    parser.add_argument("--seeds", type=whole(1), default=20, help="draws of points and labels (20)")
-    parser.add_argument("--first_seed", type=whole(0), default=100, help="the first draw's seed (100)")
+    parser.add_argument("--seeds", type=whole(1), default=20,
+                        help="the number of draws of points and labels (default: 20)")
+    parser.add_argument("--first_seed", type=whole(0), default=100,
+                        help="the first draw's seed (default: 100)")
     parser.add_argument("--json", default="", metavar="FILE",
-                        type=command.path_type, help="also write the numbers there")
+                        type=command.path_type, help="also write the numbers to this file, as JSON")
     chosen, flags = parser.parse_known_args(arguments)
     folder = os.path.dirname(chosen.json) or "."
     if chosen.json and not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
@@ -82,15 +90,16 @@ def parse(arguments):
 
 
 def summary(accuracies):
-    """Means, and what MPL gains, paired by seed.
+    """Summarises accuracies, and MPL's gains over the other learners, paired by seed.
 
     Args:
-      accuracies: {learner: accuracy by seed}.
+      accuracies: {learner: list of its accuracies, one for each seed}.
 
     Returns:
-      {"accuracy": {name: (mean, standard deviation)}, "gain": {name: (mean of MPL's accuracy less
-      that of `name`, its standard error, seeds on which it is above 0)}}; standard deviation and
-      error of n - 1, NaN for one seed.
+      {"accuracy": {learner: (mean, standard deviation)},
+       "gain": {other learner: (mean of MPL's accuracy minus the other's, its standard error,
+                the number of seeds with a gain above 0)}}.
+      Deviations and errors are with n - 1, and NaN for one seed.
     """
     values = {name: np.asarray(by_seed) for name, by_seed in accuracies.items()}
     deviation = lambda x: float(np.std(x, ddof=1)) if len(x) > 1 else float("nan")
@@ -101,7 +110,7 @@ def summary(accuracies):
 
 
 def table(accuracies, noise):
-    """`summary` as lines for a terminal, beside REFERENCE where it has this noise."""
+    """Writes the `summary` in lines for a terminal, beside REFERENCE if that has this noise."""
     count, result = len(accuracies["MPL"]), summary(accuracies)
     lines = [f"draws: {count}, noise {noise}: mean +- standard deviation of the accuracy"]
     for name, (mean, deviation) in result["accuracy"].items():
