@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 LABELS_OUTSIDE = "labeled examples have class numbers outside"
 _LAYOUT = ('{"labeled": {"image", "label"}, "unlabeled": {"image", "augmented"}}, '
-           '"augmented" where views differ')
+           '"augmented" only where the two views differ')
 _LAYOUT_PROBS = _LAYOUT + ', and "teacher_probs" [B, K] beside each "image"'
 
 

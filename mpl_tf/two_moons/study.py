@@ -85,7 +85,7 @@ def parse(arguments):
     for name in ("dataset", "method", "split_seed", "seed"):
         if getattr(config, name) != getattr(of_file, name):
             raise ValueError(f"--{name}={getattr(config, name)}: the study trains all its learners "
-                             "on two_moons, seeds from --first_seed on; leave it out")
+                             "on two_moons, with seeds from --first_seed on; leave it out")
     return range(chosen.first_seed, chosen.first_seed + chosen.seeds), chosen.json, config
 
 
