@@ -1,7 +1,7 @@
-"""The data sets: read, checked, and split into labeled, unlabeled and test parts. No TensorFlow.
+"""Reads data sets by name and splits them into labeled, unlabeled and test parts.
 
-To add a data set, write a function that reads it in a file of this folder and decorate it with
-`source`:
+Importing this package does not import TensorFlow. To add a data set, write a function that reads
+it, in a file of this folder, and decorate the function with `source`:
 
     @source("shapes", "drawn shapes", labeled_examples=50, labeled_selection="random",
             objective="uda", student_network="small_conv", class_names=("round", "square"),

@@ -1,4 +1,4 @@
-"""CIFAR-10: its facts, and its official python files, unpickled without executing anything."""
+"""CIFAR-10: its facts, and a reader of its official pickle files that runs no code from them."""
 
 import hashlib
 import io
@@ -33,10 +33,10 @@ MD5 = {
         class_names=CLASSES, sizes=SIZES, image_size=32, flip=True, photographs=True,
         per_class=50_000)
 def cifar10(data_dir):
-    """{"train", "test"} in the official order.
+    """Reads CIFAR-10 as {"train": Split, "test": Split} in the official order.
 
-    data_dir: a folder with the official files, or one that data_prep wrote; else TensorFlow Datasets
-    reads or downloads there.
+    data_dir: a folder with the official files, or one that data_prep wrote. In any other folder
+    TensorFlow Datasets reads CIFAR-10, or downloads it there.
     """
     splits = ("train", "test")
     found = (prepared.read_arrays(data_dir, "cifar10", splits) or read(data_dir)
@@ -45,11 +45,11 @@ def cifar10(data_dir):
 
 
 def read(data_dir):
-    """CIFAR-10 from its official files.
+    """Reads CIFAR-10 from its official files.
 
     Args:
-      data_dir: the folder that has `cifar-10-batches-py/` or `cifar-10-python.tar.gz`, or is the
-        former; None: no folder.
+      data_dir: the folder with `cifar-10-batches-py/` or `cifar-10-python.tar.gz`, or
+        `cifar-10-batches-py/` itself; None: there is no folder.
 
     Returns:
       {"train": Split of 50,000, "test": Split of 10,000} in the official order, images uint8
@@ -70,7 +70,7 @@ def read(data_dir):
 
 
 def _files(data_dir):
-    """(where, name -> bytes) of the official files; the second is None where there are none."""
+    """(where the official files are, {name: bytes} of them); None for the latter where none are."""
     if data_dir is None:
         return None, None
     folder = pathlib.Path(data_dir)
@@ -92,9 +92,9 @@ def _files(data_dir):
 
 
 def check_file(contents, md5, source):
-    """Raises unless the bytes `contents` (None: no such file) have the published md5."""
+    """Raises an error unless `contents`, bytes (None: no such file), have the published md5."""
     if contents is None:
-        raise FileNotFoundError(f"there is no {source}: get all files from {URL}")
+        raise FileNotFoundError(f"there is no {source}: get all of CIFAR-10's files from {URL}")
     found = hashlib.md5(contents).hexdigest()
     if found != md5:
         raise ValueError(f"{source} ({len(contents)} bytes) has md5 {found} instead of the "
@@ -116,9 +116,15 @@ class _Unpickler(pickle.Unpickler):
 
 
 def unpickle_batch(contents, source):
-    """One of CIFAR-10's python batches -> Split; ValueError, naming `source`, if it is not one.
+    """Reads one of CIFAR-10's Python batches and returns a Split.
 
-    `contents` is a pickle of a dict: b"data" uint8 [N, 3072] by channel, b"labels" a list of N.
+    Args:
+      contents: a pickle of a dict: b"data" uint8 [N, 3072], channel by channel, b"labels" a list
+        of N.
+      source: the file's name for an error.
+
+    Raises:
+      ValueError: `contents` is no such pickle.
     """
     try:
         batch = _Unpickler(io.BytesIO(contents), encoding="bytes").load()

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, which it brings along: 1,797 images of 8 x 8 pixels."""
+"""The handwritten digits that scikit-learn ships: 1,797 images of 8 x 8 pixels."""
 
 import numpy as np
 
@@ -13,7 +13,10 @@ _TEST, _TEST_SEED = 500, 20200310    # the same images for every split_seed
         class_names=tuple("0123456789"), sizes={"train": 1297, "test": _TEST}, image_size=8,
         per_class=100)
 def digits():
-    """{"train", "test"}: images uint8 [N, 8, 8, 1] scaled to 0..255; 50 of each class are the test."""
+    """Reads {"train": Split, "test": Split}, images uint8 [N, 8, 8, 1] scaled to 0..255.
+
+    The test set has 50 images of each class.
+    """
     from sklearn.datasets import load_digits
     loaded = load_digits()
     images = np.round(loaded.images[..., np.newaxis] * (255 / 16)).astype(np.uint8)

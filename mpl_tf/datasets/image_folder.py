@@ -1,4 +1,4 @@
-"""A user's own images, from the shards that data_prep.image_folder made of them."""
+"""A user's own images, read from the shards that data_prep.image_folder wrote."""
 
 import numpy as np
 
@@ -12,17 +12,17 @@ from mpl_tf.shards import record_index
         in_shards=True, flip=True, photographs=True)
 def image_folder(data_dir, image_size=64, labeled_examples=0, labeled_selection="random",
                  split_seed=0, holdout=0, skip_corrupt=False):
-    """The parts of a user's own images, as data_prep.image_folder wrote them.
+    """Reads the parts of a user's own images.
 
-    Arguments and result are those of `imagenet`; the unlabeled images are those of
-    unlabeled/ and, without their labels, those of labeled/.
+    Arguments and result are those of `imagenet`. The unlabeled images are those of unlabeled/ and,
+    without their labels, the training images of labeled/.
     """
     folder = shard_sets.folder(data_dir, "image_folder", "`python -m data_prep.image_folder --help`")
     sidecar = prepared.read_sidecar(folder)
     names = shard_sets.class_names(sidecar)
     if not names:
         raise ValueError(f"{folder} has no {prepared.SIDECAR} with class names: expected a folder "
-                         "that `python -m data_prep.image_folder` wrote; prepare it")
+                         "that `python -m data_prep.image_folder` wrote; prepare one with it")
     train = shard_sets.read_index(folder, "train", len(names), skip_corrupt=skip_corrupt)
     labeled = np.ones(len(train), bool)
     if "unlabeled" in sidecar["splits"]:

@@ -1,4 +1,4 @@
-"""ImageNet from the shards of Szegedy et al."""
+"""ImageNet, read from shards in the format of Szegedy et al."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from mpl_tf.datasets import prepared, shard_sets
 from mpl_tf.datasets.sources import source
 from mpl_tf.shards import tfrecord
 
-NUM_CLASSES = 1000      # where a folder does not say
+NUM_CLASSES = 1000      # of a folder without a dataset.json that names the classes
 
 
 @source("imagenet", "shards of ILSVRC 2012", labeled_examples=0, labeled_selection="first",
@@ -14,18 +14,18 @@ NUM_CLASSES = 1000      # where a folder does not say
         photographs=True, per_class=12_800)
 def imagenet(data_dir, image_size=224, labeled_shards=0, holdout_shards=0, labeled_examples=0,
              labeled_selection="first", split_seed=0, holdout=0, skip_corrupt=False):
-    """ImageNet's parts from its shards, `train-00000-of-01024` and `validation-00000-of-00128`.
+    """Reads ImageNet's parts from `train-00000-of-01024`, `validation-00000-of-00128` and so on.
 
     Args:
-      data_dir: folder of shards. image_size: side of what the networks get, pixels.
+      data_dir: folder of shards. image_size: side in pixels of the images that the networks get.
       labeled_shards: how many of the first shards have labels (102 of 1,024 are the paper's 10 %,
         Section 4.1); 0: all but those held out.
       holdout_shards: how many of the last shards are held out (40 in Section 4.2).
-      labeled_examples: of the labeled shards' examples; 0: all. labeled_selection, split_seed:
-        which of them.
+      labeled_examples: how many examples of the labeled shards have labels; 0: all.
+      labeled_selection, split_seed: which of them, see `datasets.load`.
       holdout: how many labeled examples are held out besides (12,800 in C.1).
-      skip_corrupt: training records that cannot be used are left out and told; a test set is whole
-        or refused.
+      skip_corrupt: leaves out training records that cannot be used, and logs them. A test set with
+        such a record is always refused.
 
     Returns:
       (class_names, labeled Split, unlabeled ShardImages, validation Split, holdout Split or None).

@@ -1,19 +1,22 @@
-"""The data sets: read, checked, and split into labeled, unlabeled and test parts.
+"""`load` reads a data set and splits it; `describe` identifies what was loaded.
 
-A split is a function of its arguments alone. The unlabeled part holds the labeled images too,
-without their labels. Images are NumPy arrays, or are decoded from their shards on demand
+How a data set is split depends on the arguments alone. The unlabeled part holds the labeled images
+too, without their labels. Images are NumPy arrays, or are decoded from shards on demand
 (shards.images.ShardImages); datasets.images.as_images gives both one interface.
-No TensorFlow here; TensorFlow Datasets is imported only to download.
+TensorFlow is not imported here, and TensorFlow Datasets only to download.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 
 import numpy as np
 
 from mpl_tf.datasets import (prediction_files, predictions, prepared, selection as selections,
                              shard_sets, sources)
-from mpl_tf.datasets.images import as_images
+from mpl_tf.datasets.images import Images, as_images
 from mpl_tf.datasets.splits import Split, check_labels, select
 
 
@@ -22,70 +25,76 @@ class Dataset:
     """A data set, split.
 
     Attributes:
-      name, num_classes: "digits" and 10, for one.
-      class_names: tuple of str, one per class.
+      name, num_classes: "digits" and 10, for example.
+      class_names: the K names.
       labeled, test: Split. holdout: Split, or None where none was asked for.
-      unlabeled: images like labeled.images [N, ...]: all of training but the holdout. An array,
-        or ShardImages.
+      unlabeled: all training images but the held-out ones, shaped like labeled.images [N, ...]: an
+        array, or what has the interface of images.Images.
       flip: whether the mirror image of an example still belongs to its class.
       labeled_probs, unlabeled_probs: None, or stored distributions over the classes, float16 or
         float32 [N, K], one for each of labeled.images and unlabeled (Section 3.2's q_large). A
-        np.memmap stays on disk.
+        np.memmap is read from disk in use.
     """
     name: str
     num_classes: int
-    class_names: tuple
+    class_names: tuple[str, ...]
     labeled: Split
-    unlabeled: np.ndarray
+    unlabeled: np.ndarray | Images
     test: Split
-    holdout: Split = None
+    holdout: Split | None = None
     flip: bool = False
-    labeled_probs: np.ndarray = None
-    unlabeled_probs: np.ndarray = None
+    labeled_probs: np.ndarray | None = None
+    unlabeled_probs: np.ndarray | None = None
 
 
-def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, split_seed=0,
-         holdout=0, noise=0.05, extra_unlabeled=False, image_size=0, labeled_shards=0,
-         holdout_shards=0, unlabeled_dir=None, skip_corrupt=False, predictions_dir=None,
-         selection=None):
+def load(name: str, data_dir: str | os.PathLike[str] | None = None,
+         labeled_examples: int | None = None, labeled_selection: str | None = None,
+         split_seed: int = 0, holdout: int = 0, noise: float = 0.05, extra_unlabeled: bool = False,
+         image_size: int = 0, labeled_shards: int = 0, holdout_shards: int = 0,
+         unlabeled_dir: str | os.PathLike[str] | None = None, skip_corrupt: bool = False,
+         predictions_dir: str | os.PathLike[str] | None = None,
+         selection: str | os.PathLike[str] | None = None) -> Dataset:
     """Reads a data set and splits it.
 
     Args:
       name: one of `datasets.SOURCES`: "digits", "two_moons", "cifar10", "svhn", "imagenet",
         "image_folder".
-      data_dir: for cifar10, the folder that has `cifar-10-batches-py/` or
-        `cifar-10-python.tar.gz`, or is the former; for svhn, the one that has `train_32x32.mat`
-        and `test_32x32.mat`; for either, one that data_prep wrote; without any of these
-        TensorFlow Datasets reads or downloads there (None: its own default folder). For imagenet
-        and image_folder, the folder of shards.
+      data_dir: the folder of the files.
+        cifar10: the folder with `cifar-10-python.tar.gz` or `cifar-10-batches-py/`, or the latter
+        itself. svhn: the folder with `train_32x32.mat` and `test_32x32.mat`. Either may also be a
+        folder that data_prep wrote; where it is none of these, TensorFlow Datasets reads or
+        downloads the data set there (None: in its own default folder).
+        imagenet, image_folder: the folder of shards.
       labeled_examples: how many training examples have labels, those held out included; 0: all of
-        the shards. None: the data set's default, see its Source.
-      labeled_selection: "first": the first ones in the official order. "random": drawn by
-        split_seed, equally many of each class (the remainder falls on classes drawn at random);
-        of one seed, a smaller set is part of a larger. None: the data set's default.
+        them, for data sets in shards only; None: the data set's default, see its Source.
+      labeled_selection: which examples have labels. "first": the first ones in the official order.
+        "random": drawn by split_seed, equally many of each class (the remainder falls on classes
+        drawn at random); for the same seed a smaller set is part of a larger one. None: the data
+        set's default.
       split_seed: decides what is random in the split, and two_moons' points.
-      holdout: labeled examples kept away from training, labeled and unlabeled, for choosing
-        settings (Section 4.2, C.1): the last ones of the labeled set, so that random ones are
-        balanced over the classes too.
+      holdout: how many labeled examples are kept out of training, also out of its unlabeled part,
+        for choosing settings (Section 4.2, C.1). They are the last ones of the labeled set, so that
+        random ones are balanced over the classes too.
       noise: standard deviation of two_moons' noise.
       extra_unlabeled: adds svhn's 531,131 `extra` images to the unlabeled ones (Section 4.2); they
-        take 1.6 GB, and as much again while they are read.
-      image_size: side in pixels of what the networks get, of data sets in shards; 0: the default.
-      labeled_shards, holdout_shards: of imagenet, see imagenet.imagenet.
-      unlabeled_dir: folder of shards whose images are the unlabeled ones, in place of the data
-        set's own (Section 4.2).
-      skip_corrupt: records that cannot be used are left out, and told, instead of refused.
-      predictions_dir: folder that data_prep.predict wrote, of the labeled and the unlabeled images;
-        gives the Dataset labeled_probs and unlabeled_probs.
-      selection: folder that data_prep.select wrote: the unlabeled images are its examples, of
-        unlabeled_dir or of the data set's own, those that are held out left out.
+        take 1.6 GB of memory, and as much again while they are read.
+      image_size: for data sets in shards, the side in pixels of the images that the networks get;
+        0: the data set's default.
+      labeled_shards, holdout_shards: for imagenet, see imagenet.imagenet.
+      unlabeled_dir: folder of shards whose images replace the data set's own unlabeled ones
+        (Section 4.2).
+      skip_corrupt: leaves out records that cannot be used, and logs them, instead of refusing them.
+      predictions_dir: folder that data_prep.predict wrote, with predictions of the labeled and the
+        unlabeled images: they become labeled_probs and unlabeled_probs.
+      selection: folder that data_prep.select wrote: only its examples are unlabeled ones, without
+        those that are held out. They are of unlabeled_dir if that is given, else of the data set.
 
     Returns:
       A Dataset.
 
     Raises:
-      ValueError: an impossible split, or files that are not the published ones.
-      FileNotFoundError: no files, and none could be downloaded.
+      ValueError: the split is impossible, or files are not the published ones.
+      FileNotFoundError: there are no files, and none could be downloaded.
     """
     source = sources.find(name)
     options = dict(
@@ -114,7 +123,7 @@ def load(name, data_dir=None, labeled_examples=None, labeled_selection=None, spl
 
 def _from_arrays(source, splits, labeled_examples, labeled_selection, split_seed, holdout,
                  unlabeled_dir, skip_corrupt, predictions_dir, selection):
-    """The Dataset of Splits in memory: "train", "test", maybe "extra"."""
+    """Splits a data set in memory; `splits` has "train" and "test", and may have "extra"."""
     train, class_names = splits["train"], source.class_names
     extra = [splits["extra"]] if "extra" in splits else []
     chosen = select(train.labels, labeled_examples, labeled_selection, split_seed,
@@ -147,7 +156,7 @@ def _from_arrays(source, splits, labeled_examples, labeled_selection, split_seed
 
 
 def _chosen(unlabeled, class_names, predictions_dir, selection):
-    """(ShardImages, their distributions or None): all of `unlabeled`, or those selected."""
+    """(ShardImages, their stored distributions or None) of all, or the selected, `unlabeled` ones."""
     if selection:
         unlabeled = unlabeled.subset(selections.positions(
             selection, unlabeled.index, _plan(predictions_dir)))
@@ -160,19 +169,19 @@ def _plan(predictions_dir):
     return prediction_files.read_plan(predictions_dir) if predictions_dir else None
 
 
-def describe(dataset):
-    """What tells a Dataset from others, wherever its files lie: a dict of counts and digests."""
+def describe(dataset: Dataset) -> dict[str, str]:
+    """Counts and digests that tell a Dataset from any other, but do not depend on its path."""
     parts = {"labeled": (dataset.labeled.images, dataset.labeled.labels),
              "unlabeled": (dataset.unlabeled, ()), "test": (dataset.test.images,
                                                             dataset.test.labels)}
-    described = {}
+    described: dict[str, str] = {}
     for name, (images, labels) in parts.items():
         digest = as_images(images).digest()
         digest.update(np.ascontiguousarray(np.asarray(labels, np.int64)).data)
         described[name] = f"{len(images)} examples ({digest.hexdigest()})"
     for name, probs in (("labeled_probs", dataset.labeled_probs),
                         ("unlabeled_probs", dataset.unlabeled_probs)):
-        if probs is not None:       # may be larger than memory: a thousand rows tell
+        if probs is not None:       # may be larger than memory: a thousand rows are enough
             rows = np.linspace(0, len(probs) - 1, min(len(probs), 1000)).astype(np.int64)
             digest = hashlib.blake2b(np.ascontiguousarray(probs[rows]).data, digest_size=8)
             described[name] = f"{len(probs)} distributions ({digest.hexdigest()})"
@@ -181,7 +190,7 @@ def describe(dataset):
 
 def _from_records(source, data_dir, image_size, options, unlabeled_dir, skip_corrupt,
                   predictions_dir, selection):
-    """The Dataset of images that stay in their shards; `options` are the source's."""
+    """Makes the Dataset of images that are decoded from shards; `options` are source.read's."""
     class_names, labeled, unlabeled, test, holdout = source.read(**options)
     if unlabeled_dir:
         unlabeled = shard_sets.load_unlabeled(

@@ -1,12 +1,12 @@
-"""q_large's distributions as they are stored: the files, written and read.
+"""Reads and writes stored predictions: a large network's distribution for each example.
 
-A folder of predictions (Section 3.2; `python -m data_prep.predict` writes it) holds
+The network is Section 3.2's q_large. `python -m data_prep.predict` writes a folder of predictions:
 
-    predictions.json        which network and which shards it is of: see `plan_of`
-    <name of a shard>.npz   of each shard: see Shard
+    predictions.json        which network predicted, and which shards: see `plan_of`
+    <name of a shard>.npz   the predictions for one shard: see Shard
 
-Every file says which network it is of, so files of several machines may be put into one folder. No
-TensorFlow here.
+Every .npz names its network, so files from several machines may be put into one folder. TensorFlow
+is not imported here.
 """
 
 import dataclasses
@@ -33,16 +33,17 @@ _KINDS = {"key": "S", "number": "i", "probs": "f", "top": "i", "rest": "f", "ski
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """The distributions of n examples of one file of shards, in their order.
+    """The predictions for the n examples of one shard, in the order of its records.
 
     Attributes:
-      key: bytes [n] (dtype S), what tells an example from all others: its file name.
-      number: int32 [n], increasing: which record of the file.
-      probs: float16 [n, K]. top: int32 [n], the likeliest class, before rounding.
-      rest: float32 [n], one minus its probability, summed from the others: it still tells examples
-        apart whose probability is 1 in float16.
-      skipped: int32 [m], records that could not be used.
-      model: fingerprint of the network. bytes: int, size of the file that the examples are in.
+      key: bytes [n] (dtype S), the file name of each example, by which it is recognised.
+      number: int32 [n], increasing: the number of the example's record in the shard.
+      probs: float16 [n, K], the distribution over the classes.
+      top: int32 [n], the likeliest class, before rounding to float16.
+      rest: float32 [n], one minus the likeliest class's probability, computed as the sum of the
+        other classes' probabilities: it still ranks examples whose probability is 1 in float16.
+      skipped: int32 [m], numbers of the records that could not be used.
+      model: fingerprint of the network. bytes: int, size of the shard's file in bytes.
     """
     key: np.ndarray
     number: np.ndarray
@@ -55,7 +56,11 @@ class Shard:
 
 
 def model_fingerprint(folder):
-    """sha256 of the exported student's weights in a finished run's folder; ValueError without."""
+    """sha256 of the exported student's weights in the folder of a finished run.
+
+    Raises:
+      ValueError: the folder has no saved_model.
+    """
     path = os.path.join(folder, "saved_model", "variables", "variables.data-00000-of-00001")
     if not os.path.isfile(path):
         raise ValueError(f"model_dir={folder} has no saved_model: expected the folder of a "
@@ -64,20 +69,24 @@ def model_fingerprint(folder):
 
 
 def plan_of(model, num_classes, class_names, size, crop, sources, shards):
-    """What predictions.json holds, a dict.
+    """Returns the contents of predictions.json, a dict.
 
     Args:
-      model: its fingerprint. num_classes: K. class_names: list of str, or None.
-      size, crop: the view that the network saw, as of images.ShardImages.
-      sources: list of str, the folders that the shards are in, for people and montages.
-      shards: {name: bytes} of all files that are to be predicted.
+      model: fingerprint of the network. num_classes: K. class_names: list of str, or None.
+      size, crop: how the network saw the images, see shards.images.ShardImages.
+      sources: list of str, the folders of the shards, for people and montages.
+      shards: {name: size in bytes} of all shards that are to be predicted.
     """
     return {"model": model, "num_classes": num_classes, "class_names": class_names,
             "view": {"size": size, "crop": crop}, "sources": sources, "shards": shards}
 
 
 def read_plan(folder):
-    """predictions.json of a folder, a dict; ValueError, in one line, where there is none."""
+    """Reads predictions.json of a folder, a dict.
+
+    Raises:
+      ValueError: in one line: the file is missing, or data_prep.predict did not write it.
+    """
     path = os.path.join(folder, PLAN)
     plan = storage.read_json(path)
     if not _is_plan(plan):
@@ -99,7 +108,7 @@ def _is_plan(plan):
 
 
 def shard_path(folder, name):
-    """Where the distributions of the shard `name` are."""
+    """The path of the predictions for the shard `name`."""
     return os.path.join(folder, f"{name}.npz")
 
 
@@ -107,7 +116,7 @@ def write_shard(path, shard):
     """Writes a Shard, whole or not at all.
 
     Raises:
-      ValueError: the distributions are none: NaN, or a sum that is not 1.
+      ValueError: a row is no distribution, see `check`.
     """
     check(path, shard.probs)
     with storage.partial(path, shared=True) as temporary, open(temporary, "wb") as file:
@@ -115,7 +124,7 @@ def write_shard(path, shard):
 
 
 def check(path, probs):
-    """Raises ValueError unless each row of [n, K] is a distribution, but for rounding."""
+    """Raises ValueError unless each row of `probs`, [n, K], is a distribution up to TOLERANCE."""
     sums = probs.sum(axis=1, dtype=np.float64)
     wrong = ~((probs >= 0).all(axis=1) & (np.abs(sums - 1) <= TOLERANCE))
     if wrong.any():
@@ -127,11 +136,12 @@ def check(path, probs):
 
 
 def read_shard(folder, name, plan):
-    """The Shard of a file `name` of the plan, checked.
+    """Reads and checks the Shard called `name` in the plan.
 
     Raises:
-      ValueError: in one line: not predicted, damaged, of another network, another number of classes
-        or another file, a key twice, or rows that are no distributions.
+      ValueError: in one line: it is missing or damaged, belongs to another network, to another
+        number of classes or to another file, has a key twice, or has rows that are no
+        distributions.
     """
     path = shard_path(folder, name)
     if name not in plan["shards"]:
@@ -156,14 +166,14 @@ def read_shard(folder, name, plan):
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is damaged ({reason}): delete it, and {AGAIN}") from error
     if shard.model != plan["model"]:
-        raise ValueError(f"{path} is of another network ({shard.model[:12]} instead of "
-                         f"{plan['model'][:12]}): delete it, and {AGAIN}")
+        raise ValueError(f"{path} is of another network than {PLAN} ({shard.model[:12]} instead "
+                         f"of {plan['model'][:12]}): delete it, and {AGAIN}")
     if shard.probs.shape[1] != plan["num_classes"]:
         raise ValueError(f"{path} has {shard.probs.shape[1]} classes instead of "
                          f"{plan['num_classes']}: delete it, and {AGAIN}")
     if shard.bytes != plan["shards"][name]:
-        raise ValueError(f"{path} is of a file {name} of {shard.bytes} bytes, not "
-                         f"{plan['shards'][name]}: delete it, and {AGAIN}")
+        raise ValueError(f"{path} is of a file {name} of {shard.bytes} bytes, but the one that "
+                         f"{PLAN} lists has {plan['shards'][name]}: delete it, and {AGAIN}")
     _check_numbers(path, shard)
     check(path, shard.probs)
     _check_ranks(path, shard)
@@ -171,7 +181,11 @@ def read_shard(folder, name, plan):
 
 
 def count(folder, name):
-    """How many examples the stored file of a shard has, from its header; ValueError without it."""
+    """Reads from the header of a shard's predictions how many examples they are for.
+
+    Raises:
+      ValueError: in one line: the file is missing or damaged.
+    """
     path = shard_path(folder, name)
     try:
         with zipfile.ZipFile(path) as archive, archive.open("number.npy") as file:
@@ -185,7 +199,7 @@ def count(folder, name):
 
 
 def _check_ranks(path, shard):
-    """The likeliest class and what is left beside it are those of the distribution."""
+    """Raises ValueError unless `top` and `rest` agree with the distributions."""
     if not len(shard.top):
         return
     if shard.top.min() < 0 or shard.top.max() >= shard.probs.shape[1]:
@@ -196,17 +210,17 @@ def _check_ranks(path, shard):
         wrong = (top < probs.max(axis=1)) | ~(np.abs(1 - shard.rest - top) <= TOLERANCE)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise ValueError(f"{path}: row {row} says class {shard.top[row]} with all but "
-                         f"{shard.rest[row]:.4g} ({int(wrong.sum())} such rows), which is not its "
-                         f"distribution: delete it, and {AGAIN}")
+        raise ValueError(f"{path}: row {row} gives class {shard.top[row]} as the likeliest, with "
+                         f"probability {1 - shard.rest[row]:.4g} ({int(wrong.sum())} such rows), "
+                         f"but its distribution says otherwise: delete it, and {AGAIN}")
 
 
 def _check_numbers(path, shard):
     numbers = np.sort(np.concatenate([shard.number, shard.skipped]))
     if np.any(np.diff(shard.number) <= 0) or not np.array_equal(numbers, np.arange(len(numbers))):
-        raise ValueError(f"{path}: its {len(numbers)} records are not each of 0 to "
-                         f"{len(numbers) - 1} once: one is missing or there twice; delete it, and "
-                         f"{AGAIN}")
+        raise ValueError(f"{path}: its {len(numbers)} records are not numbered 0 to "
+                         f"{len(numbers) - 1}, each once: one is missing or there twice; delete "
+                         f"the file, and {AGAIN}")
     keys, count = np.unique(shard.key, return_counts=True)
     if np.any(count > 1):
         raise ValueError(f"{path}: the key {shown(keys[count > 1][0])} is there "
@@ -215,7 +229,7 @@ def _check_numbers(path, shard):
 
 
 def splits_of(plan):
-    """{split: names of its shards, sorted} of a plan."""
+    """The shards of a plan by split: {split: sorted list of names}."""
     splits = {}
     for name in sorted(plan["shards"]):
         splits.setdefault(split_of(name), []).append(name)
@@ -223,10 +237,10 @@ def splits_of(plan):
 
 
 def fingerprint(folder):
-    """sha256 of what a folder of predictions holds, from the checksums that its files keep.
+    """sha256 of the contents of a folder of predictions, from the checksums inside its files.
 
     Raises:
-      ValueError: a shard of the plan is missing or damaged.
+      ValueError: the predictions for a shard of the plan are missing or damaged.
     """
     plan = read_plan(folder)
     digest = hashlib.sha256(plan["model"].encode())
@@ -243,5 +257,5 @@ def fingerprint(folder):
 
 
 def shown(key):
-    """A key, bytes, as text for people."""
+    """A key, bytes, as readable text."""
     return key.decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""The rows of stored predictions (prediction_files.py) that belong to given examples."""
+"""Looks up the stored predictions (prediction_files.py) for the examples of a data set."""
 
 import os
 import tempfile
@@ -15,7 +15,7 @@ SAMPLE = 5              # records of a file whose keys are compared with those t
 
 
 def check_fits(folder, plan, num_classes, class_names=None):
-    """Raises ValueError unless predictions are of a data set with these classes."""
+    """Raises ValueError unless the predictions in `folder` are over these classes."""
     path = os.path.join(folder, files.PLAN)
     if plan["num_classes"] != num_classes:
         raise ValueError(f"{path} is of {plan['num_classes']} classes, but the data have "
@@ -29,19 +29,19 @@ def check_fits(folder, plan, num_classes, class_names=None):
 
 
 def load(folder, index, num_classes, class_names=None):
-    """The distributions of all N examples of an Index, in its order.
+    """Returns the stored distribution for each of the N examples of an Index, in its order.
 
     Args:
-      folder: with predictions of its shards, recognised by name and size.
-      index: record_index.Index; an example may be there several times.
-      num_classes: K. class_names: of the data, or None.
+      folder: the folder of predictions; shards are recognised by name and size.
+      index: record_index.Index; it may hold an example several times.
+      num_classes: K. class_names: those of the data, or None.
 
     Returns:
-      float16 [N, K], a np.memmap where it is large. A record that could not be predicted, and was
-      skipped then, has 1/K everywhere: it cannot be trained on either.
+      float16 [N, K], a np.memmap if it takes more than IN_MEMORY bytes. A record that was skipped
+      when the predictions were made has 1/K everywhere: training cannot read it either.
 
     Raises:
-      ValueError: in one line, for predictions that are not these examples'.
+      ValueError: in one line: the predictions do not belong to these examples.
     """
     plan = files.read_plan(folder)
     check_fits(folder, plan, num_classes, class_names)
@@ -72,14 +72,18 @@ def load(folder, index, num_classes, class_names=None):
 
 
 def check_keys(path, source, keys, numbers, read):
-    """Raises ValueError unless stored examples are the records of a file, by some of their keys.
+    """Compares the keys of SAMPLE stored examples with the records of a shard.
 
-    A file that was prepared again in another order has the same name and the same size.
+    This is needed because a shard that was prepared again in another order may have the same name
+    and the same size.
 
     Args:
-      path: of what is stored. source: path of the file.
-      keys: bytes [n]. numbers: int [n], which record of the file each is said to be.
-      read: function of j, 0 to n - 1, that gives the record's payload.
+      path: file of the stored examples. source: path of the shard.
+      keys: bytes [n], the stored keys. numbers: int [n], the record of the shard that each has.
+      read: function of j, 0 to n - 1, that returns the payload of record numbers[j].
+
+    Raises:
+      ValueError: a record has another key than the stored one.
     """
     for j in sorted({int(j) for j in np.linspace(0, len(keys) - 1, SAMPLE)} if len(keys) else ()):
         try:
@@ -89,19 +93,23 @@ def check_keys(path, source, keys, numbers, read):
         key = record.filename.encode("utf-8", "surrogateescape")
         if key != keys[j]:
             raise ValueError(f"{path}: record {numbers[j]} is of {files.shown(keys[j])}, but "
-                             f"{source} has {files.shown(key)} there: the data were prepared again; "
-                             "predict, and select, them again into other folders")
+                             f"{source} has {files.shown(key)} there: the data were prepared again "
+                             "afterwards; predict them, and select from them, again into other "
+                             "folders")
 
 
 def load_for_arrays(folder, split, count, num_classes, class_names=None):
-    """As `load`, for data sets in memory: of the examples train_00000 to train_<count - 1>.
+    """As `load`, for a data set in memory, whose examples are train_00000 to train_<count - 1>.
 
     Args:
-      split: "train", for one; predictions of all its shards, in any order, are read.
+      split: "train", for example; the predictions for all of its shards are read, in any order.
       count: N, how many examples the split has.
 
     Returns:
       float16 [N, K].
+
+    Raises:
+      ValueError: in one line: the predictions do not belong to these examples.
     """
     plan = files.read_plan(folder)
     check_fits(folder, plan, num_classes, class_names)
@@ -129,7 +137,7 @@ def load_for_arrays(folder, split, count, num_classes, class_names=None):
 
 
 def array_numbers(path, keys, split, count):
-    """int64 [n] of keys such as b"train_00042"; ValueError where they are others."""
+    """The numbers, int64 [n], in keys such as b"train_00042"; ValueError for any other key."""
     prefix = f"{split}_".encode()
     numbers = np.array([int(key[len(prefix):]) if key.startswith(prefix)
                         and key[len(prefix):].isdigit() else -1 for key in keys.tolist()], np.int64)

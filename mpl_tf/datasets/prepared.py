@@ -1,4 +1,4 @@
-"""Data sets that data_prep wrote: the note beside the shards, and small ones as NumPy arrays."""
+"""Reads what data_prep wrote: dataset.json beside the shards, and small data sets as arrays."""
 
 import hashlib
 import os
@@ -14,8 +14,11 @@ SIDECAR = "dataset.json"
 
 
 def index_path(folder, split, labeled=None):
-    """Where a split's Index is kept; `labeled`, bool by shard: that of files of others, which has
-    the labels of some shards only."""
+    """The path where the index of a split is kept, see record_index.
+
+    labeled: None for an index that data_prep writes. For shards that data_prep did not write, bool
+    [number of shards]: whose records the index gives labels. Each choice has a file of its own.
+    """
     if labeled is None:
         return os.path.join(folder, f"{split}.index.npz")
     which = hashlib.sha256(np.packbits(labeled).tobytes()).hexdigest()[:8]
@@ -23,10 +26,10 @@ def index_path(folder, split, labeled=None):
 
 
 def read_sidecar(folder):
-    """What dataset.json in `folder` says, a dict; None where there is none.
+    """Reads dataset.json in `folder`: a dict, or None where there is no such file.
 
     Raises:
-      ValueError: it is there and is not what data_prep writes.
+      ValueError: the file is not one that data_prep writes.
     """
     path = os.path.join(folder, SIDECAR)
     if not os.path.isfile(path):
@@ -34,36 +37,37 @@ def read_sidecar(folder):
     sidecar = storage.read_json(path)
     if not (isinstance(sidecar, dict) and isinstance(sidecar.get("splits"), dict)
             and isinstance(sidecar.get("name"), str)):
-        raise ValueError(f"{path} is not a note of data_prep's: expected JSON with a name and "
-                         "splits; prepare the folder again")
+        raise ValueError(f"{path} is not a file that data_prep wrote: expected JSON with a name "
+                         "and splits; prepare the folder again")
     return sidecar
 
 
 def read_arrays(folder, name, splits):
-    """A data set of small images of one size, from its shards.
+    """Reads a data set of small images of one size from shards into memory.
 
     Args:
-      folder: what data_prep wrote, or any folder, or None.
-      name: "cifar10", for one.
-      splits: names of what to read.
+      folder: a folder that data_prep wrote, or any other folder, or None.
+      name: the name of the data set that is expected there, "cifar10" for example.
+      splits: names of the splits to read.
 
     Returns:
-      {split: Split} in the official order; None where there is no dataset.json.
+      {split: Split} in the official order; None where `folder` has no dataset.json.
 
     Raises:
-      ValueError: the folder holds another data set or lacks a split; CorruptRecord: what is in the
-        files is not what was prepared.
+      ValueError: the folder holds another data set, or lacks a split.
+      CorruptRecord: the files do not hold what was prepared.
     """
     sidecar = None if folder is None else read_sidecar(folder)
     if sidecar is None:
         return None
     if sidecar["name"] != name:
-        raise ValueError(f"{folder} holds {sidecar['name']!r}, prepared: expected {name!r}; "
-                         "correct data_dir")
+        raise ValueError(f"{folder} holds the prepared data set {sidecar['name']!r}, but {name!r} "
+                         "is expected: correct data_dir")
     for split in splits:
         if split not in sidecar["splits"]:
             raise ValueError(f"{folder} has no split {split!r} of {name}, only "
-                             f"{', '.join(sidecar['splits'])}: prepare it with that split's files")
+                             f"{', '.join(sidecar['splits'])}: prepare the folder again from raw "
+                             "files that include the split's")
     return {split: _read_split(os.fspath(folder), split) for split in splits}
 
 
@@ -81,13 +85,13 @@ def _read_split(folder, split):
                 with image_files.opened(record.encoded, image_files.OF_RECORDS) as image:
                     pixels = np.asarray(image)
             except Exception as error:      # a damaged image can raise nearly anything
-                raise CorruptRecord(f"{where}: an image that cannot be decoded ({error}): prepare "
-                                    "the file again") from error
+                raise CorruptRecord(f"{where}: the image cannot be decoded ({error}): prepare the "
+                                    "file again") from error
             if images is None:
                 images = np.zeros([len(index), *pixels.shape], np.uint8)
             if pixels.shape != images.shape[1:] or record.label != index.label[i]:
-                raise CorruptRecord(f"{where}: an image {list(pixels.shape)} with label "
-                                    f"{record.label} instead of {list(images.shape[1:])} with "
+                raise CorruptRecord(f"{where}: the image has shape {list(pixels.shape)} and label "
+                                    f"{record.label}, expected {list(images.shape[1:])} and "
                                     f"{index.label[i]}: prepare the file again")
             images[i], labels[i] = pixels, record.label
             names.append(record.filename)

@@ -1,12 +1,14 @@
-"""Which unlabeled examples a student learns on: the most confident of each class (Section 3.2).
+"""Reads and writes a selection: the most confidently predicted unlabeled examples of each class.
 
-A folder of a selection (`python -m data_prep.select` writes it) holds
+A student learns on these examples alone (Section 3.2). `python -m data_prep.select` writes a
+folder with:
 
-    selection.npz       its M examples, in the order of the classes, see Selection
-    selection.json      which predictions it is made of, how, sha256 of the former, and a report
+    selection.npz       the M selected examples, class by class: see Selection
+    selection.json      the predictions and options they were selected by, the sha256 of
+                        selection.npz, and a report
     selection.png       some of the images
 
-No TensorFlow here.
+TensorFlow is not imported here.
 """
 
 import dataclasses
@@ -26,12 +28,14 @@ log = logging.getLogger("mpl_tf")
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """M examples, some perhaps several times.
+    """M examples; one may be there several times.
 
     Attributes:
-      shards: tuple of str, names of files. sizes: int64 [number of shards], bytes of each.
-      shard, number: int32 [M], which file, and which record of it.
-      key: bytes [M] (dtype S). label: int32 [M], the class that it was selected for.
+      shards: tuple of str, names of the shards. sizes: int64 [number of shards], bytes of each.
+      shard, number: int32 [M], the index of the example's shard in `shards`, and the number of its
+        record there.
+      key: bytes [M] (dtype S), see prediction_files.Shard.
+      label: int32 [M], the class that the example was selected for.
       confidence: float32 [M], the probability of that class.
     """
     shards: tuple
@@ -52,13 +56,15 @@ def save(folder, selection, report):
 
 
 def load(folder, plan=None):
-    """The Selection in a folder.
+    """Reads the Selection in a folder.
 
     Args:
-      plan: of predictions (prediction_files.read_plan) that it has to go with, or None.
+      plan: the plan of the predictions (prediction_files.read_plan) that it has to be made of, or
+        None for any.
 
     Raises:
-      ValueError: in one line: there is none, it is damaged, or it is of another network.
+      ValueError: in one line: there is no selection, it is damaged, or it was made of another
+        network's predictions.
     """
     path = os.path.join(folder, ARRAYS)
     report = storage.read_json(os.path.join(folder, REPORT))
@@ -67,25 +73,25 @@ def load(folder, plan=None):
         raise ValueError(f"selection={folder} holds no selection: expected {ARRAYS} and {REPORT}; "
                          "write them with `python -m data_prep.select`, or correct the path")
     if storage.sha256(path) != report["sha256"]:
-        raise ValueError(f"{path} is not the one that {REPORT} is of: it is damaged, or was changed; "
-                         f"{AGAIN}")
+        raise ValueError(f"{path} is not the one that {REPORT} is of: one of them is damaged or "
+                         f"was changed; {AGAIN}")
     with np.load(path, allow_pickle=False) as stored:
         arrays = {field.name: stored[field.name] for field in dataclasses.fields(Selection)}
     arrays["shards"] = tuple(str(name) for name in arrays["shards"])
     if plan and (report["model"], report["num_classes"]) != (plan["model"], plan["num_classes"]):
-        raise ValueError(f"{path} was selected by predictions of another network than those that "
-                         f"are to be learned from: {AGAIN}")
+        raise ValueError(f"{path} was selected by predictions of another network than the "
+                         f"predictions to learn from: {AGAIN}")
     return Selection(**arrays)
 
 
 def positions(folder, index, plan=None):
-    """Where the selected examples are in an Index: int64 [at most M], repeats kept.
+    """Returns the positions of the selected examples in an Index, int64 [at most M].
 
-    Selected examples of these files that the Index does not hold are left out, and counted in the
-    log: examples that are held out.
+    Repeated examples stay repeated. Selected examples that the Index does not hold, because they
+    are held out, are left out, and the log says how many.
 
     Raises:
-      ValueError: as `load`; or a file of the selection is not one of the Index's, or has changed.
+      ValueError: as `load`; or a shard of the selection is not one of the Index's, or has changed.
     """
     chosen = load(folder, plan)
     place = {os.path.basename(path): i for i, path in enumerate(index.paths)}
@@ -116,8 +122,8 @@ def positions_in_arrays(folder, counts, keep, plan=None):
     """As `positions`, for a data set in memory.
 
     Args:
-      counts: {split: examples} in the order in which they lie one behind the other.
-      keep: bool [N] of all of them, those that may be learned on.
+      counts: {split: number of examples} in the order in which the splits are concatenated.
+      keep: bool [N], which of all examples may be used: those not held out.
     """
     chosen = load(folder, plan)
     splits = np.array([split_of(name) for name in chosen.shards])[chosen.shard]
@@ -128,23 +134,23 @@ def positions_in_arrays(folder, counts, keep, plan=None):
             os.path.join(folder, ARRAYS), chosen.key[of_split], split, count)
         first += count
     if (at < 0).any():
-        raise ValueError(f"selection={folder} has examples of {splits[at < 0][0]!r}: expected only "
-                         f"{', '.join(counts)}; name the folder that they are in as unlabeled_dir, "
-                         "or select again")
+        raise ValueError(f"selection={folder} has examples of the split {splits[at < 0][0]!r}, but "
+                         f"the data set has only {', '.join(counts)}: give the folder of their "
+                         "shards as unlabeled_dir, or select again")
     return _found(folder, at, keep[at])
 
 
 def _found(folder, at, found):
     if not found.any():
         raise ValueError(f"selection={folder}: none of its {len(at)} examples are among the "
-                         "unlabeled ones: select from those with `python -m data_prep.select`")
+                         "unlabeled ones; select from those with `python -m data_prep.select`")
     if not found.all():
-        log.warning("%d of the %d selected examples are held out, or are not among the unlabeled "
-                    "ones: left out", int((~found).sum()), len(at))
+        log.warning("%d of the %d selected examples are held out or are not among the unlabeled "
+                    "ones; they are left out", int((~found).sum()), len(at))
     return at[found]
 
 
 def fingerprint(folder):
-    """sha256 of a selection; ValueError where there is none."""
+    """sha256 of the selection in a folder; ValueError as `load`."""
     load(folder)
     return storage.sha256(os.path.join(folder, ARRAYS))

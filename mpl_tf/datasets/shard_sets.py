@@ -1,8 +1,8 @@
-"""What data sets that stay in their shards are made of: indices, parts, other unlabeled images.
+"""Common steps of the data sets in shards: index the records, split them, find more unlabeled ones.
 
-The shards are data_prep's, or those of Szegedy et al. as they are. An index says where every record
-is; the first time in a folder without one, labeled files are read through, others' headers only, and
-it is kept beside them.
+The shards are data_prep's or, unchanged, those of Szegedy et al. An index says where every record
+is. A folder without one is indexed when it is first used: labeled shards are read completely, of
+unlabeled ones only the headers, and the index is kept beside them.
 """
 
 import contextlib
@@ -22,17 +22,17 @@ log = logging.getLogger("mpl_tf")
 
 
 def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False):
-    """The Index of a split's shards.
+    """Returns the Index of a split's shards.
 
     Args:
-      folder: with shards; data_prep's index beside them is used if it is there. Where there is
-        none it is made, and kept there if the folder can be written.
-      num_classes: labels are 0 to num_classes - 1.
-      labeled: bool [number of shards]: whose labels are read where there is no index; None: all.
-      skip_corrupt: leaves out, and tells, what cannot be used.
+      folder: folder of the shards. An index in it is used; where there is none, one is made, and
+        kept there if the folder is writable.
+      num_classes: labels must be 0 to num_classes - 1; None: any label is right.
+      labeled: bool [number of shards], whose records get labels where an index is made; None: all.
+      skip_corrupt: leaves out records that cannot be used, and logs them.
 
     Raises:
-      ValueError, FileNotFoundError: in one line, for what is not there or cannot be used.
+      ValueError, FileNotFoundError: in one line: a shard is missing or cannot be used.
     """
     paths = tfrecord.find_shards(folder, split)
     labeled = np.ones(len(paths), bool) if labeled is None else labeled
@@ -44,7 +44,7 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
         if len(wrong):
             raise tfrecord.CorruptRecord(
                 f"{index.where(wrong[0])}: label {index.label[wrong[0]]} is outside "
-                f"0-{num_classes - 1}: prepare the folder again")
+                f"0-{num_classes - 1}; prepare the folder again")
         return index
     parts, complete = [], True
     for some in (True, False):
@@ -64,13 +64,13 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
 
 
 def read_unlabeled(folder, split, skip_corrupt=False):
-    """The Index of a split's shards whose labels, if there are any, do not matter."""
+    """The Index of a split's shards without reading labels, whether or not there are any."""
     shards = len(tfrecord.find_shards(folder, split))
     return read_index(folder, split, labeled=np.zeros(shards, bool), skip_corrupt=skip_corrupt)
 
 
 def in_order_of(index, paths):
-    """The Index with its shards in the order of `paths`."""
+    """The same Index with its shards, and so its records, in the order of `paths`."""
     place = {path: number for number, path in enumerate(paths)}
     new = np.array([place[path] for path in index.paths])
     sizes = np.zeros(len(paths), np.int64)
@@ -83,9 +83,16 @@ def in_order_of(index, paths):
 
 
 def load_unlabeled(folder, image_size, crop, skip_corrupt=False):
-    """ShardImages of all shards in `folder` but test sets, labels or not: --unlabeled_dir.
+    """Returns ShardImages of all shards in `folder`, which is --unlabeled_dir.
 
-    crop: "whole" for images that were prepared at image_size, else "inception".
+    Labels are ignored, and the splits in TEST_SPLITS left out.
+
+    Args:
+      image_size: side of the images, pixels.
+      crop: "whole" for images that were prepared at image_size, else "inception".
+
+    Raises:
+      ValueError, FileNotFoundError: in one line: there are no such shards, or they cannot be used.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"unlabeled_dir={folder}: there is no such folder; prepare one "
@@ -97,17 +104,21 @@ def load_unlabeled(folder, image_size, crop, skip_corrupt=False):
                                 "`python -m data_prep.unlabeled`")
     kept = [split for split in splits if split not in TEST_SPLITS]
     if not kept:
-        raise ValueError(f"unlabeled_dir={folder} has shards of {', '.join(splits)} only, which are "
-                         "for testing: expected others; choose another folder")
+        raise ValueError(f"unlabeled_dir={folder} has only shards of {', '.join(splits)}, which are "
+                         "for testing; choose a folder with others")
     return ShardImages(record_index.joined([
         read_unlabeled(folder, split, skip_corrupt) for split in kept]), image_size, crop,
         skip_corrupt)
 
 
 def folder(data_dir, name, how):
-    """data_dir as a str; FileNotFoundError, in one line, where none is given.
+    """Returns data_dir as a str.
 
-    name: of the data set. how: the command that says how its shards are made.
+    Args:
+      name: of the data set. how: the command that says how its shards are made.
+
+    Raises:
+      FileNotFoundError: in one line, where data_dir is None or empty.
     """
     if not data_dir:
         raise FileNotFoundError(f"data_dir is missing: {name} is read from shards that you have "
@@ -116,14 +127,18 @@ def folder(data_dir, name, how):
 
 
 def class_names(sidecar):
-    """The K names, a tuple, in a dataset.json; () where it has none, or there is none."""
+    """The class names in a dataset.json, a tuple; () where it has none or is None."""
     return tuple(sidecar.get("class_names") or ()) if sidecar else ()
 
 
 def parts(train, may, held, num_classes, count, selection, seed, holdout):
-    """(labeled, unlabeled, held) examples of an Index, int arrays.
+    """Splits the N examples of an Index; returns (labeled, unlabeled, held out), int arrays.
 
-    may: bool [N], the examples that may have labels. held: bool [N], those held out in any case.
+    Args:
+      train: the Index.
+      may: bool [N], the examples that may have labels. held: bool [N], those held out in any case.
+      num_classes, selection, seed, holdout: see splits.select.
+      count: how many examples have labels, those that `holdout` takes away included; 0: all.
     """
     candidates = np.flatnonzero(may)
     labels = train.label[candidates].astype(np.int64)
@@ -136,9 +151,14 @@ def parts(train, may, held, num_classes, count, selection, seed, holdout):
 
 
 def as_images(train, labeled, unlabeled, held, test, image_size, skip_corrupt):
-    """(labeled Split, unlabeled images, test Split, holdout Split or None) of `parts`' examples.
+    """Makes images of the examples that `parts` returned.
 
-    train, test: Index. labeled, unlabeled, held: examples of train, int arrays.
+    Args:
+      train, test: Index. labeled, unlabeled, held: examples of train, int arrays.
+      image_size: side of the images, pixels. skip_corrupt: see ShardImages.
+
+    Returns:
+      (labeled Split, unlabeled images, test Split, holdout Split or None).
     """
     def split(index):
         return Split(ShardImages(index, image_size, "inception", skip_corrupt),

@@ -1,12 +1,17 @@
-"""What data sets there are to choose from by name, and every fact about each. No TensorFlow.
+"""The registry of data sets: which can be chosen by name, and the facts about each.
 
-A data set is one function, decorated with `source`. That alone makes it known to `datasets.load`, to
---dataset and the flags whose defaults depend on it, to --help and to the checks of flags.
+A data set is one function, decorated with `source`. That alone makes it known to `datasets.load`,
+to --dataset and the flags whose defaults depend on it, to --help and to the checks of flags.
+Importing this module does not import TensorFlow.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import inspect
-from typing import Callable, Dict, Mapping, Tuple
+from typing import Any, Callable, Mapping, TypeVar
+
+Reader = TypeVar("Reader", bound=Callable[..., Any])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,29 +19,31 @@ class Source:
     """The facts of a data set.
 
     Attributes:
-      name: as --dataset has it. about: a few words for --help.
-      read: function of those of `load`'s arguments that it names. In memory: -> {"train": Split,
-        "test": Split, maybe "extra": Split of more unlabeled images}. in_shards: -> (class names,
-        labeled Split, unlabeled images, test Split, holdout Split or None).
+      name: the value of --dataset. about: a few words for --help.
+      read: the function that reads the data set. It gets those arguments of `load` that it names
+        as its parameters. A data set in memory returns {"train": Split, "test": Split} and may add
+        "extra", a Split of more unlabeled images. One with in_shards returns (class names, labeled
+        Split, unlabeled images, test Split, holdout Split or None).
       labeled_examples, labeled_selection, objective, student_network: defaults of these flags;
         labeled_examples 0 stands for all.
-      class_names: K names; (): the files say.
-      sizes: {split: number of examples}; {}: the files say.
-      image_size: side of the images in pixels, a default where in_shards; 0: points.
-      in_shards: whether images stay in their shards, which are read as they are needed.
+      class_names: K names; () where the files give them.
+      sizes: {split: number of examples}; {} where only the files tell.
+      image_size: side of the images in pixels, with in_shards only a default; 0 for points.
+      in_shards: whether images are decoded from shards on demand instead of being held in memory.
       flip: whether the mirror image of an example still belongs to its class.
-      photographs: whether the images are RGB, so that others can be its unlabeled ones and their
-        colours can be distorted.
-      per_class: images kept of each class by Section 4.2's selection; 0: the paper has none.
+      photographs: whether the images are RGB. Only then can --unlabeled_dir supply its unlabeled
+        images, and can its colours be distorted.
+      per_class: how many images of each class Section 4.2's selection keeps; 0 where the paper
+        gives no number.
     """
     name: str
     about: str
-    read: Callable
+    read: Callable[..., Any]
     labeled_examples: int
     labeled_selection: str
     objective: str
     student_network: str
-    class_names: Tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     sizes: Mapping[str, int] = dataclasses.field(default_factory=dict)
     image_size: int = 0
     in_shards: bool = False
@@ -45,34 +52,42 @@ class Source:
     per_class: int = 0
 
     @property
-    def options(self):
+    def options(self) -> frozenset[str]:
         """Names of the arguments of `load` that the data set takes."""
         return frozenset(inspect.signature(self.read).parameters)
 
     @property
-    def points(self):
+    def points(self) -> bool:
         """Whether the examples are points, not images."""
         return not self.image_size
 
 
-SOURCES: Dict[str, Source] = {}
+SOURCES: dict[str, Source] = {}
 
 
-def source(name, about, **facts):
-    """Decorates the function that reads a data set, which then can be chosen by name; see Source."""
-    def register(read):
+def source(name: str, about: str, **facts: Any) -> Callable[[Reader], Reader]:
+    """Decorator of a function that reads a data set: makes it known under `name`.
+
+    Args:
+      name, about, facts: the attributes of Source, all but `read`.
+    """
+    def register(read: Reader) -> Reader:
         SOURCES[name] = Source(name, about, read, **facts)
         return read
     return register
 
 
-def find(name):
-    """The Source called `name`; ValueError, in one line, where there is none."""
+def find(name: str) -> Source:
+    """Returns the Source called `name`.
+
+    Raises:
+      ValueError: in one line, where there is none.
+    """
     if name not in SOURCES:
         raise ValueError(f"data set {name!r} is unknown: use one of {', '.join(SOURCES)}")
     return SOURCES[name]
 
 
-def takers(option):
-    """Names of the data sets that take an argument of `load`, a list."""
+def takers(option: str) -> list[str]:
+    """Names of the data sets that take the argument `option` of `load`."""
     return [name for name, source in SOURCES.items() if option in source.options]

@@ -1,4 +1,4 @@
-"""SVHN: its facts, and its official files of cropped digits (format 2), MATLAB's .mat."""
+"""SVHN: its facts, and a reader of its official MATLAB files of cropped digits (format 2)."""
 
 import pathlib
 
@@ -23,10 +23,12 @@ SHA256 = {
         labeled_selection="first", objective="uda", student_network="wrn-28-2",
         class_names=CLASSES, sizes=SIZES, image_size=32, photographs=True, per_class=35_000)
 def svhn(data_dir, extra_unlabeled):
-    """{"train", "test"} in the official order, and "extra" where extra_unlabeled.
+    """Reads SVHN as {"train": Split, "test": Split} in the official order.
 
-    data_dir: a folder with the official files, or one that data_prep wrote; else TensorFlow Datasets
-    reads or downloads there.
+    Args:
+      data_dir: a folder with the official files, or one that data_prep wrote. In any other folder
+        TensorFlow Datasets reads SVHN, or downloads it there.
+      extra_unlabeled: adds "extra" to the result, a Split.
     """
     splits = ("train", "test", "extra") if extra_unlabeled else ("train", "test")
     found = (prepared.read_arrays(data_dir, "svhn", splits) or read(data_dir, splits)
@@ -40,10 +42,10 @@ def file_name(split):
 
 
 def find(data_dir, splits=("train", "test")):
-    """Paths of the splits' files in `data_dir`, a list; None where none of them is there.
+    """Returns the list of the splits' files in `data_dir`, or None where none of them exists.
 
     Raises:
-      FileNotFoundError: some are there and one is not.
+      FileNotFoundError: some of them exist, but not all.
     """
     if data_dir is None:
         return None
@@ -57,14 +59,14 @@ def find(data_dir, splits=("train", "test")):
 
 
 def read(data_dir, splits=("train", "test"), sizes=None, sha256=None):
-    """SVHN from its official files.
+    """Reads SVHN from its official files.
 
     Args:
-      data_dir: the folder that has `train_32x32.mat` and the others; None: no folder.
+      data_dir: the folder with `train_32x32.mat` and the others; None: there is no folder.
       splits: names among "train", "test" and "extra" (1.6 GB of memory, and as much again while it
         is read).
-      sizes, sha256: what is expected of each split; None: the published SIZES and SHA256; {}: not
-        checked.
+      sizes, sha256: {split: expected number of images} and {split: expected checksum}; None: the
+        published SIZES and SHA256; {}: not checked.
 
     Returns:
       {split: Split} in the official order, images uint8 [N, 32, 32, 3], labels 0-9, the digits;
@@ -84,9 +86,12 @@ def read(data_dir, splits=("train", "test"), sizes=None, sha256=None):
 
 
 def read_mat(path, size=None):
-    """One of SVHN's files -> Split; ValueError, naming it, if it is none or has not `size` images.
+    """Reads one of SVHN's files and returns a Split.
 
     The file has X uint8 [32, 32, 3, N] and y [N, 1], where the digit 0 has the label 10.
+
+    Raises:
+      ValueError: the file is no such file, or does not hold `size` images (None: any number).
     """
     try:
         from scipy.io import loadmat

@@ -1,4 +1,7 @@
-"""Data sets by TensorFlow Datasets, in their official order. Nothing else here imports it."""
+"""Reads data sets through TensorFlow Datasets and restores their official order.
+
+TensorFlow Datasets (TFDS) is imported here alone.
+"""
 
 import contextlib
 import pathlib
@@ -11,25 +14,28 @@ from mpl_tf.datasets.splits import Split, official_order
 
 
 def require_network(url):
-    """Raises OSError at once where the server of `url` cannot be reached."""
-    with contextlib.suppress(urllib.error.HTTPError):    # then it has answered
+    """Raises OSError within 20 seconds if the server of `url` cannot be reached."""
+    with contextlib.suppress(urllib.error.HTTPError):    # an error page is an answer too
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=20).close()
 
 
 def read(name, data_dir=None, splits=("train", "test"), url="", download=True):
-    """{split: Split} from TensorFlow Datasets, in the official order.
+    """Reads a data set through TFDS.
 
-    TFDS writes examples in the order of a hash and keeps the official one only in `id`.
+    TFDS writes examples in the order of a hash and keeps the official order only in their `id`.
 
     Args:
-      name: TFDS's, "cifar10" or "svhn_cropped".
-      data_dir: its folder; None: its default.
-      splits: names of what to read.
-      url: of the raw files, for the line of an error and to see whether there is a network.
-      download: False: only what TFDS has prepared in data_dir; None is returned without it.
+      name: TFDS's name of the data set, "cifar10" or "svhn_cropped".
+      data_dir: TFDS's folder; None: its default one.
+      splits: names of the splits to read.
+      url: where the raw files are; the error names it, and it is asked whether there is a network.
+      download: False: reads only what TFDS has prepared in data_dir, and downloads nothing.
+
+    Returns:
+      {split: Split} in the official order; None where nothing is prepared and download is False.
 
     Raises:
-      FileNotFoundError: not there, and could not be downloaded.
+      FileNotFoundError: the data set is not there and could not be downloaded.
     """
     try:
         import tensorflow_datasets as tfds
