@@ -1,4 +1,4 @@
-"""Batches and views: tf.data pipelines that are a function of (seed, step)."""
+"""tf.data pipelines whose batches, with their augmented views, depend on (seed, step) alone."""
 
 from mpl_tf.data.pipeline import eval_dataset, examples_at, train_dataset
 

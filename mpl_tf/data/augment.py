@@ -1,13 +1,17 @@
-"""Weak and strong views of image batches, each a function of (seed, example, epoch) alone.
+"""Makes weak and strong views of image batches, each a function of (seed, example, epoch) alone.
 
-Random numbers come from a counter, not from a state (common/random_bits.py): the same example in
-the same epoch of the same run gets the same view in any batch, on any replica, after any restart,
-on both supported versions of TensorFlow.
+Random numbers are computed from a counter, not from a state (common/random_bits.py): the same
+example in the same epoch of the same run gets the same view in any batch, on any replica, after any
+restart, on both supported versions of TensorFlow.
 
 RandAugment (Cubuk et al., arXiv 1909.13719) draws an operation per image and layer. A `switch`
 per image would spend its time in dispatch, so a layer sorts the batch by operation, runs each
 operation once on its group, and puts the batch together again.
 """
+
+from __future__ import annotations
+
+from typing import Sequence
 
 import tensorflow as tf
 
@@ -28,19 +32,21 @@ MAX_MAGNITUDE = 10.0
 
 # --------------------------------------------------------------------------------- arguments
 
-def argument(name, magnitude, sign, size, published=True):
-    """The operation's argument [B] at a magnitude, or None where it has none.
+def argument(name: str, magnitude: float, sign: tf.Tensor, size: int,
+             published: bool = True) -> tf.Tensor | None:
+    """Computes the argument [B] of an operation from a magnitude; None where it takes none.
 
     Args:
       name: an operation's name.
       magnitude: float, 0 to 10.
       sign: float32 [B], -1.0 or 1.0.
-      size: the side in pixels that translations and Cutout are measured in.
-      published: True: 0 leaves the image as it is and 10 reaches the ends of the published
-        ranges (AutoAugment's Table 6): shear 0.3, translation 150/331 of the side, rotation 30
-        degrees, solarize threshold 0, 4 bits, factors 1 +- 0.9. False: what the released code of
-        Meta Pseudo Labels computes. There the factor goes from 0.1 to 1.9, so that 5 is mild;
-        a larger magnitude keeps more bits and solarizes less; translations reach size / 8.
+      size: the side of the image in pixels, which scales translations and Cutout.
+      published: True: magnitude 0 leaves the image as it is and 10 reaches the ends of the
+        published ranges (AutoAugment's Table 6): shear 0.3, translation 150/331 of the side,
+        rotation 30 degrees, solarize threshold 0, 4 bits, factors 1 +- 0.9. False: what the
+        released code of Meta Pseudo Labels computes. There the factor goes from 0.1 to 1.9, so that
+        5 is mild; a larger magnitude keeps more bits and solarizes less; translations reach
+        size / 8.
     """
     m = magnitude / MAX_MAGNITUDE
     same = tf.ones_like(sign)
@@ -80,8 +86,9 @@ _MATRICES = {
 }
 
 
-def apply(names, images, which, u, magnitude, published=True):
-    """One group of a layer: a single operation, or the geometric ones, which are one operation.
+def apply(names: tuple[str, ...], images: tf.Tensor, which: tf.Tensor, u: tf.Tensor,
+          magnitude: float, published: bool = True) -> tf.Tensor:
+    """Applies one operation to all images, or to each image one of several geometric operations.
 
     Args:
       names: tuple of one name, or of several geometric ones.
@@ -110,21 +117,27 @@ def apply(names, images, which, u, magnitude, published=True):
 
 # ------------------------------------------------------------------------------------- views
 
-def check_rand_augment(layers, magnitude, operations):
-    """The operations' names and whether they use the published arguments; ValueError if bad."""
+def check_rand_augment(layers: int, magnitude: float,
+                       operations: str | Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """Returns (names of the operations, whether they use the published arguments).
+
+    Raises:
+      ValueError: in one line: an operation is unknown, or a number is out of range.
+    """
     names = OPERATIONS.get(operations, operations) if isinstance(operations, str) else operations
     known = (*_FUNCTIONS, *_MATRICES, "Cutout")
     if isinstance(names, str) or not names or any(name not in known for name in names):
-        raise ValueError(f"RandAugment operations {operations!r}: give 'published', 'released' or "
-                         f"names out of {', '.join(known)}")
+        raise ValueError(f"RandAugment operations {operations!r} are unknown: give 'published', "
+                         f"'released' or a tuple of names out of {', '.join(known)}")
     if layers < 0 or not 0 <= magnitude <= MAX_MAGNITUDE:
         raise ValueError(f"RandAugment layers {layers}, magnitude {magnitude}: layers must not be "
-                         f"negative and the magnitude lies in 0-{MAX_MAGNITUDE:g}")
+                         f"negative, and the magnitude must lie in 0-{MAX_MAGNITUDE:g}")
     return tuple(names), operations != "released"
 
 
-def rand_augment(images, u, layers=2, magnitude=10.0, operations="published"):
-    """RandAugment: `layers` operations on each image, drawn uniformly.
+def rand_augment(images: tf.Tensor, u: tf.Tensor, layers: int = 2, magnitude: float = 10.0,
+                 operations: str | Sequence[str] = "published") -> tf.Tensor:
+    """RandAugment: applies `layers` operations, drawn uniformly, to each image.
 
     Args:
       images: float32 [B, H, W, C], whole numbers 0..255.
@@ -167,14 +180,17 @@ def _layer(images, u, skip_above, names, magnitude):
               published) for group, member in zip(groups, members)])
 
 
-def weak(images, u, padding, flip):
-    """Crop from the reflect-padded image and, if `flip`, mirror every other image.
+def weak(images: tf.Tensor, u: tf.Tensor, padding: int, flip: bool) -> tf.Tensor:
+    """Crops at random from the reflect-padded image and, if `flip`, mirrors with probability 1/2.
 
     Args:
       images: [B, H, W, C], any dtype.
       u: float32 [B, 3], uniform.
       padding: pixels on each side, 0 to min(H, W) - 1.
-      flip: whether the mirror image of a class still is that class.
+      flip: whether images may be mirrored, because a mirror image still belongs to its class.
+
+    Returns:
+      Shape and dtype of the images.
     """
     if not padding and not flip:
         return images
@@ -185,21 +201,24 @@ def weak(images, u, padding, flip):
     return image_ops.crop_and_flip(images, down, right, (u[:, 2] < 0.5) & flip, padding)
 
 
-def weak_view(images, seed, examples, epochs, stream, padding=4, flip=True):
-    """The weak view: crop and flip. uint8 [B, H, W, C] -> float32, whole numbers 0..255."""
+def weak_view(images: tf.Tensor, seed: int, examples: tf.Tensor, epochs: tf.Tensor, stream: int,
+              padding: int = 4, flip: bool = True) -> tf.Tensor:
+    """The weak view, crop and flip: float32 [B, H, W, C], whole numbers 0..255; see strong_view."""
     u = uniforms(seed, examples, epochs, 3, stream)
     return tf.cast(weak(images, u, padding, flip), tf.float32)
 
 
-def strong_view(images, seed, examples, epochs, stream, padding=4, flip=True, layers=2,
-                magnitude=10.0, operations="published", cutout=16):
-    """The strong view: crop and flip, RandAugment, then Cutout of `cutout` pixels (0: none).
+def strong_view(images: tf.Tensor, seed: int, examples: tf.Tensor, epochs: tf.Tensor, stream: int,
+                padding: int = 4, flip: bool = True, layers: int = 2, magnitude: float = 10.0,
+                operations: str | Sequence[str] = "published", cutout: int = 16) -> tf.Tensor:
+    """The strong view: crop and flip, then RandAugment, then Cutout.
 
     Args:
       images: uint8 [B, H, W, C].
-      seed, stream: Python ints; examples, epochs: integer [B]; see `uniforms`.
+      seed, stream: Python ints; examples, epochs: integer [B]; see random_bits.uniforms.
       padding, flip: see `weak`. layers, magnitude, operations: see `rand_augment`.
-      cutout: side of the square in pixels, even; its centre is uniform over the image.
+      cutout: side of Cutout's square in pixels, even; its centre is uniform over the image. 0:
+        no Cutout.
 
     Returns:
       float32 [B, H, W, C], whole numbers 0..255.
@@ -213,18 +232,19 @@ def strong_view(images, seed, examples, epochs, stream, padding=4, flip=True, la
     return images
 
 
-def inception_color(images, u):
-    """Brightness, saturation, hue and contrast at random, as Szegedy et al.'s networks had them.
+def inception_color(images: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+    """Distorts colours at random as in the training of Szegedy et al.'s Inception networks.
 
-    Brightness moves by at most 32, saturation is multiplied by 0.5-1.5, hue turned by at most 0.2
-    of the circle, contrast (about each channel's mean) multiplied by 0.5-1.5, in this order.
+    In this order: brightness changes by at most 32 of 255, saturation is multiplied by 0.5-1.5, hue
+    turned by at most 0.2 of the circle, and contrast (about each channel's mean) multiplied by
+    0.5-1.5.
 
     Args:
-      images: float32 [B, H, W, 3], 0..255.
-      u: float32 [B, 4], uniform, one for each.
+      images: float32 [B, H, W, C], 0..255; returned as they are unless C = 3.
+      u: float32 [B, 4], uniform, one for each distortion.
 
     Returns:
-      float32, like the images, 0..255.
+      float32, shape of the images, 0..255.
     """
     if images.shape[-1] != 3:
         return images
@@ -239,6 +259,6 @@ def inception_color(images, u):
     return 255.0 * tf.clip_by_value((x - mean) * (0.5 + contrast) + mean, 0.0, 1.0)
 
 
-def normalize(images):
-    """0..255 -> float32 in [-1, 1]: x / 127.5 - 1."""
+def normalize(images: tf.Tensor) -> tf.Tensor:
+    """Maps 0..255 to float32 in [-1, 1]: x / 127.5 - 1."""
     return tf.cast(images, tf.float32) * (1 / 127.5) - 1.0

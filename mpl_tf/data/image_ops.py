@@ -1,10 +1,10 @@
-"""Image operations on batches, with an argument of its own for every image.
+"""Image operations on batches; every image of a batch has its own argument.
 
 Everywhere: images are float32 [B, H, W, C] holding whole numbers 0..255, C = 1 or 3, any static H
-and W, B may be 0; an argument is float32 or int32 [B]; the result is like the images. Point,
-histogram and blend operations follow Pillow; geometric ones follow TensorFlow Addons: the pixel
-at column x, row y sits at the point (x, y), the nearest pixel is taken, and FILL is put where the
-image does not reach.
+and W, B may be 0; an argument is float32 or int32 [B]; the result has the dtype, shape and range of
+the images. Point, histogram and blend operations follow Pillow. Geometric ones follow TensorFlow
+Addons: the pixel in column x and row y sits at the point (x, y), the nearest pixel is taken, and
+points outside the image get the value FILL.
 
 Float32 holds these numbers exactly and is what TensorFlow's CPU kernels are fast at: an addition
 costs 0.2 ns a value, a conversion from or to uint8 2 ns, a gather 9 ns an index. So a batch is
@@ -90,7 +90,7 @@ def _grey(planes):
 
 
 def color(images, factor):
-    """Saturation: 0 is grey, 1 the image. One channel has none and stays."""
+    """Changes saturation: 0 gives grey, 1 the image. Images of one channel stay as they are."""
     if images.shape[3] == 1:
         return images
     planes = _planes(images)
@@ -99,7 +99,7 @@ def color(images, factor):
 
 
 def contrast(images, factor):
-    """0 is the mean grey level everywhere, 1 the image.
+    """Changes contrast: 0 gives the mean grey level everywhere, 1 the image.
 
     The mean is Pillow's. The released TensorFlow code divides the number of pixels by 256
     instead: for a 32x32 image its "mean" is always 4.
@@ -110,14 +110,15 @@ def contrast(images, factor):
 
 
 def brightness(images, factor):
-    """0 is black, 1 the image."""
+    """Changes brightness: 0 gives black, 1 the image."""
     return _like(tf.floor(tf.minimum(_flat(images) * _per_image(factor), 255.0)), images)
 
 
 def sharpness(images, factor):
-    """0 is smoothed by Pillow's SMOOTH, [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13, 1 the image.
+    """Changes sharpness: 0 gives the image smoothed by Pillow's SMOOTH, 1 the image.
 
-    The border of one pixel stays as it is, as in Pillow.
+    SMOOTH is [[1, 1, 1], [1, 5, 1], [1, 1, 1]] / 13. The border of one pixel stays as it is, as in
+    Pillow.
     """
     height, width, channels = images.shape[1:]
     if height < 3 or width < 3:
@@ -181,9 +182,9 @@ def equalize(images):
 # --------------------------------------------------------------------------------- geometry
 
 def transform(images, matrix):
-    """Affine transform; matrix float32 [B, 6], (a, b, c, d, e, f).
+    """Transforms affinely by matrix float32 [B, 6], (a, b, c, d, e, f).
 
-    The output's pixel (x, y) is the input's nearest to (a x + b y + c, d x + e y + f).
+    The output's pixel (x, y) is the input's pixel nearest to (a x + b y + c, d x + e y + f).
     """
     batch, (height, width, channels) = tf.shape(images)[0], images.shape[1:]
     a, b, c, d, e, f = tf.unstack(tf.cast(matrix, tf.float32)[:, :, tf.newaxis], num=6, axis=1)
@@ -206,14 +207,14 @@ def transform(images, matrix):
 
 
 def matrix(**entries):
-    """[B, 6]: the identity with some of a..f given, each [B]."""
+    """A matrix [B, 6] for `transform`: the identity, but for the given ones of a..f, each [B]."""
     some = tf.zeros_like(next(iter(entries.values())))
     identity_entries = {"a": some + 1.0, "e": some + 1.0}
     return tf.stack([entries.get(name, identity_entries.get(name, some)) for name in "abcdef"], 1)
 
 
 def rotation(degrees, height, width):
-    """[B, 6] for `transform`: counterclockwise about the centre."""
+    """A matrix [B, 6] for `transform` that rotates counterclockwise about the centre."""
     angle = tf.cast(degrees, tf.float32) * (math.pi / 180.0)
     cosine, sine = tf.cos(angle), tf.sin(angle)
     middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
@@ -247,9 +248,10 @@ def translate_y(images, pixels):
 
 
 def cutout(images, row, column, half):
-    """Puts FILL on rows row - half to row + half - 1, columns alike, cut at the borders.
+    """Cutout: fills a square with FILL (DeVries and Taylor, arXiv 1708.04552).
 
-    DeVries and Taylor, arXiv 1708.04552; row, column and half int32 [B].
+    The square covers rows row - half to row + half - 1 and columns alike, as far as they lie inside
+    the image; row, column and half are int32 [B].
     """
     height, width, channels = images.shape[1:]
 
@@ -264,7 +266,7 @@ def cutout(images, row, column, half):
 
 
 def crop_and_flip(images, down, right, mirrored, padding):
-    """Crops from the reflect-padded image, and mirrors columns where asked.
+    """Crops H x W pixels from the reflect-padded image, and mirrors columns where `mirrored`.
 
     Args:
       images: any dtype.

@@ -1,10 +1,15 @@
-"""The pipelines of tf.data. A training batch is a function of (seed, step), and nothing else.
+"""tf.data pipelines for training and evaluation; a training batch depends on (seed, step) alone.
 
-Position p of an endless stream belongs to epoch p // n, and is example shuffle(p % n) of it; the
-batch of step t is positions t*B to (t+1)*B - 1. There is no state to save: to resume at step t is
-to begin the range of steps there, and no epoch is replayed. Images in memory and images in shards,
-which are read when their batch is made, have one interface here: datasets/images.py.
+The examples form an endless stream: position p belongs to epoch p // n and is example
+shuffle(p % n) of that epoch, where n is the number of examples; the batch of step t holds positions
+t*B to (t+1)*B - 1. So there is no state to save: to resume at step t, the range of steps begins
+there, and no epoch is replayed. Images in memory and images in shards are used through one
+interface, datasets/images.py.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,19 +18,23 @@ from mpl_tf.common.random_bits import random_bits, uniforms
 from mpl_tf.data import augment
 from mpl_tf.datasets.images import as_images
 
+if TYPE_CHECKING:
+    from mpl_tf.datasets import Dataset, Split
+
 # Streams of random numbers, see random_bits.uniforms.
 _LABELED_ORDER, _UNLABELED_ORDER = 1, 2
 _LABELED_WEAK, _LABELED_STRONG, _UNLABELED_WEAK, _UNLABELED_STRONG = 3, 4, 5, 6
-_CROP, _COLOR = 16, 32      # added to a view's stream, for its Inception crop and colour
+_CROP, _COLOR = 16, 32      # added to a view's stream: the streams of its Inception crop and colour
 
 
-def examples_at(positions, num_examples, seed, stream):
-    """Examples at positions of the endless stream.
+def examples_at(positions: tf.Tensor, num_examples: int, seed: int,
+                stream: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the examples at given positions of the endless stream.
 
     Args:
       positions: int64 [B].
-      num_examples: n; every n positions from a multiple of n hold each example once.
-      seed, stream: Python ints; another order for each.
+      num_examples: n; the positions k n to (k + 1) n - 1, epoch k, hold each example once.
+      seed, stream: Python ints; each pair of them gives another order.
 
     Returns:
       (examples, epochs), int64 [B] each.
@@ -42,12 +51,15 @@ def examples_at(positions, num_examples, seed, stream):
     return tf.reshape(examples, tf.shape(positions)), epochs
 
 
-def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=True, strong=True,
-                  labeled_strong=False, seed=0, start_step=0, train_steps=None, padding=None,
-                  flip=None, randaugment_layers=2, randaugment_magnitude=10.0,
-                  randaugment_operations="published", cutout=None, color="none", num_replicas=1,
-                  replica_offset=0, local_replicas=1):
-    """Training batches for `model.fit`, endless or up to `train_steps`.
+def train_dataset(dataset: Dataset, batch_size: int = 64, unlabeled_batch_size: int | None = None,
+                  unlabeled: bool = True, strong: bool = True, labeled_strong: bool = False,
+                  seed: int = 0, start_step: int = 0, train_steps: int | None = None,
+                  padding: int | None = None, flip: bool | None = None, randaugment_layers: int = 2,
+                  randaugment_magnitude: float = 10.0,
+                  randaugment_operations: str | Sequence[str] = "published",
+                  cutout: int | None = None, color: str = "none", num_replicas: int = 1,
+                  replica_offset: int = 0, local_replicas: int = 1) -> tf.data.Dataset:
+    """Makes training batches for `model.fit`, endless or up to `train_steps`.
 
         train = mpl_tf.data.train_dataset(mpl_tf.datasets.load("digits"), batch_size=50)
 
@@ -55,34 +67,35 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
       dataset: a datasets.Dataset.
       batch_size: labeled examples of one step, over all replicas. A smaller labeled set repeats.
       unlabeled_batch_size: unlabeled examples of one step, over all replicas; None: batch_size.
-      unlabeled: False leaves the unlabeled part out, for baselines that do not use it. The labeled
-        batches are the same.
-      strong: also make a strong view of the unlabeled images ("augmented"), which the student
-        then learns on. Points have none.
-      labeled_strong: also make a strong view of the labeled images.
-      seed: decides order and views.
-      start_step: the first step, to resume there.
-      train_steps: the step at which the dataset ends; None: it does not end.
-      padding: pixels that the weak view's crop moves at most; None: an eighth of the side, 0
-        where Inception crops are taken.
-      flip: mirror images at random; None: dataset.flip.
+      unlabeled: False: leaves the unlabeled part out, for baselines that do not use it; the labeled
+        batches stay the same.
+      strong: also makes a strong view of the unlabeled images ("augmented"), on which the student
+        then learns. Points have none.
+      labeled_strong: also makes a strong view of the labeled images.
+      seed: decides the order of the examples and their views.
+      start_step: the first step, counted from 0; a resumed run gives its own.
+      train_steps: the step before which the dataset ends; None: it does not end.
+      padding: by how many pixels the weak view's crop moves at most; None: an eighth of the image's
+        side, or 0 where Inception crops are taken.
+      flip: whether images are mirrored at random; None: dataset.flip.
       randaugment_layers, randaugment_magnitude, randaugment_operations: see augment.rand_augment.
-      cutout: side in pixels of the strong view's Cutout, 0 for none; None: half of the side.
-      color: "none", or "inception": the weak views' colours are distorted, see
+      cutout: side in pixels of the strong view's Cutout, 0 for none; None: half of the image's
+        side.
+      color: "none", or "inception" to distort the weak views' colours, see
         augment.inception_color.
-      num_replicas, replica_offset, local_replicas: for tf.distribute. Of num_replicas replicas
-        this worker has local_replicas, from replica_offset. Element e is then the batch of its
-        replica e % local_replicas at step e // local_replicas: a slice of the same global batch,
-        so that all replicas together see what one device would.
+      num_replicas, replica_offset, local_replicas: for tf.distribute: there are num_replicas
+        replicas, and this worker has local_replicas of them, from number replica_offset on. Element
+        e is then the batch of its replica e % local_replicas at step e // local_replicas: a slice
+        of the same global batch, so that all replicas together see what one device would.
 
     Returns:
       tf.data.Dataset of {"labeled": {"image", "label"[, "augmented"]}, "unlabeled": {"image"[,
-      "augmented"]}}: images float32 [B, H, W, C] in [-1, 1] or points [B, 2] as they are, labels
-      int64 [B]; B is per replica and static. Where the data set has stored distributions,
+      "augmented"]}}: images float32 [B, H, W, C] in [-1, 1] or unchanged points [B, 2], labels
+      int64 [B]; B is per replica and static. Where the data set has stored distributions, also
       "teacher_probs" float32 [B, K] of the same examples, each divided by its sum.
 
     Raises:
-      ValueError: sizes that do not fit each other or the data.
+      ValueError: in one line: the arguments do not fit each other or the data.
     """
     unlabeled_batch_size = unlabeled_batch_size or batch_size
     _check(dataset, batch_size, unlabeled_batch_size if unlabeled else 0, strong and unlabeled,
@@ -124,7 +137,11 @@ def train_dataset(dataset, batch_size=64, unlabeled_batch_size=None, unlabeled=T
 
 
 def _view_options(dataset, padding, flip, cutout, color, **policy):
-    """(crop, policy): the arguments of views but for their images; ValueError for what cannot be."""
+    """Fills in the defaults of the views' arguments and checks them.
+
+    Returns:
+      (crop, policy): keyword arguments of augment.weak_view, and the further ones of strong_view.
+    """
     if dataset.unlabeled.ndim == 4:
         side = min(dataset.unlabeled.shape[1:3])
         if padding is None:
@@ -134,8 +151,8 @@ def _view_options(dataset, padding, flip, cutout, color, **policy):
             raise ValueError(f"padding {padding} is outside 0-{side - 1} for images of {side} "
                              "pixels: give a smaller one")
         if cutout < 0 or cutout % 2:
-            raise ValueError(f"cutout {cutout} must be even and not negative: it is a square's "
-                             "side in pixels about its centre")
+            raise ValueError(f"cutout {cutout} must be even and not negative: it is the side of a "
+                             "square in pixels")
         if color not in ("none", "inception"):
             raise ValueError(f"color {color!r} is unknown: use 'none' or 'inception'")
         augment.check_rand_augment(policy["layers"], policy["magnitude"], policy["operations"])
@@ -144,7 +161,7 @@ def _view_options(dataset, padding, flip, cutout, color, **policy):
 
 
 def _views(images, examples, epochs, seed, streams, crop, policy, color):
-    """Of `streams`, one for the weak and perhaps one for the strong view; and the examples."""
+    """Makes ({"image"[, "augmented"]}, examples): a weak view, and a strong one for a 2nd stream."""
     raw, used = images.training_views(
         examples, epochs, seed, [stream + _CROP for stream in streams])
     if images.ndim != 4:
@@ -160,18 +177,22 @@ def _views(images, examples, epochs, seed, streams, crop, policy, color):
     return result, used
 
 
-def eval_dataset(split, batch_size=500):
-    """(image, label) batches with every example of `split` once, in order; the last may be smaller.
+def eval_dataset(split: Split, batch_size: int = 500) -> tf.data.Dataset:
+    """Makes evaluation batches that hold every example of `split` once, in order.
 
     Args:
       split: a datasets.Split of N examples.
-      batch_size: examples of a batch.
+      batch_size: examples of a batch; the last batch may be smaller.
 
     Returns:
-      tf.data.Dataset of (float32 [<= batch_size, ...], int64 [<= batch_size]), images in [-1, 1].
+      tf.data.Dataset of (images, labels): float32 [<= batch_size, ...] in [-1, 1], or unchanged
+      points, and int64 [<= batch_size].
+
+    Raises:
+      ValueError: batch_size is below 1.
     """
     if batch_size < 1:
-        raise ValueError(f"eval batch size {batch_size} is not positive: give 1 or more")
+        raise ValueError(f"the evaluation batch size {batch_size} is not positive: give 1 or more")
     count, images = len(split.labels), as_images(split.images)
     with tf.device("CPU:0"):
         labels = tf.constant(split.labels, tf.int64)
@@ -188,7 +209,7 @@ def eval_dataset(split, batch_size=500):
 
 
 def _distributions(probs):
-    """examples int64 [B] -> {"teacher_probs": float32 [B, K], each row divided by its sum}, or {}."""
+    """Function: int64 [B] examples -> {"teacher_probs": float32 [B, K], rows of sum 1}, or {}."""
     if probs is None:
         return lambda examples: {}
     if isinstance(probs, np.memmap):    # may be larger than memory: rows are read when needed
@@ -215,7 +236,7 @@ def _on_this_worker(dataset):
 
 def _check(dataset, batch_size, unlabeled_batch_size, strong, labeled_strong, start_step,
            train_steps, num_replicas, replica_offset, local_replicas):
-    """Raises ValueError, in one line, for what cannot be; unlabeled_batch_size 0: not wanted."""
+    """Raises ValueError where arguments do not fit; unlabeled_batch_size 0: no unlabeled part."""
     if batch_size < 1 or unlabeled_batch_size < 0:
         raise ValueError(f"batch sizes {batch_size} labeled and {unlabeled_batch_size} unlabeled: "
                          "both must be positive")
@@ -236,11 +257,11 @@ def _check(dataset, batch_size, unlabeled_batch_size, strong, labeled_strong, st
             ("unlabeled", dataset.unlabeled_probs, len(dataset.unlabeled))):
         if probs is not None and probs.shape != (count, dataset.num_classes):
             raise ValueError(
-                f"{part}_probs of {dataset.name} has shape {tuple(probs.shape)}, expected a "
-                f"distribution for each example: {(count, dataset.num_classes)}; predict again")
+                f"{part}_probs of {dataset.name} has shape {tuple(probs.shape)}, but a distribution "
+                f"for each example has {(count, dataset.num_classes)}: predict again")
     if start_step < 0 or (train_steps is not None and train_steps < start_step):
-        raise ValueError(f"start_step {start_step} and train_steps {train_steps}: start_step lies "
-                         "between 0 and train_steps")
+        raise ValueError(f"start_step {start_step} and train_steps {train_steps}: start_step must "
+                         "lie between 0 and train_steps")
     if (strong or labeled_strong) and dataset.unlabeled.ndim != 4:
         raise ValueError(f"{dataset.name} has points, which have no strong view: give "
                          "strong=False and labeled_strong=False")

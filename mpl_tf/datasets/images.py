@@ -24,7 +24,6 @@ class Images(Protocol):
       random_crops: whether training views are random crops of larger images.
       decoded_each_time: whether every view costs a decoding; evaluations then look at fewer images.
       skipped: {position of an image: why it could not be read}, of those that were left out.
-      problem: the exception that stopped a pipeline, or None.
     """
 
     random_crops: bool
@@ -32,7 +31,10 @@ class Images(Protocol):
     shape: tuple[int, ...]
     ndim: int
     skipped: dict[str, str]
-    problem: Exception | None
+
+    @property
+    def problem(self) -> Exception | None:
+        """The exception that stopped a pipeline, or None."""
 
     def __len__(self) -> int: ...
 

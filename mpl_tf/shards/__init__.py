@@ -1,1 +1,1 @@
-"""TFRecord shards of images: one schema, any record at once. No TensorFlow at import."""
+"""TFRecord shards of images: one schema, random access to records. No TensorFlow at import."""

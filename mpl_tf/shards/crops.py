@@ -1,23 +1,27 @@
-"""Crops of encoded images: Inception's random ones for training, the central one for evaluation."""
+"""Decodes crops of image files: Inception's random ones for training, a central one to evaluate."""
+
+from __future__ import annotations
 
 import math
+from typing import Callable, Tuple
 
 import numpy as np
 from PIL import Image
 
 from mpl_tf.shards.image_files import opened
 
-# "whole": the central square, for images that were prepared at their size; "inception": a random
-# crop for training, the central 87.5 % for evaluation.
+# How an image is cropped. "whole": always its central square, for images that were prepared at
+# their size. "inception": a random crop for training, the central 87.5 % for evaluation.
 CROPS = ("whole", "inception")
-ATTEMPTS = 10               # at an Inception crop
-AREA = (0.08, 1.0)          # of an Inception crop, of the image's
-RATIO = (3 / 4, 4 / 3)      # of an Inception crop: width / height
-CENTRE = 0.875              # of the shorter side: the crop that is evaluated
+ATTEMPTS = 10               # to find an Inception crop that fits
+AREA = (0.08, 1.0)          # of an Inception crop, as a fraction of the image's
+RATIO = (3 / 4, 4 / 3)      # of an Inception crop, width / height
+CENTRE = 0.875              # side of the evaluated crop, as a fraction of the shorter side
+Box = Tuple[int, int, int, int]     # (left, top, right, bottom), pixels
 
 
-def inception_box(height, width, u):
-    """A random crop (Szegedy et al., 2015): 8-100 % of the area, width / height 3/4-4/3.
+def inception_box(height: int, width: int, u: np.ndarray) -> Box:
+    """Chooses a random crop (Szegedy et al., 2015): 8-100 % of the area, width / height 3/4-4/3.
 
     Args:
       height, width: of the image, pixels.
@@ -40,28 +44,28 @@ def inception_box(height, width, u):
     return left, top, left + max(wide, 1), top + max(high, 1)
 
 
-def central_box(height, width, part=1.0):
-    """The central square (left, top, right, bottom) of `part` of the shorter side."""
+def central_box(height: int, width: int, part: float = 1.0) -> Box:
+    """The central square (left, top, right, bottom) whose side is `part` of the shorter side."""
     side = max(round(part * min(height, width)), 1)
     left, top = (width - side) // 2, (height - side) // 2
     return left, top, left + side, top + side
 
 
-def decode(encoded, boxes_of, size):
-    """Crops of one image file, resized.
+def decode(encoded: bytes, boxes_of: Callable[[int, int], list[Box]], size: int) -> np.ndarray:
+    """Decodes an image file once and resizes crops of it, antialiased bilinear.
 
     Args:
-      encoded: bytes of an image file, see image_files.
-      boxes_of: (height, width) -> list of boxes (left, top, right, bottom).
+      encoded: the image file, see image_files.
+      boxes_of: function (height, width) -> list of boxes (left, top, right, bottom).
       size: side of the results, pixels.
 
     Returns:
-      uint8 [number of boxes, size, size, 3]: antialiased bilinear; a box of that very size is
-      copied.
+      uint8 [number of boxes, size, size, 3]; where a box is the whole image and has that size
+      already, its pixels are copied.
 
     Raises:
-      image_files.BadImage for one of too many pixels, and whatever Pillow raises for what it cannot
-      read.
+      image_files.BadImage: the image has too many pixels. Pillow raises any exception for bytes
+        that it cannot read.
     """
     with opened(encoded) as image:
         width, height = image.size
@@ -76,11 +80,11 @@ def decode(encoded, boxes_of, size):
                      for left, top, right, bottom in boxes])
 
 
-def evaluation_crop(encoded, size, crop):
-    """The bytes of an image file -> uint8 [size, size, 3], as every evaluation sees it.
+def evaluation_crop(encoded: bytes, size: int, crop: str) -> np.ndarray:
+    """Decodes an image file to uint8 [size, size, 3] as every evaluation sees it.
 
     Args:
-      crop: one of CROPS.
+      encoded: the image file. size: side of the result, pixels. crop: one of CROPS.
 
     Raises:
       As `decode`.

@@ -1,36 +1,39 @@
-"""Image files: which they are, their bytes opened, and made what a record holds.
+"""Lists image files, opens their bytes, and converts them to the formats that records hold.
 
-`opened` is the only place that gives bytes to a decoder. `convert` makes of a file of any kind an
+`opened` is the only place that gives bytes to a decoder. `convert` turns a file of any kind into an
 RGB JPEG or PNG that TensorFlow decodes too. The bytes of an RGB JPEG stay as they are, whatever the
-file is called. All else is decoded and written anew, as JPEG of quality 95: CMYK and YCCK, PNG, GIF
-(its first picture), BMP, WebP, TIFF, greyscale (made RGB), palettes, 16 bits (the upper 8 remain),
-transparency (on white).
+file is called. Anything else is decoded and written anew as JPEG of quality 95: CMYK and YCCK, PNG,
+GIF (its first picture), BMP, WebP, TIFF, greyscale (made RGB), palettes, 16 bits (the upper 8
+remain), transparency (put on white).
 
 EXIF orientation: photographs that people take need it applied, and `orient` does; ImageNet's files
 are used without it by everybody, so data_prep.imagenet leaves it alone, and with it the original
 bytes.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import io
 import os
 import warnings
+from typing import Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
 
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff",
             ".ppm", ".pgm")
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # no others: EPS runs programs
-OF_RECORDS = ("JPEG", "PNG")    # what the records hold that data_prep writes
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")  # Pillow's; not EPS: that runs code
+OF_RECORDS = ("JPEG", "PNG")    # the formats in records that data_prep writes
 MAX_PIXELS = 150_000_000        # 450 MB decoded; a larger one is taken for a decompression bomb
 QUALITY = 95
 _ORIENTATION = 0x0112           # EXIF
 
 
 class BadImage(ValueError):
-    """Bytes that are not a readable image; one line, without the file's name."""
+    """Bytes are not a readable image; the message is one line without the file's name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +45,16 @@ class Encoded:
     format: str
 
 
-def list_images(folder):
-    """Image files in `folder` at any depth, by their suffix; hidden ones are left out.
+def list_images(folder: str | os.PathLike[str]) -> tuple[list[str], int]:
+    """Lists the files in `folder`, at any depth, whose suffix is in SUFFIXES.
+
+    Hidden files and folders are left out.
 
     Returns:
-      (names, others): relative paths with "/", sorted, and how many other files there are.
+      (names, others): relative paths with "/", sorted, and the number of other files.
     """
-    names, others, waiting = [], 0, [""]
+    names: list[str] = []
+    others, waiting = 0, [""]
     while waiting:
         inside = waiting.pop()
         with os.scandir(os.path.join(folder, inside)) as entries:
@@ -68,34 +74,34 @@ def list_images(folder):
 
 
 @contextlib.contextmanager
-def opened(data, formats=FORMATS):
-    """Yields the Pillow image of an image file's bytes, not decoded yet.
+def opened(data: bytes, formats: tuple[str, ...] = FORMATS) -> Iterator[Image.Image]:
+    """Context manager that opens an image file's bytes as a Pillow image, not decoded yet.
 
     Args:
-      data: bytes. formats: Pillow's names of those that are tried.
+      data: the image file. formats: Pillow's names of the formats to try.
 
     Raises:
-      BadImage: more pixels than MAX_PIXELS. Pillow raises what it will for bytes that it cannot
-      read, here or when the image is decoded.
+      BadImage: the image has more than MAX_PIXELS pixels. Pillow raises any exception for bytes
+        that it cannot read, here or when the image is decoded.
     """
     with Image.open(io.BytesIO(data), formats=formats) as image:
         if image.width * image.height > MAX_PIXELS:
-            raise BadImage(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}:"
-                           " make it smaller")
+            raise BadImage(f"the image has {image.width} x {image.height} pixels, more than "
+                           f"{MAX_PIXELS}; make it smaller")
         yield image
 
 
-def convert(data, orient=False, size=None):
-    """The bytes of an image file of any kind -> Encoded.
+def convert(data: bytes, orient: bool = False, size: int | None = None) -> Encoded:
+    """Converts an image file of any kind to a JPEG or PNG for a record.
 
     Args:
-      data: bytes.
+      data: the image file.
       orient: applies the EXIF orientation.
-      size: cuts out the central square, makes it size x size pixels and writes PNG; None: the
-        image stays as large as it is.
+      size: cuts out the central square, resizes it to size x size pixels and writes PNG; None:
+        keeps the image's size.
 
     Raises:
-      BadImage: no image, one that is truncated or damaged, or larger than MAX_PIXELS.
+      BadImage: `data` is no image, is truncated or damaged, or has more than MAX_PIXELS pixels.
     """
     try:
         with warnings.catch_warnings():
@@ -122,19 +128,19 @@ def convert(data, orient=False, size=None):
         raise BadImage(f"{reason} ({len(data)} bytes)") from error
 
 
-def encode_png(pixels):
-    """uint8 [H, W, 3] -> Encoded, lossless."""
+def encode_png(pixels: np.ndarray) -> Encoded:
+    """Encodes uint8 [H, W, 3] as PNG, lossless."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG")
     return Encoded(stream.getvalue(), pixels.shape[0], pixels.shape[1], "PNG")
 
 
-def to_rgb(image):
-    """A loaded Pillow image of any mode -> one of mode RGB."""
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts a loaded Pillow image of any mode to mode RGB; BadImage for float pixels."""
     if image.mode.startswith(("I", "F")):
         values = np.asarray(image)
         if not np.issubdtype(values.dtype, np.integer):
-            raise BadImage(f"pixels of mode {image.mode}, which have no fixed range: convert it")
+            raise BadImage(f"pixels of mode {image.mode} have no fixed range; convert the image")
         high = 16 if image.mode.startswith("I;16") or values.max() > 255 else 8
         values = (np.clip(values, 0, 2 ** high - 1) >> (high - 8)).astype(np.uint8)
         return Image.fromarray(values).convert("RGB")
@@ -147,8 +153,8 @@ def to_rgb(image):
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def is_plain_jpeg(data):
-    """Whether bytes are a baseline or progressive JPEG with its end, as every decoder reads it."""
+def is_plain_jpeg(data: bytes) -> bool:
+    """Whether bytes are a complete baseline or progressive JPEG, which every decoder reads."""
     if data[:2] != b"\xff\xd8":
         return False
     position = 2

@@ -1,77 +1,91 @@
-"""Images that are decoded from their shards on demand, behind the interface of datasets/images.py.
+"""Decodes images from shards on demand, behind the interface of datasets/images.py.
 
-An Index knows where every record is (record_index.py), so a batch of any examples is read at once,
-in any order: the data pipeline shuffles, resumes and cuts these images as it does arrays. Reading,
-decoding, cropping and resizing are Pillow's, in threads; what follows is TensorFlow's, by batches.
+An Index says where every record is (record_index.py), so that a batch may hold any examples in any
+order: the data pipeline shuffles, resumes and splits these images as it does arrays. Threads read,
+decode, crop and resize images with Pillow; TensorFlow does the rest, on batches.
 """
+
+from __future__ import annotations
 
 import concurrent.futures
 import hashlib
 import logging
 import threading
+from typing import TYPE_CHECKING, Any, Sequence
 
 import numpy as np
 
 from mpl_tf.common.cores import cores
 from mpl_tf.shards import crops
+from mpl_tf.shards.record_index import Index
 from mpl_tf.shards.tfrecord import CorruptRecord
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 log = logging.getLogger("mpl_tf")
 
 
 class ShardImages:
-    """The images of an Index, as an array uint8 [N, size, size, 3] of them would be used.
+    """The images of an Index, used like an array uint8 [N, size, size, 3].
 
     Args:
       index: record_index.Index of N records.
-      size: side in pixels of what is made of them.
+      size: side of the resulting images, pixels.
       crop: one of crops.CROPS.
-      skip_corrupt: a record that cannot be used is replaced by the next one, told once in the log
-        and kept in `skipped`, instead of stopping the run.
+      skip_corrupt: when training, replaces a record that cannot be used by the next one, logs it
+        once and keeps it in `skipped`, instead of stopping the run.
 
     Attributes:
       random_crops: whether training views are Inception crops.
-      decoded_each_time: whether a view costs a decoding: it does.
-      skipped: {position of a record: why it cannot be used}, of this process.
+      decoded_each_time: True: every view costs a decoding.
+      skipped: {position of a record: why it cannot be used}, of those that this process met.
+
+    Raises:
+      ValueError: `crop` is unknown, or the index is empty.
     """
 
     decoded_each_time = True
 
-    def __init__(self, index, size, crop="inception", skip_corrupt=False):
+    def __init__(self, index: Index, size: int, crop: str = "inception",
+                 skip_corrupt: bool = False):
         if crop not in crops.CROPS:
             raise ValueError(f"crop {crop!r} is unknown: use one of {', '.join(crops.CROPS)}")
         if not len(index):
-            raise ValueError("an index of no records: there are no images in it")
+            raise ValueError("the index has no records: expected at least one image")
         self.index, self.size, self.crop, self.skip_corrupt = index, size, crop, skip_corrupt
-        self.shape, self.ndim = (len(index), size, size, 3), 4
+        self.shape: tuple[int, ...] = (len(index), size, size, 3)
+        self.ndim = 4
         self.random_crops = crop == "inception"
-        self.skipped, self._problems = {}, []
+        self.skipped: dict[str, str] = {}
+        self._problems: list[CorruptRecord] = []
         self._lock = threading.Lock()
         self._threads = concurrent.futures.ThreadPoolExecutor(cores())
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.index)
 
-    def subset(self, chosen):
+    def subset(self, chosen: np.ndarray) -> ShardImages:
         """ShardImages of the examples `chosen`, int [M] or bool [N]."""
         part = ShardImages(self.index.subset(chosen), self.size, self.crop, self.skip_corrupt)
-        part._problems = self._problems     # whoever watches the whole is told of a part's too
+        part._problems = self._problems     # whoever watches the whole sees a part's problems too
         return part
 
     @property
-    def problem(self):
-        """The CorruptRecord that stopped a pipeline, of these images or a subset's, or None."""
+    def problem(self) -> CorruptRecord | None:
+        """The CorruptRecord that stopped a pipeline of these images or of a subset, or None."""
         return self._problems[0] if self._problems else None
 
-    def training_views(self, examples, epochs, seed, streams):
-        """A view for each of `streams`, of the same examples, decoded once; for use in tf.data.
+    def training_views(self, examples: "tf.Tensor", epochs: "tf.Tensor", seed: int,
+                       streams: Sequence[int]) -> tuple[list["tf.Tensor"], "tf.Tensor"]:
+        """A view of the examples for each of `streams`, all from one decoding; for use in tf.data.
 
         Args:
           examples, epochs: int64 tensors [B]. seed, streams: Python ints, see random_bits.uniforms.
 
         Returns:
-          (list of uint8 tensors [B, size, size, 3], examples int64 [B] that they are of: others
-          than asked for where a record was skipped).
+          (views, examples): a list of uint8 tensors [B, size, size, 3], and int64 [B], which
+          examples they show: other ones than were asked for where a record was skipped.
         """
         import tensorflow as tf
         from mpl_tf.common.random_bits import uniforms
@@ -85,10 +99,10 @@ class ShardImages:
             images, [len(streams), examples.shape[0], self.size, self.size, 3])
         return tf.unstack(images), tf.ensure_shape(used, examples.shape)
 
-    def evaluation_views(self, examples):
-        """uint8 [B, size, size, 3] of int64 tensor [B]: the central crop; for use in tf.data.
+    def evaluation_views(self, examples: "tf.Tensor") -> "tf.Tensor":
+        """Central crops uint8 [B, size, size, 3] of int64 tensor [B] examples; for use in tf.data.
 
-        Nothing is skipped here: a figure is of all examples or there is none.
+        Nothing is skipped here: an accuracy is measured on all examples or not at all.
         """
         import tensorflow as tf
         images = tf.numpy_function(self._evaluation_batch, [examples], tf.uint8)
@@ -114,11 +128,11 @@ class ShardImages:
         images, used = zip(*self._threads.map(one, range(len(examples))))
         return np.stack(images, axis=1), np.array(used, np.int64)
 
-    def pictures(self, examples):
-        """uint8 [B, size, size, 3] to look at, of int [B]; black where a record is skipped.
+    def pictures(self, examples: np.ndarray) -> np.ndarray:
+        """Images uint8 [B, size, size, 3] of int [B] examples, for people; skipped ones are black.
 
         Raises:
-          CorruptRecord: one cannot be used, and skip_corrupt is off.
+          CorruptRecord: a record cannot be used, and skip_corrupt is off.
         """
         def one(example):
             try:
@@ -129,8 +143,11 @@ class ShardImages:
 
         return np.stack(list(self._threads.map(one, examples)))
 
-    def digest(self):
-        """A hashlib.blake2b of where the records are, 8 bytes; the same wherever the files lie."""
+    def digest(self) -> Any:
+        """A hashlib.blake2b object of 8 bytes over the records' places in their shards.
+
+        It does not depend on the folder. The caller may update it further.
+        """
         digest = hashlib.blake2b(digest_size=8)
         for column in (self.index.shard, self.index.offset, self.index.length):
             digest.update(np.ascontiguousarray(column).data)
@@ -151,7 +168,7 @@ class ShardImages:
             encoded, self.size, self.crop))
 
     def _note(self, problem, example):
-        """Remembers a record that cannot be used; raises unless it is to be skipped."""
+        """Remembers and logs a record that cannot be used; raises unless it is to be skipped."""
         place = self.index.where(example)
         with self._lock:
             if place in self.skipped:
@@ -165,9 +182,9 @@ class ShardImages:
             log.warning("skipped: %s", problem)
 
     def _decoded(self, example, decode):
-        """`decode` of one example's bytes; CorruptRecord, naming file and position, if it fails.
+        """Applies `decode` to one example's image file; CorruptRecord, with its place, if it fails.
 
-        Its file is opened for it alone: a thousand shards would be too many open ones.
+        The shard is opened anew for each example: a thousand shards would be too many open files.
         """
         place = self.index.where(example)
         try:

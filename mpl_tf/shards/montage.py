@@ -1,12 +1,17 @@
-"""Small images with captions on one sheet, for people to look at."""
+"""Draws small images with captions on one sheet, for people to look at."""
 
+from __future__ import annotations
+
+from typing import Sequence
+
+import numpy as np
 from PIL import Image, ImageDraw
 
-TILE, COLUMNS = 96, 8       # pixels of a side of a tile; tiles in a row
+TILE, COLUMNS = 96, 8       # side of a tile in pixels; tiles in a row
 
 
-def tile(image):
-    """A Pillow image of any size and mode -> one of TILE x TILE pixels, RGB, its shape kept."""
+def tile(image: Image.Image) -> Image.Image:
+    """Fits a Pillow image of any size and mode into TILE x TILE RGB pixels, not distorted."""
     image = image.convert("RGB")
     small = image.width < TILE and image.height < TILE
     scale = TILE / max(image.size)
@@ -17,11 +22,11 @@ def tile(image):
     return result
 
 
-def sheet(tiles):
-    """A Pillow image of all `tiles`, COLUMNS in a row.
+def sheet(tiles: Sequence[tuple[str, np.ndarray]]) -> Image.Image:
+    """Draws all `tiles` as one Pillow image, COLUMNS in a row.
 
     Args:
-      tiles: list of (caption, uint8 [TILE, TILE, 3]); 15 characters of a caption are shown.
+      tiles: at least one (caption, uint8 [TILE, TILE, 3]); 15 characters of a caption are shown.
     """
     columns = min(COLUMNS, len(tiles))
     rows, height = -(-len(tiles) // columns), TILE + 14

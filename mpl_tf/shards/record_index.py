@@ -1,14 +1,17 @@
 """An index of all records of a split: where each one is, and its label.
 
-With it any example is read at once, in any order, so that a data set can be shuffled, cut and
-resumed without being read through.
+With it examples are read directly, in any order, so that a data set can be shuffled, split and
+resumed without reading all of it.
 """
+
+from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
 import os
 import struct
 import zipfile
+from typing import Sequence
 
 import numpy as np
 
@@ -26,12 +29,13 @@ class Index:
     """All N records of a split, in the order of its shards.
 
     Attributes:
-      paths: tuple of str, one per shard. sizes: int64 [number of shards], bytes of each.
-      shard: int32 [N], which path. number: int32 [N], which record of the file.
+      paths: one per shard. sizes: int64 [number of shards], bytes of each.
+      shard: int32 [N], the index of the record's shard in `paths`.
+      number: int32 [N], the number of the record in its shard.
       offset, length: int64 [N], as tfrecord.scan gives them.
       label: int32 [N], 0-based; -1: none.
     """
-    paths: tuple
+    paths: tuple[str, ...]
     sizes: np.ndarray
     shard: np.ndarray
     number: np.ndarray
@@ -39,23 +43,23 @@ class Index:
     length: np.ndarray
     label: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.shard)
 
-    def where(self, i):
+    def where(self, i: int) -> str:
         """File and position of example i, in words."""
         return tfrecord.position(self.paths[self.shard[i]], self.number[i], self.offset[i])
 
-    def read(self, i):
-        """The serialized example i, bytes; CorruptRecord if it is not what was written."""
+    def read(self, i: int) -> bytes:
+        """Reads the payload of example i; CorruptRecord if it is not what was written."""
         return tfrecord.read(self.paths[self.shard[i]], int(self.offset[i]),
                                  int(self.length[i]), self.number[i])
 
-    def record(self, i, num_classes=None):
-        """Example i, a schema.Record; its label is None where the index has none.
+    def record(self, i: int, num_classes: int | None = None) -> schema.Record:
+        """Reads example i; its label is None where the index has none.
 
         Raises:
-          CorruptRecord: it is not what was written, or its label not the one that was indexed.
+          CorruptRecord: the record is damaged, or its label is not the one in the index.
         """
         expected = int(self.label[i])
         record = schema.decode(self.read(i), self.where(i), expected >= 0, num_classes)
@@ -65,13 +69,13 @@ class Index:
                                 "it again")
         return record
 
-    def subset(self, chosen):
-        """The Index of the examples `chosen`, int [M] or bool [N], of the same shards."""
+    def subset(self, chosen: np.ndarray) -> Index:
+        """The Index of the examples `chosen`, int [M] or bool [N]; its shards stay the same."""
         return dataclasses.replace(self, **{name: getattr(self, name)[chosen] for name in _ARRAYS})
 
 
-def joined(parts):
-    """One Index of all records of several, shards renumbered."""
+def joined(parts: Sequence[Index]) -> Index:
+    """Concatenates Indices to one and renumbers their shards."""
     firsts = np.cumsum([0, *(len(part.paths) for part in parts)])
     columns = {name: np.concatenate([getattr(part, name) for part in parts])
                for name in ("offset", "length", "number", "label")}
@@ -80,28 +84,31 @@ def joined(parts):
         shard=np.concatenate([part.shard + first for part, first in zip(parts, firsts)]), **columns)
 
 
-def build_index(paths, num_classes=None, labels=True, skip_corrupt=False, progress=False,
-                workers=8):
-    """Indexes the files `paths`.
+def build_index(paths: Sequence[str | os.PathLike[str]], num_classes: int | None = None,
+                labels: bool = True, skip_corrupt: bool = False, progress: bool = False,
+                workers: int = 8) -> tuple[Index, list[str]]:
+    """Indexes TFRecord files.
 
     Args:
-      paths: of TFRecord files, in the order that the index is to have.
-      num_classes: labels above it are refused; None: any is right.
-      labels: True: every record is read, checked and decoded (not its image), and one that is there
-        twice is refused. False: headers only; label is -1, and payloads are checked when read.
-      skip_corrupt: leaves out what cannot be used instead of raising: records, or behind a damaged
-        header all the rest of the file.
+      paths: the files, in the order that the index is to have.
+      num_classes: the largest image/class/label that is accepted; None: any is.
+      labels: True: every record is read, checked and decoded (not its image), and a repeated record
+        is refused. False: only headers are read; label is -1, and a payload is checked when it is
+        read later.
+      skip_corrupt: leaves out records that cannot be used, and after a damaged header the rest of
+        the file, instead of raising.
       progress: shows a bar on stderr.
-      workers: threads.
+      workers: number of threads.
 
     Returns:
-      (Index, skipped): skipped is a list of lines, each naming file and position.
+      (Index, skipped): skipped has a line for each record left out, naming file and position.
 
     Raises:
-      CorruptRecord: the first problem, without skip_corrupt; always where no record is left.
+      CorruptRecord: a record cannot be used and skip_corrupt is off, or no record is left.
     """
     paths = tuple(os.fspath(path) for path in paths)
-    parts, problems = [], []
+    parts: list[dict[str, np.ndarray]] = []
+    problems: list[CorruptRecord] = []
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:
         tasks = [pool.submit(_index_shard, shard, path, num_classes, labels, skip_corrupt)
@@ -125,8 +132,8 @@ def build_index(paths, num_classes=None, labels=True, skip_corrupt=False, progre
         problems += twice
     if not len(index):
         raise CorruptRecord(f"{', '.join(paths[:1]) or 'no files'}{', ...' if paths[1:] else ''}: "
-                            f"no usable record ({len(problems)} skipped): get or prepare the files "
-                            "again")
+                            f"there is no usable record ({len(problems)} skipped): get or prepare "
+                            "the files again")
     return index, [str(problem) for problem in problems]
 
 
@@ -159,31 +166,32 @@ def _check(file, path, offset, length, number, num_classes):
 
 
 def _without_doubles(index, key):
-    """(index, problems): the first of equal records stays."""
+    """(Index with the first of each group of equal records, CorruptRecords for the others)."""
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     original = first[inverse.reshape(-1)]
     doubles = np.flatnonzero(original != np.arange(len(key)))
-    problems = [CorruptRecord(f"{index.where(i)}: the same record as {index.where(original[i])}: "
-                              "expected every example once; get or prepare the files again")
+    problems = [CorruptRecord(f"{index.where(i)}: it is the same record as "
+                              f"{index.where(original[i])}: expected every example once; get or "
+                              "prepare the files again")
                 for i in doubles]
     return (index.subset(np.delete(np.arange(len(key)), doubles)) if len(doubles) else index,
             problems)
 
 
-def save_index(path, index):
-    """Writes an Index to `path` (.npz), whole or not at all; its shards lie in the same folder."""
+def save_index(path: str | os.PathLike[str], index: Index) -> None:
+    """Writes an Index to `path` (.npz), whole or not at all; its shards must lie in that folder."""
     names = np.array([os.path.basename(name) for name in index.paths])
     with storage.partial(os.fspath(path)) as temporary, open(temporary, "wb") as file:
         np.savez(file, names=names, sizes=index.sizes,
                  **{name: getattr(index, name) for name in _ARRAYS})
 
 
-def load_index(path):
+def load_index(path: str | os.PathLike[str]) -> Index:
     """Reads what save_index wrote.
 
     Raises:
-      FileNotFoundError: no such file, or a shard of it is gone.
-      CorruptRecord: no index, or a shard whose size is not what it was.
+      FileNotFoundError: there is no such file, or a shard that it lists is missing.
+      CorruptRecord: the file is no index, or the size of a shard has changed.
     """
     path = os.fspath(path)
     try:
@@ -199,15 +207,16 @@ def load_index(path):
                 or np.any(ends > sizes[index.shard]) or np.any(index.shard < 0)):
             raise ValueError("its arrays do not belong together")
     except (KeyError, IndexError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CorruptRecord(f"{path}: no index of records ({' '.join(str(error).split())[:120]}): "
-                            "delete it, and it is made again") from error
+        raise CorruptRecord(f"{path}: the file is no index of records "
+                            f"({' '.join(str(error).split())[:120]}): delete it, and the next run "
+                            "makes it again") from error
     for shard, expected in zip(paths, sizes):
         if not os.path.isfile(shard):
-            raise FileNotFoundError(f"{shard} is missing, which {os.path.basename(path)} lists: "
+            raise FileNotFoundError(f"{shard} is missing, but {os.path.basename(path)} lists it: "
                                     "get or prepare it again")
         found = os.path.getsize(shard)
         if found != expected:
-            raise CorruptRecord(f"{shard}: {found} bytes instead of the {expected} that it had "
-                                "when it was indexed: get or prepare it again, or delete "
-                                f"{os.path.basename(path)} to index what is there")
+            raise CorruptRecord(f"{shard}: it has {found} bytes instead of the {expected} that it "
+                                "had when it was indexed: get or prepare it again, or delete "
+                                f"{os.path.basename(path)} to index the present files")
     return index

@@ -1,17 +1,20 @@
-"""The one schema of TFRecord files of images: what a record holds, encoded and decoded.
+"""The schema that all TFRecord files of images here share: encodes and decodes one record.
 
 The keys and conventions are those of the ImageNet shards of Szegedy et al.: `image/encoded` holds a
 JPEG or PNG file, `image/class/label` counts from 1 (0 is the background class, which no example of
-ours has). All data sets here have this schema; unlabeled examples have no `image/class/*`.
+ours has). Unlabeled examples have no `image/class/*`.
 
-The files are read and written by tfrecord.py, found again by record_index.py. TensorFlow is
+tfrecord.py reads and writes the files, and record_index.py finds records in them. TensorFlow is
 imported only where its Example is needed.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
 import struct
+from typing import Sequence
 
 from mpl_tf.shards.tfrecord import CorruptRecord, masked_crc
 
@@ -22,7 +25,7 @@ COLORSPACE, CHANNELS = "image/colorspace", "image/channels"
 BOXES = tuple(f"image/object/bbox/{side}" for side in ("xmin", "ymin", "xmax", "ymax"))
 BOX_LABEL = "image/object/bbox/label"
 
-_MOST_CLASSES = 2 ** 31 - 2     # what an index can hold
+_MOST_CLASSES = 2 ** 31 - 2     # the largest label that an index, int32, can hold
 _KINDS = {"bytes_list": "bytes", "int64_list": "int64", "float_list": "float", None: "nothing"}
 
 
@@ -31,23 +34,23 @@ class Record:
     """One example.
 
     Attributes:
-      encoded: bytes of an image file, RGB. format: "JPEG" or "PNG" ("" where a file has none).
-      filename: what tells the example from all others of its data set: a relative path, or
-        "train_00042".
-      label: int, 0-based, or None for an unlabeled example.
+      encoded: the bytes of an RGB image file.
+      filename: identifies the example within its data set: a relative path, or "train_00042".
+      label: 0-based, or None for an unlabeled example.
       synset, text: the class's name in WordNet and in words, or "".
-      height, width: of the image, in pixels.
+      height, width: of the image, in pixels; 0 where the record does not say.
+      format: "JPEG" or "PNG", or "" where the record does not say.
       boxes: tuple of (xmin, ymin, xmax, ymax), fractions of width and height.
     """
     encoded: bytes
     filename: str
-    label: int = None
+    label: int | None = None
     synset: str = ""
     text: str = ""
     height: int = 0
     width: int = 0
     format: str = "JPEG"
-    boxes: tuple = ()
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
 
 
 @functools.lru_cache(maxsize=None)
@@ -56,8 +59,12 @@ def _protos():
     return tf.train
 
 
-def encode(record):
-    """A Record -> bytes, a serialized tf.train.Example; the same bytes for the same record."""
+def encode(record: Record) -> bytes:
+    """Serializes a Record as a tf.train.Example; equal records give equal bytes.
+
+    Raises:
+      ValueError: the label is negative.
+    """
     train = _protos()
     values = {
         ENCODED: record.encoded, FORMAT: _bytes(record.format), FILENAME: _bytes(record.filename),
@@ -80,29 +87,31 @@ def encode(record):
         deterministic=True)
 
 
-def features(serialized, where):
-    """What a record holds, whatever its keys: {key: (kind, values)}, sorted by key.
+def features(serialized: bytes, where: str) -> dict[str, tuple[str, Sequence]]:
+    """Returns the features of a record with any keys: {key: (kind, values)}, sorted by key.
 
-    `kind` is "bytes", "int64", "float" or "nothing"; `values` has a length and can be indexed.
+    `kind` is "bytes", "int64", "float" or "nothing".
 
     Raises:
-      CorruptRecord: `serialized` is no tf.train.Example; the line begins with `where`.
+      CorruptRecord: `serialized` is no tf.train.Example; the message begins with `where`.
     """
     found = _parse(serialized, where)
     return {key: _values(found, key) for key in sorted(found)}
 
 
-def decode(serialized, where, labels=True, num_classes=None):
-    """A serialized tf.train.Example -> Record.
+def decode(serialized: bytes, where: str, labels: bool = True,
+           num_classes: int | None = None) -> Record:
+    """Makes a Record of a serialized tf.train.Example.
 
     Args:
-      serialized: bytes. where: str, what the line of an error begins with: file and position.
-      labels: False: the label is not looked at, and None.
-      num_classes: labels above it are refused; None: any is right.
+      serialized: the bytes.
+      where: the file and the position, with which the message of an error begins.
+      labels: False: does not read the label; it is None.
+      num_classes: the largest image/class/label that is accepted; None: any is.
 
     Raises:
-      CorruptRecord: no Example, a key missing or of another type, the background's label 0, a
-        label above num_classes.
+      CorruptRecord: it is no Example, a key is missing or has values of another type or number, or
+        the label is 0, the background, or above num_classes.
     """
     found = _parse(serialized, where)
 
@@ -111,8 +120,9 @@ def decode(serialized, where, labels=True, num_classes=None):
         if has == "nothing" and default is not None:
             return default
         if has != kind or len(values) != 1:
-            shown = "is missing" if has == "nothing" else f"has {len(values)} {has}"
-            raise CorruptRecord(f"{where}: {key} {shown} instead of 1 {kind}: expected the keys of "
+            shown = ("is missing" if has == "nothing" else
+                     f"holds {len(values)} value{'s' * (len(values) != 1)} of type {has}")
+            raise CorruptRecord(f"{where}: {key} {shown}, expected 1 value of type {kind} as in "
                                 "Szegedy et al.'s shards; prepare the file again")
         return values[0]
 
@@ -124,7 +134,7 @@ def decode(serialized, where, labels=True, num_classes=None):
     if labels:
         label = one(LABEL, "int64") - 1
         if label == -1:
-            raise CorruptRecord(f"{where}: {LABEL} is 0, the background class: expected 1 and "
+            raise CorruptRecord(f"{where}: {LABEL} is 0, the background class: expected 1 or "
                                 "more; leave such examples out of labeled shards")
         most = _MOST_CLASSES if num_classes is None else num_classes
         if not 0 <= label < most:
@@ -133,8 +143,8 @@ def decode(serialized, where, labels=True, num_classes=None):
     sides = [_values(found, key) for key in BOXES]
     if any(kind not in ("float", "nothing") or len(side) != len(sides[0][1])
            for kind, side in sides):
-        raise CorruptRecord(f"{where}: image/object/bbox/* are not equally many float each: "
-                            "prepare the file again")
+        raise CorruptRecord(f"{where}: image/object/bbox/* do not each hold equally many values of "
+                            "type float: prepare the file again")
     text = {key: _text(one(key, "bytes", default=b"")) for key in (SYNSET, TEXT, FORMAT)}
     return Record(
         encoded=encoded, filename=_text(one(FILENAME, "bytes")), label=label, synset=text[SYNSET],
@@ -143,25 +153,26 @@ def decode(serialized, where, labels=True, num_classes=None):
 
 
 def _parse(serialized, where):
-    """The features of an Example: a map of messages, read only where they are asked for."""
+    """The features of an Example: protobuf's map, whose messages are read only when asked for."""
     try:
         return _protos().Example.FromString(serialized).features.feature
     except Exception as error:      # DecodeError; its class differs between versions of protobuf
-        raise CorruptRecord(f"{where}: no tf.train.Example ({len(serialized)} bytes of something "
-                            "else): expected records of images; prepare the file again") from error
+        raise CorruptRecord(f"{where}: the record is no tf.train.Example ({len(serialized)} bytes "
+                            "of something else): expected records of images; prepare the file "
+                            "again") from error
 
 
 def _values(found, key):
-    """(kind, values) of a feature; ("nothing", ()) where it is not there."""
+    """(kind, values) of the feature `key`; ("nothing", ()) where it is missing."""
     kind = found[key].WhichOneof("kind") if key in found else None     # found[key] would add it
     return _KINDS[kind], getattr(found[key], kind).value if kind else ()
 
 
-def identity(payload, record):
-    """8 bytes that differ for different examples, and are equal for a record that is there twice.
+def identity(payload: bytes, record: Record) -> bytes:
+    """Returns 8 bytes by which a repeated record is recognised.
 
-    Files of others may use a name for two images; the same name on the same bytes is the same
-    record.
+    They are a hash of the payload's checksum and of the file name: shards of others may use one
+    name for two images, but the same name with the same bytes is the same record.
     """
     return hashlib.blake2b(struct.pack("<I", masked_crc(payload)) + _bytes(record.filename),
                            digest_size=8).digest()

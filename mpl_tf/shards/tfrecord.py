@@ -1,52 +1,56 @@
-"""TFRecord files: names of shards, where their records are, and any record at once, checked.
+"""TFRecord files: names shards, finds where their records begin, and reads any record, checked.
 
-A TFRecord file is a row of records: uint64 length, uint32 masked crc32c of those 8 bytes, the
-payload, uint32 masked crc32c of the payload; little-endian. So the headers alone lead from record to
-record, and a list of offsets makes every record equally near. What is in a payload: schema.py.
+A TFRecord file is a sequence of records: uint64 length, uint32 masked crc32c of those 8 bytes, the
+payload, uint32 masked crc32c of the payload; little-endian. So the headers alone lead from record
+to record, and with a list of offsets any record is read directly. What a payload holds is said in
+schema.py.
 """
+
+from __future__ import annotations
 
 import os
 import re
 import struct
+from typing import BinaryIO, Iterable
 
 import google_crc32c
 
-HEADER, FOOTER = 12, 4      # bytes around a payload
+HEADER, FOOTER = 12, 4      # bytes before and after a payload
 
 
 class CorruptRecord(ValueError):
-    """A record or file that cannot be used; one line that names the file and the position."""
+    """A record or file cannot be used; the message is one line that names file and position."""
 
 
-def shard_name(split, shard, num_shards):
-    """"train-00000-of-01024" for ("train", 0, 1024)."""
+def shard_name(split: str, shard: int, num_shards: int) -> str:
+    """Returns "train-00000-of-01024" for ("train", 0, 1024)."""
     return f"{split}-{shard:05d}-of-{num_shards:05d}"
 
 
-def split_of(name):
-    """"train" for "train-00000-of-01024"."""
+def split_of(name: str) -> str:
+    """Returns "train" for "train-00000-of-01024"."""
     return name.rsplit("-", 3)[0]
 
 
 _SHARD = re.compile(r"(.+)-(\d{5,})-of-(\d{5,})")
 
 
-def find_splits(folder):
-    """{split: sorted names of its files} of all shards in `folder`, complete or not."""
-    splits = {}
+def find_splits(folder: str | os.PathLike[str]) -> dict[str, list[str]]:
+    """Finds all shards in `folder`: {split: sorted file names}; a split may be incomplete."""
+    splits: dict[str, list[str]] = {}
     for name in sorted(os.listdir(folder)):
         match = _SHARD.fullmatch(name)
-        if match and not name.startswith("."):      # half written ones are hidden
+        if match and not name.startswith("."):      # files that are being written are hidden
             splits.setdefault(match.group(1), []).append(name)
     return splits
 
 
-def find_shards(folder, split):
-    """Paths (str) of a split's shards, in order.
+def find_shards(folder: str | os.PathLike[str], split: str) -> list[str]:
+    """Returns the paths of a split's shards, in order.
 
     Raises:
-      FileNotFoundError: no such folder, or none of its files is a shard of `split`.
-      ValueError: a shard is missing, or there are shards of two ways of sharding.
+      FileNotFoundError: there is no such folder, or none of its files is a shard of `split`.
+      ValueError: a shard is missing, or shards of different totals (-of-00008) are mixed.
     """
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"there is no folder {folder}: expected one with shards like "
@@ -60,8 +64,8 @@ def find_shards(folder, split):
     counts = sorted({int(_SHARD.fullmatch(name).group(3)) for name in names})
     if len(counts) > 1:
         raise ValueError(f"{folder} has shards of {split!r} of {len(counts)} data sets, "
-                         f"{' and '.join(f'-of-{count:05d}' for count in counts)}: keep those of "
-                         "one")
+                         f"{' and '.join(f'-of-{count:05d}' for count in counts)}: keep only one "
+                         "of them")
     expected = [shard_name(split, shard, counts[0]) for shard in range(counts[0])]
     missing = sorted(set(expected) - set(names))
     if missing or len(names) != len(expected):
@@ -71,8 +75,8 @@ def find_shards(folder, split):
     return [os.path.join(folder, name) for name in expected]
 
 
-def write(path, serialized):
-    """Writes the records `serialized`, an iterable of bytes, to a TFRecord file; OSError if not."""
+def write(path: str | os.PathLike[str], serialized: Iterable[bytes]) -> None:
+    """Writes a TFRecord file with the payloads `serialized`; OSError, in one line, if it cannot."""
     import tensorflow as tf
     try:
         with tf.io.TFRecordWriter(os.fspath(path)) as writer:
@@ -84,33 +88,38 @@ def write(path, serialized):
                       "the same command again") from error
 
 
-def masked_crc(data):
+def masked_crc(data: bytes) -> int:
     """crc32c of bytes as TFRecord files store it."""
     crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xa282ead8) & 0xffffffff
 
 
-def scan(path, problems=None):
-    """Where the records of a file are, from their headers alone; no payload is read.
+def scan(path: str | os.PathLike[str],
+         problems: list[CorruptRecord] | None = None) -> tuple[list[int], list[int]]:
+    """Finds the records of a file by reading their headers alone, no payload.
 
     Args:
       path: of a TFRecord file.
-      problems: a list: takes the CorruptRecord, and the records before it are the result.
+      problems: a list to which a CorruptRecord is appended instead of being raised; the result is
+        then the records before it. None: it is raised.
 
     Returns:
-      (offsets, lengths), lists of int: where a record's header begins, and the bytes of its payload.
+      (offsets, lengths): the byte at which each record's header begins, and the bytes of its
+      payload.
 
     Raises:
-      CorruptRecord: the file ends inside a record, holds none, or a header is damaged, so that
-        nothing behind it can be found.
+      CorruptRecord: the file ends inside a record, holds no record, or a header is damaged, so that
+        nothing after it can be found.
     """
-    offsets, lengths, offset = [], [], 0
+    offsets: list[int] = []
+    lengths: list[int] = []
+    offset = 0
     size = os.path.getsize(path)
     try:
         with open(path, "rb", buffering=0) as file:
             if not size:
-                raise CorruptRecord(f"{path}: empty, 0 bytes: expected at least one record; "
-                                    "prepare the file again")
+                raise CorruptRecord(f"{path}: the file is empty, 0 bytes: expected at least one "
+                                    "record; prepare the file again")
             while offset < size:
                 place = position(path, len(offsets), offset)
                 length = _length(file.read(HEADER), place)
@@ -130,18 +139,20 @@ def scan(path, problems=None):
     return offsets, lengths
 
 
-def read(file, offset, length, number=None):
-    """The payload of one record, checked.
+def read(file: str | os.PathLike[str] | BinaryIO, offset: int, length: int,
+         number: int | None = None) -> bytes:
+    """Reads the payload of one record and compares its checksum.
 
     Args:
       file: path, or an open binary file (any number of threads may read from it at once).
       offset, length: as `scan` gives them. number: of the record, for the line of an error.
 
     Returns:
-      bytes [length].
+      The payload, `length` bytes.
 
     Raises:
-      CorruptRecord: not this record is there, or its bytes are not those that were written.
+      CorruptRecord: no record of this length is there, or its bytes are not those that were
+        written.
     """
     if isinstance(file, (str, os.PathLike)):
         with open(file, "rb", buffering=0) as opened:
@@ -153,11 +164,11 @@ def read(file, offset, length, number=None):
                             "prepare it again")
     found = _length(block[:HEADER], place)
     if found != length:
-        raise CorruptRecord(f"{place}: a record of {found} bytes instead of {length}: the file "
-                            "has changed since it was indexed; index it again")
+        raise CorruptRecord(f"{place}: there is a record of {found} bytes instead of {length}: the "
+                            "file has changed since it was indexed; index it again")
     payload = block[HEADER:-FOOTER]
     if masked_crc(payload) != struct.unpack("<I", block[-FOOTER:])[0]:
-        raise CorruptRecord(f"{place}: checksum of its {length} bytes differs: the record is "
+        raise CorruptRecord(f"{place}: the checksum of its {length} bytes is wrong: the record is "
                             "damaged; get or prepare the file again")
     return payload
 
@@ -171,17 +182,17 @@ def _read_at(file, size, offset):
 
 
 def _length(header, place):
-    """The length that a header gives."""
+    """Returns the payload's length from a record's header; CorruptRecord where it is damaged."""
     if len(header) < HEADER:
         raise CorruptRecord(f"{place}: {len(header)} bytes are left instead of a header of "
-                            f"{HEADER}: the file is truncated here; get or prepare it again")
+                            f"{HEADER} bytes: the file is truncated here; get or prepare it again")
     length, crc = struct.unpack("<QI", header)
     if masked_crc(header[:8]) != crc:
-        raise CorruptRecord(f"{place}: no header of a record: the file is damaged from here on, "
-                            "or no TFRecord file; get or prepare it again")
+        raise CorruptRecord(f"{place}: no header of a record is here: the file is damaged from "
+                            "this byte on, or is no TFRecord file; get or prepare it again")
     return length
 
 
-def position(path, number, offset):
-    """File and position in words, as every CorruptRecord begins."""
+def position(path: str | os.PathLike[str], number: int | None, offset: int) -> str:
+    """The file and the position in it, in words: the beginning of a CorruptRecord's message."""
     return f"{path}, {'record' if number is None else f'record {number}'} at byte {offset}"

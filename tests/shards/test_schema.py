@@ -108,18 +108,18 @@ def test_records_of_others_are_read():
 @pytest.mark.parametrize("payload, words", [
     (b"garbage, no proto at all", "no tf.train.Example"),
     (b"", "image/encoded is missing"),
-    (by_hand(encoded=None), "image/encoded is missing instead of 1 bytes"),
-    (by_hand(encoded=[5]), "image/encoded has 1 int64 instead of 1 bytes"),
+    (by_hand(encoded=None), "image/encoded is missing, expected 1 value of type bytes"),
+    (by_hand(encoded=[5]), "holds 1 value of type int64, expected 1 value of type bytes"),
     (by_hand(encoded=[b""]), "image/encoded is empty"),
-    (by_hand(encoded=[b"a", b"b"]), "image/encoded has 2 bytes instead of 1 bytes"),
+    (by_hand(encoded=[b"a", b"b"]), "image/encoded holds 2 values of type bytes, expected 1 v"),
     (by_hand(filename=None), "image/filename is missing"),
     (by_hand(class__label=None), "image/class/label is missing"),
-    (by_hand(class__label=[1.0]), "image/class/label has 1 float instead of 1 int64"),
-    (by_hand(class__label=[3, 3]), "image/class/label has 2 int64"),
+    (by_hand(class__label=[1.0]), "holds 1 value of type float, expected 1 value of type int64"),
+    (by_hand(class__label=[3, 3]), "image/class/label holds 2 values of type int64"),
     (by_hand(class__label=[0]), "image/class/label is 0, the background"),
     (by_hand(class__label=[-1]), "image/class/label -1 is outside 1-1000"),
     (by_hand(class__label=[1001]), "image/class/label 1001 is outside 1-1000"),
-    (by_hand(height=[b"3"]), "image/height has 1 bytes instead of 1 int64"),
+    (by_hand(height=[b"3"]), "image/height holds 1 value of type bytes, expected 1"),
     (by_hand(object__bbox__xmin=[0.5]), "image/object/bbox/.* equally many"),
     (by_hand(object__bbox__xmin=[1]), "image/object/bbox/.* float"),
 ])
@@ -240,7 +240,7 @@ def test_index(tmp_path):
 
 def test_equal_records_in_two_files_and_equal_names(tmp_path):
     paths = [write(tmp_path / "a", numbered(3)), write(tmp_path / "b", numbered(3, 2))]
-    with pytest.raises(CorruptRecord, match="b, record 0 at byte 0: the same record as .*a, record 2"):
+    with pytest.raises(CorruptRecord, match="b, record 0 at byte 0: it is the same record as .*a, rec"):
         record_index.build_index(paths)
     index, skipped = record_index.build_index(paths, skip_corrupt=True)
     assert len(index) == 5 and len(skipped) == 1
