@@ -1,11 +1,13 @@
-"""Raw files to TFRecord shards: `python -m data_prep.NAME --source_dir=... --output_dir=...`.
+"""Converts raw files to TFRecord shards: `python -m data_prep.NAME --source_dir=SOURCE ...`
 
 imagenet, cifar10, svhn, unlabeled and image_folder write shards in the schema of mpl_tf.shards;
-inspect looks at any. Nothing is downloaded. predict and select make of shards what ReducedMPL and
-NoisyStudent train on.
+inspect checks any such shards. Nothing is downloaded. predict and select make from shards the
+predictions and the selection that ReducedMPL and NoisyStudent train on; beam runs these two on many
+machines.
 
-    imagenet  cifar10  svhn  unlabeled  image_folder       what the examples are, and their order
-    shards                                                 writes them, and continues where it stopped
-    predict  select  beam                                  distributions; the best: mpl_tf.reduced
-    sources  command                                       lists of files; flags, errors
+    imagenet  cifar10  svhn  unlabeled  image_folder       list the examples, and decide their order
+    arrays  shards  output  workers                        write the shards, and continue an
+                                                           interrupted run
+    predict  select  beam                                  call mpl_tf.reduced
+    sources  command                                       lists of files; flags and errors
 """

@@ -1,4 +1,4 @@
-"""Small images that lie in memory, as the items of a plan and as records."""
+"""Turns small images in memory into the items of a plan, and those into records."""
 
 import hashlib
 
@@ -11,7 +11,10 @@ from mpl_tf.shards.schema import Record
 
 
 class ArrayItems:
-    """Examples "train_00000" and on of a mpl_tf Split, as (name, label, image uint8 [H, W, 3])."""
+    """The examples of an mpl_tf Split as a sequence of (name, label, image uint8 [H, W, 3]).
+
+    The names are "train_00000", "train_00001" and so on.
+    """
 
     def __init__(self, name, split):
         self._name, self._split = name, split
@@ -24,14 +27,14 @@ class ArrayItems:
                 for i in range(*chosen.indices(len(self)))]
 
     def digest(self):
-        """Of all images and labels."""
+        """sha256, in hexadecimal, of all images and labels."""
         digest = hashlib.sha256(np.ascontiguousarray(self._split.labels, "<i8"))
         digest.update(np.ascontiguousarray(self._split.images))
         return digest.hexdigest()
 
 
 def plan(name, splits, class_names, seed, flip):
-    """A Plan of {split: Split}, in the official order, that keeps every pixel."""
+    """Returns a Plan for {split: Split} that keeps the official order and every pixel."""
     return Plan(name, name, seed, class_names=list(class_names), flip=flip, splits=tuple(
         SplitPlan(split, shards_for(len(part.labels), part.images.nbytes),
                   ArrayItems(split, part), order="the official one")
@@ -39,7 +42,7 @@ def plan(name, splits, class_names, seed, flip):
 
 
 def make_record(class_names, item):
-    """(name, label, image) -> Record with a PNG."""
+    """Makes a Record with a PNG from an item (name, label, image)."""
     name, label, image = item
     encoded = encode_png(image)
     return Record(encoded=encoded.encoded, filename=name, label=label, text=class_names[label],

@@ -1,14 +1,14 @@
-"""data_prep.predict and data_prep.select on Apache Beam, for many machines (Section 4.2).
+"""Runs data_prep.predict and data_prep.select on Apache Beam, for many machines (Section 4.2).
 
     pip install '.[beam]'
     python -m data_prep.beam predict FLAGS [-- BEAM OPTIONS]
     python -m data_prep.beam select FLAGS [-- BEAM OPTIONS]
 
-FLAGS are those of `python -m data_prep.predict` and `python -m data_prep.select`, and what is written
-is the same, byte for byte. BEAM OPTIONS choose the runner, `--runner=FlinkRunner` for one; without
-them Beam's local one runs everything here. The folders have to be on a file system that all
-workers see, and the workers need this project and its requirements. Beam shares the files out,
-repeats those that fail, and shows progress and counters as its runner does; an interrupted predict
+FLAGS are those of `python -m data_prep.predict` and `python -m data_prep.select`, and the output is
+the same, byte for byte. BEAM OPTIONS choose the runner, for example `--runner=FlinkRunner`; without
+them Beam's local runner does all the work on this machine. All workers must see the folders at the
+same paths, and need this project and its requirements. Beam distributes the files, repeats those
+that fail, and shows progress and counters in the way of its runner. An interrupted predict
 continues with the files that are missing.
 """
 
@@ -35,7 +35,7 @@ except ImportError:
         sys.exit(print(__doc__))
     sys.exit("error: Apache Beam is not installed: pip install '.[beam]'")
 
-SPACE = "mpl_tf"        # of the counters
+SPACE = "mpl_tf"        # Beam's namespace of the counters
 _LOADING = threading.Lock()
 
 
@@ -54,11 +54,11 @@ def run(arguments):
 
 
 def run_predict(arguments, options):
-    """data_prep.predict; Beam's `options`."""
+    """Runs data_prep.predict with its command line `arguments` and Beam's `options`."""
     flags = predict.parse(arguments)
     if flags.num_shards != 1:
-        raise ValueError(f"--num_shards={flags.num_shards}: Beam shares the files out itself; leave "
-                         "it and --shard_index away")
+        raise ValueError(f"--num_shards={flags.num_shards}: Beam distributes the files itself; "
+                         "leave out --num_shards and --shard_index")
     model_dir, output_dir = map(os.path.abspath, (flags.model_dir, flags.output_dir))
     sources = [source if source == "digits" else os.path.abspath(source)
                for source in flags.source_dir]
@@ -75,7 +75,7 @@ def run_predict(arguments, options):
 
 
 def predict_file(task, plan, model_dir, folder, batch_size, skip_corrupt):
-    """Predicts and writes one file, a forward.Task; on a worker."""
+    """Predicts and writes one file, a forward.Task. Runs on a worker."""
     network = load(model_dir, plan["model"], plan["num_classes"], plan["view"]["size"])
     for _, shard in forward.predict_shards([task], plan, network, batch_size, skip_corrupt):
         prediction_files.write_shard(prediction_files.shard_path(folder, task.name), shard)
@@ -84,7 +84,7 @@ def predict_file(task, plan, model_dir, folder, batch_size, skip_corrupt):
 
 
 def load(model_dir, model, num_classes, size):
-    """The Served network of a worker, loaded once for a process and network; threads share it."""
+    """Returns the Served network, loaded once by each worker process; its threads share it."""
     with _LOADING:
         return _load(model_dir, model, num_classes, size)
 
@@ -93,14 +93,14 @@ def load(model_dir, model, num_classes, size):
 def _load(model_dir, model, num_classes, size):
     found = prediction_files.model_fingerprint(model_dir)
     if found != model:
-        raise ValueError(f"model_dir={model_dir} holds another network here ({found[:12]}) than "
-                         f"where the pipeline began ({model[:12]}): expected a file system that "
-                         "all workers see")
+        raise ValueError(f"model_dir={model_dir} holds another network on this worker "
+                         f"({found[:12]}) than where the pipeline began ({model[:12]}): give a "
+                         "folder on a file system that all workers see")
     return Served(model_dir, size, num_classes)
 
 
 def run_select(arguments, options):
-    """data_prep.select; Beam's `options`."""
+    """Runs data_prep.select with its command line `arguments` and Beam's `options`."""
     flags = select.parse(arguments)
     choice = {name: getattr(flags, name) for name in ("per_class", "rank_all", "short")}
     plan, names = selecting.begin(flags.predictions_dir, flags.output_dir, splits=flags.splits,
@@ -126,15 +126,17 @@ def run_select(arguments, options):
 
 
 def read(numbered, folder, plan):
-    """(i, name) -> (i, prediction_files.Shard), checked; on a worker."""
+    """Maps (i, name) to (i, prediction_files.Shard), checked. Runs on a worker."""
     return numbered[0], prediction_files.read_shard(folder, numbered[1], plan)
 
 
 def write(_, folders, plan, names, kept, histogram, choice):
-    """Writes the selection; on the worker that the whole of it, K * classes examples, comes to.
+    """Writes the selection. Runs on one worker, which holds all of its K * classes examples.
 
     Args:
-      folders: of the predictions, and of the selection. choice: per_class, rank_all and short.
+      folders: (that of the predictions, that of the selection).
+      plan, names, histogram: see selecting.write. kept: {class: its best candidates}.
+      choice: {"per_class", "rank_all", "short": their values}.
     """
     empty = selecting.Best(choice["per_class"]).take()
     selecting.write(*folders, plan, names,
@@ -143,7 +145,7 @@ def write(_, folders, plan, names, kept, histogram, choice):
 
 
 class BestOfClass(beam.CombineFn):
-    """The K best of all candidates that a class has, through selecting.Best."""
+    """Combines the candidates for a class to the K best, with selecting.Best."""
 
     def __init__(self, per_class):
         super().__init__()
@@ -171,13 +173,13 @@ class BestOfClass(beam.CombineFn):
 
 
 def execute(stages, options):
-    """Runs a pipeline to its end; {name of a counter: its value}.
+    """Runs a pipeline to its end; returns {name of a counter: its value}.
 
     Args:
-      stages: function of a beam.Pipeline that adds the steps.
+      stages: function that adds the steps to a beam.Pipeline.
 
     Raises:
-      ValueError: in one line, what a step that failed said.
+      ValueError: a step failed; the message is the one line that the step raised.
     """
     pipeline = beam.Pipeline(options=options)
     stages(pipeline)
@@ -191,7 +193,7 @@ def execute(stages, options):
 
 
 def reason(error):
-    """The line of an exception that a runner raises which says what a step raised."""
+    """Extracts from a runner's exception the one line that the failed step raised."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     lines = [line.partition(" [while running")[0] for line in lines] or [type(error).__name__]
     if len(lines) == 1 or not lines[0].startswith("Traceback"):

@@ -1,9 +1,10 @@
-"""CIFAR-10 -> shards of PNG, in the official order, every pixel kept.
+"""Converts CIFAR-10 to shards of PNG files, in the official order, every pixel kept.
 
-    python -m data_prep.cifar10 --source_dir=DIR --output_dir=DIR
+    python -m data_prep.cifar10 --source_dir=SOURCE --output_dir=DIR
 
-DIR holds cifar-10-python.tar.gz or what is in it (get it from
-https://www.cs.toronto.edu/~kriz/cifar.html), or what TensorFlow Datasets has prepared.
+SOURCE is a folder that holds cifar-10-python.tar.gz (get it from
+https://www.cs.toronto.edu/~kriz/cifar.html) or its unpacked contents, or a folder in which
+TensorFlow Datasets has prepared CIFAR-10.
 """
 
 import functools
@@ -18,13 +19,13 @@ from mpl_tf.datasets.splits import check_sizes
 
 def run(arguments):
     """Prepares CIFAR-10 as the command line says."""
-    flags = command.parser("cifar10", __doc__, "folder with the raw files").parse_args(arguments)
+    flags = command.parser("cifar10", __doc__, "folder of the raw files").parse_args(arguments)
     command.require_folder(flags.source_dir)
     splits = cifar10.read(flags.source_dir) or tfds.read(
         "cifar10", flags.source_dir, url=cifar10.URL, download=False)
     if splits is None:
-        raise FileNotFoundError(f"--source_dir={flags.source_dir}: no files of CIFAR-10 are there; "
-                                f"get {cifar10.URL} and put it into it")
+        raise FileNotFoundError(f"--source_dir={flags.source_dir} has no files of CIFAR-10: "
+                                f"download {cifar10.URL} into that folder")
     check_sizes(splits, cifar10.SIZES, f"cifar10 in {flags.source_dir}")
     plan = arrays.plan("cifar10", splits, cifar10.CLASSES, flags.seed, flip=True)
     shards.prepare(plan, functools.partial(arrays.make_record, cifar10.CLASSES),

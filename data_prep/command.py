@@ -1,4 +1,4 @@
-"""The command line that all programs of data_prep share."""
+"""The command-line flags and helpers that the programs of data_prep share."""
 
 import os
 import shlex
@@ -9,36 +9,38 @@ from mpl_tf.common.cores import cores
 
 
 def parser(module, description, source, output=None, skip=None):
-    """An arguments.Parser with the common flags.
+    """Returns a Parser with the common flags.
 
     Args:
       module: "imagenet", for `python -m data_prep.imagenet`.
-      description: what the program does, and where the raw files can be got.
+      description: what the program does, and where to get the raw files.
       source: help for --source_dir.
-      output, skip: help for --output_dir, which need not be given then, and for --skip_corrupt.
+      output: help for --output_dir, which is then optional; None: the flag is required.
+      skip: help for --skip_corrupt; None: the common one.
     """
     result = Parser(f"data_prep.{module}", description)
     result.add_argument("--source_dir", type=path_type, required=True, help=source)
-    result.add_argument("--output_dir", type=path_type, required=output is None, help=output or "folder for the "
-                        "shards, new or empty; one that an interrupted run left is continued")
-    result.add_argument("--seed", type=whole(0), default=0, help="decides what is random "
-                        "(default: %(default)s)")
+    result.add_argument("--output_dir", type=path_type, required=output is None, help=output or
+                        "folder for the shards: a new or empty one, or one that an interrupted run "
+                        "left, which is then continued")
+    result.add_argument("--seed", type=whole(0), default=0, help="seed of everything random, such "
+                        "as the order of the examples (default: %(default)s)")
     result.add_argument("--overwrite", action="store_true", help="remove what was prepared in "
                         "output_dir and start anew; other files are never removed")
     result.add_argument("--skip_corrupt", action="store_true", help=skip or "leave out images "
-                        "that cannot be read, name and count them; without it they are an error")
-    result.add_argument("--workers", type=whole(1), default=cores(), help="processes that convert "
-                        "images (default: all cores, here %(default)s)")
+                        "that cannot be read, and report them; without this flag they are an error")
+    result.add_argument("--workers", type=whole(1), default=cores(), help="number of processes "
+                        "that convert images (default: one per core, here %(default)s)")
     return result
 
 
 def command_line(module, arguments):
-    """The command that `arguments`, a list of str, were given to."""
+    """The shell command that runs a program of data_prep with `arguments`, a list of str."""
     return shlex.join(["python", "-m", f"data_prep.{module}", *arguments])
 
 
 def main(run, arguments=None):
-    """Runs `run(arguments)`, a list of str; returns the exit code, see mpl_tf.common.command."""
+    """Calls `run` with a list of str, the arguments; returns the exit code, see common.command."""
     return command.run(run, arguments)
 
 

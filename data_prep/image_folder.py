@@ -1,11 +1,11 @@
-"""Your own images -> shards.
+"""Converts your own images to shards.
 
-    python -m data_prep.image_folder --source_dir=DIR --output_dir=DIR
+    python -m data_prep.image_folder --source_dir=SOURCE --output_dir=DIR
 
-DIR holds labeled/CLASS/ with images for each class, unlabeled/ with images at any depth (if there
-are any), and test/CLASS/ with images of the same classes; without test/ a part of each class's
-labeled images, --test_fraction, is set aside for testing. JPEG, PNG, GIF, BMP, WebP and TIFF files
-are read, as a person sees them: an EXIF orientation is applied.
+SOURCE is a folder that holds labeled/CLASS/ with the images of each class. It may also hold
+unlabeled/ with images at any depth, and test/CLASS/ with test images of the same classes. Without
+test/ a part of each class's labeled images, --test_fraction, becomes the test set. JPEG, PNG, GIF,
+BMP, WebP, TIFF and PPM files are read, and their EXIF orientation is applied.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from mpl_tf.shards.schema import Record
 
 def run(arguments):
     """Prepares a folder of images as the command line says."""
-    parser = command.parser("image_folder", __doc__, "folder with labeled/, unlabeled/ and test/")
-    parser.add_argument("--test_fraction", type=_fraction, default=0.2, help="without test/: how "
-                        "much of each class's labeled images becomes the test set, at least one "
-                        "each (default: %(default)s)")
+    parser = command.parser("image_folder", __doc__, "folder with labeled/, and perhaps unlabeled/ and test/")
+    parser.add_argument("--test_fraction", type=_fraction, default=0.2, help="the fraction of each "
+                        "class's labeled images, at least one image, that becomes the test set "
+                        "where there is no test/ (default: %(default)s)")
     flags = parser.parse_args(arguments)
     command.require_folder(flags.source_dir)
     made = plan(flags.source_dir, flags.seed, flags.test_fraction)
@@ -35,7 +35,7 @@ def run(arguments):
 
 
 def plan(source_dir, seed, test_fraction):
-    """The Plan for a user's folder; ValueError, in one line, for one that cannot be used."""
+    """Returns the Plan for a user's folder; ValueError, in one line, if it cannot be used."""
     labeled = os.path.join(source_dir, "labeled")
     command.require_folder(labeled, expected="a folder for each class, with its images")
     class_names = sources.list_folders(labeled)
@@ -48,11 +48,11 @@ def plan(source_dir, seed, test_fraction):
         unknown = sorted(set(sources.list_folders(test_folder)) - set(class_names))
         if unknown:
             raise ValueError(f"{os.path.join(test_folder, unknown[0])}: there is no such class in "
-                             "labeled/: correct its name, or remove it")
+                             "labeled/; correct its name, or remove it")
         present = sources.list_folders(test_folder)
         if not present:
-            raise ValueError(f"{test_folder} has no folders with classes: put images there, or "
-                             "remove it, and a part of labeled/ is set aside")
+            raise ValueError(f"{test_folder} has no folders with classes: add them, or remove it, "
+                             "so that a part of labeled/ becomes the test set")
         test, more = class_items(source_dir, "test", present, class_names)
         others += more
         notes["test"] = "the images of test/"
@@ -82,7 +82,7 @@ def plan(source_dir, seed, test_fraction):
 
 
 def class_items(source_dir, folder, present, class_names=None):
-    """([(relative path, label)], how many other files) of the class folders `present`."""
+    """Lists the class folders `present`: ([(relative path, label)], number of other files)."""
     class_names = present if class_names is None else class_names
     items, others = [], 0
     for class_name in present:
@@ -97,7 +97,7 @@ def class_items(source_dir, folder, present, class_names=None):
 
 
 def set_aside(items, class_names, fraction, seed):
-    """(train, test): a part of each class, at least one image, and at least one stays."""
+    """Splits items into (train, test), with at least one image of each class in both."""
     train, test = [], []
     for label, class_name in enumerate(class_names):
         members = sources.shuffled([item for item in items if item[1] == label], seed, "test")
@@ -111,7 +111,7 @@ def set_aside(items, class_names, fraction, seed):
 
 
 def make_record(source_dir, class_names, item):
-    """(relative path, label or None) -> Record."""
+    """Makes a Record from an item (relative path, label or None)."""
     name, label = item
     with open(os.path.join(source_dir, name), "rb") as file:
         image = image_files.convert(file.read(), orient=True)
@@ -126,7 +126,7 @@ def _fraction(text):
     except ValueError:
         value = 0.0
     if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number between 0 and 1, 0.2 for one")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number between 0 and 1, such as 0.2")
     return value
 
 

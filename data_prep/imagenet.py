@@ -1,12 +1,13 @@
-"""ImageNet (ILSVRC 2012) -> the shards of Szegedy et al., as the paper uses them.
+"""Converts ImageNet (ILSVRC 2012) to shards in the format of Szegedy et al., which the paper uses.
 
-    python -m data_prep.imagenet --source_dir=DIR --output_dir=DIR --validation_labels=FILE
+    python -m data_prep.imagenet --source_dir=SOURCE --output_dir=DIR --validation_labels=FILE
 
-DIR holds train/<synset>/*.JPEG and val/, either flat with --validation_labels or with a folder per
-synset. Get ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar from https://image-net.org (after
-signing up; unpack the first, and each of the archives in it into a folder of its name). Labels are
-1 + the place of the synset among those of train/, sorted. An image keeps its bytes if it is an RGB
-JPEG; CMYK, greyscale and PNG become RGB JPEG. EXIF orientation is left alone, as all others do.
+SOURCE is a folder that holds train/<synset>/*.JPEG and val/. val/ has either a folder per synset,
+or all images directly; then give --validation_labels. Get ILSVRC2012_img_train.tar and
+ILSVRC2012_img_val.tar from https://image-net.org (after signing up), unpack the first, and unpack
+each archive in it into a folder of the same name. The label of a synset is its position, from 1,
+among the sorted synsets of train/. An RGB JPEG keeps its bytes; CMYK, greyscale and PNG images
+become RGB JPEG. EXIF orientation is ignored, as is usual for ImageNet.
 """
 
 import functools
@@ -25,16 +26,20 @@ def run(arguments):
     """Prepares ImageNet as the command line says."""
     parser = command.parser("imagenet", __doc__, "folder with train/ and val/")
     parser.add_argument("--train_shards", type=whole(1), default=1024,
-                        help="files for train/ (default: %(default)s)")
+                        help="number of shards to write of train/ (default: %(default)s)")
     parser.add_argument("--validation_shards", type=whole(0), default=128,
-                        help="files for val/; 0: val/ is left out (default: %(default)s)")
-    parser.add_argument("--validation_labels", type=path_type, help="text file for a flat val/: a synset per line, "
-                        "in the order of the sorted file names (the well-known "
-                        "imagenet_2012_validation_synset_labels.txt), or 'filename synset' lines")
-    parser.add_argument("--synset_names", type=path_type, help="text file with lines like 'n01440764 tench, Tinca "
-                        "tinca', for image/class/text and class names")
-    parser.add_argument("--bounding_boxes", type=path_type, help="text file with lines 'filename,xmin,ymin,xmax,"
-                        "ymax', fractions of the image (imagenet_2012_bounding_boxes.csv)")
+                        help="number of shards to write of val/; 0 leaves val/ out (default: "
+                        "%(default)s)")
+    parser.add_argument("--validation_labels", type=path_type, help="text file with the labels of "
+                        "a val/ without folders: one synset per line in the order of the sorted "
+                        "file names (the well-known imagenet_2012_validation_synset_labels.txt), "
+                        "or lines 'filename synset'")
+    parser.add_argument("--synset_names", type=path_type, help="text file with lines like "
+                        "'n01440764 tench, Tinca tinca', which gives the class names and "
+                        "image/class/text")
+    parser.add_argument("--bounding_boxes", type=path_type, help="text file with lines "
+                        "'filename,xmin,ymin,xmax,ymax', in fractions of the image's width and "
+                        "height (imagenet_2012_bounding_boxes.csv)")
     flags = parser.parse_args(arguments)
     command.require_folder(flags.source_dir)
     synsets, made = plan(flags)
@@ -45,7 +50,7 @@ def run(arguments):
 
 
 def plan(flags):
-    """(synsets, Plan) for the parsed flags; ValueError, in one line, for files that do not fit."""
+    """Returns (synsets, Plan) for the flags; ValueError, in one line, if files do not fit."""
     train_folder, val_folder = (os.path.join(flags.source_dir, name) for name in ("train", "val"))
     command.require_folder(train_folder, expected="a folder per synset, with its images")
     synsets = sources.list_folders(train_folder)
@@ -63,7 +68,7 @@ def plan(flags):
         unknown = sorted(set(folders) - set(synsets))
         if unknown:
             raise ValueError(f"{os.path.join(val_folder, unknown[0])}: there is no such synset in "
-                             "train/: expected the same synsets, or a flat folder")
+                             "train/: expected the same synsets, or images without folders")
         val = (by_synset(flags.source_dir, "val", folders, synsets) if folders
                else flat(flags.source_dir, flags.validation_labels, synsets))
         splits.append(shards.SplitPlan("validation", flags.validation_shards,
@@ -74,7 +79,7 @@ def plan(flags):
 
 
 def by_synset(source_dir, folder, present, synsets):
-    """[(relative path, label)] of folders that are named by synsets."""
+    """Lists the images in the synset folders `present`: [(relative path, label)]."""
     items = []
     for synset in present:
         names, _ = image_files.list_images(os.path.join(source_dir, folder, synset))
@@ -87,11 +92,11 @@ def by_synset(source_dir, folder, present, synsets):
 
 
 def flat(source_dir, labels_file, synsets):
-    """[(relative path, label)] of a val/ without folders, by a list of labels."""
+    """Lists the images of a val/ without folders: [(relative path, label)], labels from a file."""
     names, _ = image_files.list_images(os.path.join(source_dir, "val"))
     if not labels_file:
         raise ValueError(f"{os.path.join(source_dir, 'val')} is flat: give --validation_labels=FILE "
-                         "with a synset per line, or sort the images into a folder per synset")
+                         "with a synset per line, or sort the images into one folder per synset")
     lines = sources.read_text(labels_file, "validation_labels")
     words = [line.split() for line in lines]
     if all(len(each) == 2 for each in words):
@@ -116,7 +121,10 @@ def flat(source_dir, labels_file, synsets):
 
 
 def with_names(items, boxes):
-    """[(filename, relative path, label, boxes)]: the name without folders, where it is unique."""
+    """Adds names and boxes: [(filename, relative path, label, boxes)].
+
+    The filename has no folders, unless two images would then have the same.
+    """
     short = [path.rpartition("/")[2] for path, _ in items]
     names = short if len(set(short)) == len(short) else [path for path, _ in items]
     return [(name, path, label, boxes.get(base, []))
@@ -124,7 +132,7 @@ def with_names(items, boxes):
 
 
 def read_synset_names(path, synsets):
-    """{synset: words} of a file with lines like "n01440764 tench, Tinca tinca"."""
+    """Reads {synset: words} from a file with lines like "n01440764 tench, Tinca tinca"."""
     texts = {}
     for line in sources.read_text(path, "synset_names"):
         synset, *words = line.split(None, 1)
@@ -137,7 +145,7 @@ def read_synset_names(path, synsets):
 
 
 def read_boxes(path):
-    """{filename: [[xmin, ymin, xmax, ymax]]} of a file with such lines."""
+    """Reads {filename: [[xmin, ymin, xmax, ymax]]} from a file with lines of these, by commas."""
     boxes = {}
     for number, line in enumerate(sources.read_text(path, "bounding_boxes"), 1):
         name, *sides = line.split(",")
@@ -153,7 +161,7 @@ def read_boxes(path):
 
 
 def make_record(source_dir, synsets, texts, item):
-    """(filename, relative path, label, boxes) -> Record."""
+    """Makes a Record from an item (filename, relative path, label, boxes)."""
     name, path, label, boxes = item
     with open(os.path.join(source_dir, path), "rb") as file:
         image = image_files.convert(file.read())

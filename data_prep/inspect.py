@@ -1,10 +1,11 @@
-"""Looks at shards, ours or anybody's in the schema of Szegedy et al., record by record.
+"""Inspects shards in the schema of Szegedy et al., whoever wrote them, record by record.
 
-    python -m data_prep.inspect --source_dir=DIR [--output_dir=DIR]
+    python -m data_prep.inspect --source_dir=SHARDS [--output_dir=DIR]
 
-Prints for each split: examples, keys, classes, sizes of the images, and whatever is broken, with
-file and position; every image is decoded. With --output_dir also report.json (the whole table of
-classes) and a montage of each split. The exit code is 1 where something is broken.
+The program decodes every image. For each split it prints the number of examples, the keys, classes
+and image sizes, and each broken record with file and position. With --output_dir it also writes
+report.json, with the whole table of classes, and a montage of each split. The exit code is 1 if
+anything is broken.
 """
 
 import collections
@@ -23,8 +24,8 @@ from mpl_tf.shards import image_files, montage, schema, tfrecord
 from mpl_tf.shards.tfrecord import CorruptRecord
 
 REPORT = "report.json"
-SHOWN = 20              # broken records, and classes, that are printed
-TILES = 8 * montage.COLUMNS     # of a montage, at most
+SHOWN = 20              # how many broken records, and how many classes, are printed
+TILES = 8 * montage.COLUMNS     # most images in a montage
 
 
 def run(arguments):
@@ -32,7 +33,7 @@ def run(arguments):
     flags = command.parser(
         "inspect", __doc__, "folder with shards like train-00000-of-01024",
         output="folder for report.json and the montages (default: neither is written)",
-        skip="exit with 0 although something is broken").parse_args(arguments)
+        skip="exit with code 0 even if records are broken").parse_args(arguments)
     command.require_folder(flags.source_dir, expected="a folder of shards")
     splits = tfrecord.find_splits(flags.source_dir)
     if not splits:
@@ -59,9 +60,10 @@ def run(arguments):
 
 
 def inspect_split(folder, split, files, seed=0, workers=1):
-    """(report, tiles) of the shards `files` of a split.
+    """Inspects the shards `files` of a split.
 
-    The report is JSON; tiles are those of montage.sheet, of up to TILES examples.
+    Returns:
+      (report, tiles): a dict of JSON, and a list for montage.sheet of up to TILES examples.
     """
     expected, broken = _expected(folder, split)
     try:
@@ -106,12 +108,12 @@ def inspect_split(folder, split, files, seed=0, workers=1):
 
 
 def inspect_file(path, expected=None, seed=0, num_tiles=0):
-    """What is in one file, a dict that can be pickled; all that is broken is in its "broken".
+    """Inspects one file; returns a dict that can be pickled, whose "broken" lists all problems.
 
     Args:
       path: of a TFRecord file.
-      expected: its {"examples", "sha256"} as noted when it was prepared, or None.
-      seed, num_tiles: which and how many of its images are shown.
+      expected: {"examples", "sha256"} of the file from dataset.json, or None.
+      seed, num_tiles: seed that chooses the images for the montage, and their number.
     """
     problems = []
     offsets, lengths = tfrecord.scan(path, problems)
@@ -130,8 +132,9 @@ def inspect_file(path, expected=None, seed=0, num_tiles=0):
                 problems.append(error)
     result["broken"] = [str(problem) for problem in problems]
     if expected and not result["broken"] and storage.sha256(path) != expected["sha256"]:
-        result["broken"] = [f"{path}: {len(offsets)} records, not the bytes that were prepared "
-                            f"({expected['examples']} records): get or prepare it again"]
+        result["broken"] = [f"{path}: its {len(offsets)} records are not, byte for byte, those that "
+                            f"were prepared ({expected['examples']} records): get or prepare it "
+                            "again"]
     result["keys"] = {key: dict(kinds) for key, kinds in result["keys"].items()}
     return result
 
@@ -148,12 +151,13 @@ def _inspect_record(payload, where, result, shown):
             image.load()
             tile = np.asarray(montage.tile(image)) if shown else None
     except Exception as error:      # a damaged image can raise nearly anything
-        raise CorruptRecord(f"{where}: an image of {len(record.encoded)} bytes that cannot be "
-                            f"decoded ({' '.join(str(error).split())[:100]}): prepare the file "
+        raise CorruptRecord(f"{where}: the image of {len(record.encoded)} bytes cannot be decoded "
+                            f"({' '.join(str(error).split())[:100]}): prepare the file "
                             "again") from error
     if record.height and record.width and (record.height, record.width) != image.size[::-1]:
-        raise CorruptRecord(f"{where}: an image of {image.height} x {image.width} pixels that is "
-                            f"said to have {record.height} x {record.width}: prepare the file again")
+        raise CorruptRecord(f"{where}: the image has {image.height} x {image.width} pixels, but "
+                            f"the record says {record.height} x {record.width}: prepare the file "
+                            "again")
     result["sizes"].append(image.size[::-1])
     result["formats"][f"{kind} {mode}"] += 1
     if record.label is not None:
@@ -167,7 +171,7 @@ def _inspect_record(payload, where, result, shown):
 
 
 def lines(split, report):
-    """A split's report in lines of text."""
+    """Formats a split's report as lines of text."""
     result = [f"{split}: {report['records']} records in {report['files']} files, "
               f"{report['bytes'] / 1e6:.1f} MB; {_counts(report['formats'])}"]
     for what in ("height", "width"):
@@ -191,7 +195,7 @@ def lines(split, report):
 
 
 def _expected(folder, split):
-    """({file: what was noted of it}, what is wrong with the note)."""
+    """({file: its entry in dataset.json}, list of what is wrong with dataset.json)."""
     try:
         sidecar = prepared.read_sidecar(folder)
         shards = sidecar["splits"].get(split, {"shards": []})["shards"] if sidecar else []

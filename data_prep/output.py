@@ -1,4 +1,4 @@
-"""The folder that shards are written to: whose it is, what is finished, and what may be removed."""
+"""Manages the folder that shards are written to: what is finished, and what may be removed."""
 
 import contextlib
 import os
@@ -8,22 +8,22 @@ from mpl_tf.common import storage
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import tfrecord
 
-PROGRESS = ".progress"      # folder with the plan and a note for each finished shard
+PROGRESS = ".progress"      # folder of the plan and of a note for each finished shard
 PLAN = "plan.json"
 
 
 class Output:
-    """An output folder for a plan; a context manager that holds it against other processes.
-
-    Attributes:
-      finished: dataset.json, a dict, where this very plan has been carried out; else None.
+    """The output folder of a plan; a context manager that locks it against other processes.
 
     Args:
-      folder: --output_dir. described: Plan.describe(). overwrite: the flag.
+      folder: --output_dir. described: Plan.describe(). overwrite: --overwrite.
+
+    Attributes:
+      finished: the contents of dataset.json, where this very plan has been carried out; else None.
 
     Raises (on entering):
-      ValueError: in one line: the folder holds other files, another plan's shards, or another
-        process writes there.
+      ValueError: in one line: the folder holds other files or another plan's shards, or another
+        process is writing there.
     """
 
     def __init__(self, folder, described, overwrite):
@@ -44,11 +44,11 @@ class Output:
         self._stack.close()
 
     def path(self, name):
-        """Where the file `name` is."""
+        """The path of the file `name` in the folder."""
         return os.path.join(self.folder, name)
 
     def note(self, file):
-        """What was noted about a finished shard, a dict; None where it has to be written."""
+        """The note of a finished shard, a dict; None where the shard has to be written."""
         note = storage.read_json(self.path(os.path.join(PROGRESS, f"{file}.json")))
         path = self.path(file)
         if note and os.path.isfile(path) and os.path.getsize(path) == note["bytes"]:
@@ -56,11 +56,11 @@ class Output:
         return None
 
     def add_note(self, file, note):
-        """Notes that a shard is finished."""
+        """Writes the note, a dict, that a shard is finished."""
         storage.write_json(self.path(os.path.join(PROGRESS, f"{file}.json")), note)
 
     def finish(self, sidecar):
-        """Writes dataset.json; what helped on the way is removed."""
+        """Writes dataset.json and removes PROGRESS."""
         storage.write_json(self.path(prepared.SIDECAR), sidecar)
         shutil.rmtree(self.path(PROGRESS))
 
@@ -82,7 +82,7 @@ class Output:
             shutil.rmtree(self.path(PROGRESS), ignore_errors=True)
             self._remove([prepared.SIDECAR])        # last: until then it says whose the others are
         elif plan is not None:
-            # A new Pillow could write other bytes in the middle; of a finished folder it is no matter.
+            # Another Pillow could write other bytes from here on; of a finished folder no matter.
             lines = differences(plan, self._described, {"pillow"} if sidecar else ())
             if lines:
                 raise ValueError(f"--output_dir={self.folder} holds what was prepared in another "
@@ -109,13 +109,14 @@ class Output:
                 path = self.path(shard["file"])
                 found = os.path.getsize(path) if os.path.isfile(path) else None
                 if found != shard["bytes"]:
-                    shown = "is missing" if found is None else f"has {found} bytes"
-                    raise ValueError(f"{path} {shown} instead of {shard['bytes']}: the folder was "
-                                     "changed after it was prepared; --overwrite prepares it anew")
+                    shown = ("is missing" if found is None else
+                             f"has {found} bytes instead of {shard['bytes']}")
+                    raise ValueError(f"{path} {shown}: the folder was changed after it was "
+                                     "prepared; --overwrite prepares it anew")
 
 
 def _files_of(plan):
-    """Names of all files that carrying out a plan, a dict, leaves; none of them is a path."""
+    """Names of all files that a plan, a dict, writes; what is a path is left out."""
     names = {prepared.SIDECAR}
     for split, part in plan.get("splits", {}).items():
         names.add(f"{split}.index.npz")
@@ -125,7 +126,7 @@ def _files_of(plan):
 
 
 def differences(old, new, ignored=(), prefix=""):
-    """Lines "seed is 1 instead of 0" for whatever differs between two dicts of JSON."""
+    """Describes each difference between two dicts of JSON, for example "seed is 1 instead of 0"."""
     lines = []
     for key in sorted(set(old) | set(new)):
         before, now = old.get(key), new.get(key)

@@ -1,13 +1,13 @@
-"""A trained network's distribution for every example of some shards, written once (Section 3.2).
+"""Stores a trained network's distribution for every example of some shards (Section 3.2).
 
     python -m data_prep.predict --model_dir=RUN --source_dir=SHARDS [--source_dir=MORE] \\
         --output_dir=DIR [--shard_index=0 --num_shards=1]
 
-RUN is the folder of a finished run, q_large's; its exported student sees each image as an
-evaluation does. SHARDS is a folder that data_prep or Szegedy et al.'s program wrote, or `digits`.
-Test and validation shards are left out unless --splits names them. An interrupted run continues;
-on several machines each takes its part of the files by --shard_index, into the same folder or
-into folders of their own whose files are put together afterwards.
+RUN is the folder of q_large's finished run, whose exported student sees each image as an evaluation
+does. SHARDS is a folder that data_prep or Szegedy et al.'s program wrote, or `digits`. Test and
+validation shards are left out unless --splits names them. The same command continues an interrupted
+run. Several machines share the work by --num_shards and --shard_index; they write to the same
+folder, or to folders of their own whose files are put together afterwards.
 """
 
 import sys
@@ -25,21 +25,24 @@ def run(arguments):
 
 
 def parse(arguments):
-    """The command line's flags; `splits` is a list of str, or None."""
+    """Parses the command line; `splits` of the result is a list of str, or None."""
     parser = Parser("data_prep.predict", __doc__)
-    parser.add_argument("--model_dir", type=path_type, required=True, help="folder of q_large's finished run")
-    parser.add_argument("--source_dir", type=path_type, required=True, action="append", help="folder of shards, or "
-                        "digits; may be given several times")
-    parser.add_argument("--output_dir", type=path_type, required=True, help="folder for the predictions")
-    parser.add_argument("--splits", help="comma-separated (default: all but test and validation)")
-    parser.add_argument("--shard_index", type=whole(0), default=0, help="of this machine, "
-                        "from 0 (default: %(default)s)")
-    parser.add_argument("--num_shards", type=whole(1), default=1, help="machines that "
+    parser.add_argument("--model_dir", type=path_type, required=True,
+                        help="folder of q_large's finished run")
+    parser.add_argument("--source_dir", type=path_type, required=True, action="append",
+                        help="folder of shards to predict, or digits; may be given several times")
+    parser.add_argument("--output_dir", type=path_type, required=True,
+                        help="folder for the predictions")
+    parser.add_argument("--splits", help="comma-separated names of the splits to predict (default: "
+                        "all but test and validation)")
+    parser.add_argument("--shard_index", type=whole(0), default=0, help="number of this machine, "
+                        "counted from 0, among the --num_shards machines (default: %(default)s)")
+    parser.add_argument("--num_shards", type=whole(1), default=1, help="number of machines that "
                         "share the files (default: %(default)s)")
-    parser.add_argument("--batch_size", type=whole(1), default=256, help="images of a "
+    parser.add_argument("--batch_size", type=whole(1), default=256, help="number of images in a "
                         "forward pass (default: %(default)s)")
-    parser.add_argument("--skip_corrupt", action="store_true", help="leave out, and count, images "
-                        "that cannot be read; without it they are an error")
+    parser.add_argument("--skip_corrupt", action="store_true", help="leave out and count images "
+                        "that cannot be read; without this flag they are an error")
     flags = parser.parse_args(arguments)
     if flags.shard_index >= flags.num_shards:
         raise ValueError(f"--shard_index={flags.shard_index} with --num_shards={flags.num_shards}: "

@@ -1,11 +1,12 @@
-"""Keeps, of all predicted examples, the K most confident of each class (Section 4.2).
+"""Selects, from all predicted examples, the K most confident ones of each class (Section 4.2).
 
-    python -m data_prep.select --predictions_dir=DIR --output_dir=DIR --per_class=50000
+    python -m data_prep.select --predictions_dir=PREDICTIONS --output_dir=DIR --per_class=K
 
-An example counts for the class that the network finds likeliest, or with --rank_all for every class
-(by the stored float16 probability, so that an example may be kept for several). Equal ones are
-taken in the order of their keys. Classes with fewer than K are filled up by repeating theirs in
-order, or with --short=leave left as they are. Fewer than 3 * K examples of a class are in memory.
+An example is a candidate for the class that the network finds likeliest, or with --rank_all for
+every class, ranked by its stored float16 probability, so that it may be selected for several.
+Examples of equal rank are taken in the order of their keys. A class with fewer than K examples
+repeats them in order until there are K, or with --short=leave stays as it is. Memory holds fewer
+than 3 * K examples of each class.
 """
 
 import sys
@@ -21,18 +22,21 @@ def run(arguments):
 
 
 def parse(arguments):
-    """The command line's flags; `splits` is a list of str, or None."""
+    """Parses the command line; `splits` of the result is a list of str, or None."""
     parser = Parser("data_prep.select", __doc__)
-    parser.add_argument("--predictions_dir", type=path_type, required=True, help="folder that data_prep.predict "
-                        "wrote")
-    parser.add_argument("--output_dir", type=path_type, required=True, help="folder for the selection")
+    parser.add_argument("--predictions_dir", type=path_type, required=True,
+                        help="folder that data_prep.predict wrote")
+    parser.add_argument("--output_dir", type=path_type, required=True,
+                        help="folder for the selection")
     parser.add_argument("--per_class", required=True, type=whole(1), metavar="K",
-                        help="examples of each class")
-    parser.add_argument("--splits", help="comma-separated, of those predicted (default: all)")
-    parser.add_argument("--rank_all", action="store_true", help="every example counts for every "
-                        "class")
-    parser.add_argument("--short", choices=("repeat", "leave"), default="repeat", help="what "
-                        "becomes of a class with fewer than K (default: %(default)s)")
+                        help="how many examples of each class to select")
+    parser.add_argument("--splits", help="comma-separated names of the predicted splits to select "
+                        "from (default: all)")
+    parser.add_argument("--rank_all", action="store_true", help="rank every example in every "
+                        "class, not only in its likeliest one")
+    parser.add_argument("--short", choices=("repeat", "leave"), default="repeat", help="what to do "
+                        "with a class of fewer than K examples: repeat them until there are K, or "
+                        "leave them as they are (default: %(default)s)")
     parser.add_argument("--overwrite", action="store_true", help="replace another selection that is "
                         "in --output_dir")
     flags = parser.parse_args(arguments)

@@ -1,9 +1,9 @@
-"""Writes a data set's shards, with all cores; interrupted anywhere, it continues.
+"""Writes a data set's shards with several processes, and continues an interrupted run.
 
-A plan says what every shard holds. Each is written by one process under a temporary name, then
-renamed, then noted in `.progress`; so whatever stopped an earlier run, shards that are noted are
-whole, and the others are written again, with the same bytes. At the end come an index for each
-split and dataset.json, and `.progress` goes.
+A plan says what every shard holds. Each shard is written by one process under a temporary name,
+then renamed, then noted in `.progress`. So whatever stopped an earlier run, the noted shards are
+whole, and the others are written again with the same bytes. At the end an index for each split and
+dataset.json are written, and `.progress` is removed.
 """
 
 import collections
@@ -20,7 +20,7 @@ from mpl_tf.common.bar import Bar
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import record_index, tfrecord
 
-SHOWN = 10      # unreadable images that an error names
+SHOWN = 10      # most unreadable images that an error names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +28,10 @@ class SplitPlan:
     """One split, what it is made of and in which order.
 
     Attributes:
-      name: "train", for one. num_shards: int.
-      items: what `make` makes records of, in order: a list of tuples that begin with a name, or an
-        object with a length, slices and digest().
-      order: the order, in words.
+      name: "train", for example. num_shards: int.
+      items: what `make` turns into records, in order: a list of tuples that begin with a name, or
+        an object with a length, slices and digest().
+      order: the order in words, for dataset.json.
       labeled: whether the examples have labels.
     """
     name: str
@@ -43,14 +43,14 @@ class SplitPlan:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A data set: which program makes it, and all that decides its bytes.
+    """A data set to write: the program that makes it, and all that decides its bytes.
 
     Attributes:
-      program: "imagenet", for one. name: the data set's. seed: int.
+      program: "imagenet", for example. name: the data set's name. seed: int.
       splits: tuple of SplitPlan.
       options: dict of other flags that decide what is written.
       class_names: list of str, or None.
-      notes: dict of what else dataset.json is to say.
+      notes: dict of further entries for dataset.json.
       flip: whether the mirror image of an example still belongs to its class.
     """
     program: str
@@ -63,7 +63,7 @@ class Plan:
     flip: bool = True
 
     def describe(self):
-        """What has to be equal for a run to continue another's, as JSON."""
+        """What must be equal for a run to continue another's, a dict of JSON."""
         splits = {split.name: {"examples": len(split.items), "shards": split.num_shards,
                                "sources": _digest(split.items)} for split in self.splits}
         return {"program": f"data_prep.{self.program}", "name": self.name, "seed": self.seed,
@@ -72,21 +72,21 @@ class Plan:
 
 
 def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=False, workers=1):
-    """Writes all shards of `plan` to `output_dir`, or what is missing of them.
+    """Writes the shards of `plan` that are missing in `output_dir`.
 
     Args:
       plan: a Plan.
-      make: item -> records.Record; raises ValueError (images.BadImage) or OSError for an image that
-        cannot be read. For workers > 1 it can be pickled.
-      command: for dataset.json.
-      overwrite, skip_corrupt, workers: the flags.
+      make: function item -> schema.Record; it raises ValueError (image_files.BadImage) or OSError
+        for an image that cannot be read. For workers > 1 it must be possible to pickle it.
+      command: the command line, for dataset.json.
+      overwrite, skip_corrupt, workers: the values of these flags.
 
     Returns:
-      dataset.json, a dict.
+      The contents of dataset.json, a dict.
 
     Raises:
-      ValueError: in one line: the folder is another's, a split cannot fill its shards, or images
-        could not be read (all other shards are written then, and kept).
+      ValueError: in one line: the folder holds something else, a split has fewer images than
+        shards, or images cannot be read (the shards without such images are written, and kept).
     """
     for split in plan.splits:
         if not 1 <= split.num_shards <= len(split.items):
@@ -117,16 +117,17 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
 
 
 def _refuse_skipped(parts, output_dir, skip_corrupt):
-    """ValueError where an earlier run with --skip_corrupt left images out and this one must not."""
+    """Raises ValueError if an earlier run left images out but skip_corrupt is now off."""
     skipped = [line for part in parts for line in part["skipped"]]
     if skipped and not skip_corrupt:
         first = skipped[0].encode("utf-8", "backslashreplace").decode()
         raise ValueError(f"{output_dir}: {len(skipped)} images were left out by --skip_corrupt, the "
-                         f"first: {first}; give it again, or mend them and --overwrite")
+                         f"first is {first}; give that flag again, or repair the images and give "
+                         "--overwrite")
 
 
 def summary(sidecar):
-    """dataset.json in a few words."""
+    """Summarises dataset.json in a few words."""
     return ", ".join(f"{part['examples']} examples of {name} in {len(part['shards'])} shards"
                      for name, part in sidecar["splits"].items())
 
@@ -143,13 +144,13 @@ class _Task:
         return tfrecord.shard_name(self.split, self.shard, self.num_shards)
 
     def sources(self):
-        """The shard's items: contiguous ranges, as Szegedy et al.'s."""
+        """The shard's items, a contiguous range of all, as in Szegedy et al.'s shards."""
         ends = np.linspace(0, len(self.items), self.num_shards + 1).astype(int)
         return self.items[ends[self.shard]:ends[self.shard + 1]]
 
 
 def _write_all(tasks, make, output, skip_corrupt, workers):
-    """{file: note} of all shards; those that are there already are not written again."""
+    """Writes the shards that are not there yet; returns {file: note} of all."""
     notes, problems, todo = {}, [], []
     for task in tasks:
         note = output.note(task.file)
@@ -211,7 +212,7 @@ def _index(output, split, notes):
 
 
 def _sidecar(plan, described, notes, command):
-    """dataset.json."""
+    """The contents of dataset.json, a dict."""
     splits = {}
     for split in plan.splits:
         parts = [notes[file] for file in _files(split)]

@@ -1,4 +1,4 @@
-"""Lists of class folders and of images in tar files; their order; how many shards they fill."""
+"""Lists class folders and images in tar files, shuffles lists, and chooses numbers of shards."""
 
 import hashlib
 import os
@@ -6,27 +6,26 @@ import tarfile
 
 from mpl_tf.shards.image_files import SUFFIXES
 
-SHARD_EXAMPLES, SHARD_BYTES = 10_000, 100_000_000      # about
+SHARD_EXAMPLES, SHARD_BYTES = 10_000, 100_000_000      # a shard has about as many at most
 
 
 def list_folders(folder):
-    """Names of the folders in `folder`, linked ones too, sorted; hidden ones are left out."""
+    """Sorted names of the folders in `folder`, linked ones included, hidden ones left out."""
     with os.scandir(folder) as entries:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def list_tar(path):
-    """Image files in an uncompressed tar file, which is not unpacked.
+    """Lists the image files in an uncompressed tar file without unpacking it.
 
-    Links, sparse files, folders, devices and files with a name that leads out of the archive are
-    not looked at.
+    Links, sparse files, devices and files whose name leads out of the archive are never read.
 
     Returns:
-      (members, others): (name, byte at which it begins, bytes), sorted by name, and how many other
-      files there are.
+      (members, others): list of (name, position of its first byte, size in bytes), sorted by name,
+      and the number of other files.
 
     Raises:
-      ValueError: no tar file, a truncated or compressed one, or a name is there twice.
+      ValueError: the file is no tar file, is truncated or compressed, or has a name twice.
     """
     members, others = [], 0
     try:
@@ -58,9 +57,9 @@ def list_tar(path):
 
 
 def shuffled(items, seed, stream=""):
-    """`items` (tuples that begin with a name) in an order decided by seed, stream and the names.
+    """Sorts `items`, tuples that begin with a name, by a hash of seed, stream and name.
 
-    The order is that of a hash, so it is the same on every machine and with every NumPy.
+    So the order is the same on every machine and with every NumPy.
     """
     def key(item):
         return hashlib.blake2b(f"{seed}\n{stream}\n{item[0]}".encode("utf-8", "surrogateescape"),
@@ -69,12 +68,12 @@ def shuffled(items, seed, stream=""):
 
 
 def shards_for(examples, size):
-    """How many shards `examples` of together `size` bytes fill: at least 1."""
+    """How many shards, at least 1, to write of `examples` examples with `size` bytes in all."""
     return max(1, -(-examples // SHARD_EXAMPLES), min(-(-size // SHARD_BYTES), examples))
 
 
 def read_text(path, flag):
-    """Lines of a text file named by a flag, without the empty ones."""
+    """Reads the non-empty lines of a text file; `flag`, which names it, is for an error."""
     try:
         with open(path, encoding="utf-8") as file:
             return [line.strip() for line in file if line.strip()]

@@ -1,11 +1,12 @@
-"""SVHN's cropped digits -> shards of PNG, in the official order, every pixel kept.
+"""Converts SVHN's cropped digits to shards of PNG files, in the official order, every pixel kept.
 
-    python -m data_prep.svhn --source_dir=DIR --output_dir=DIR
+    python -m data_prep.svhn --source_dir=SOURCE --output_dir=DIR
 
-DIR holds train_32x32.mat and test_32x32.mat, and extra_32x32.mat where the extra images are wanted
-(get them from http://ufldl.stanford.edu/housenumbers/), or what TensorFlow Datasets has prepared.
-The label of the digit 0, 10 in those files, becomes 0 (and 1 in the records, which count from 1).
-With the extra images it takes 4 GB of memory.
+SOURCE is a folder that holds train_32x32.mat, test_32x32.mat and, if the extra images are wanted,
+extra_32x32.mat (get them from http://ufldl.stanford.edu/housenumbers/), or a folder in which
+TensorFlow Datasets has prepared SVHN. The digit 0, whose label is 10 in those files, gets the label
+0 (stored as 1 in the records, which count from 1). With the extra images the program takes 4 GB of
+memory.
 """
 
 import functools
@@ -22,7 +23,7 @@ SPLITS = ("train", "test", "extra")
 
 def run(arguments):
     """Prepares SVHN as the command line says."""
-    flags = command.parser("svhn", __doc__, "folder with the raw files").parse_args(arguments)
+    flags = command.parser("svhn", __doc__, "folder of the raw files").parse_args(arguments)
     command.require_folder(flags.source_dir)
     has_extra = svhn.find(flags.source_dir, ("extra",)) is not None
     splits = svhn.read(flags.source_dir, SPLITS if has_extra else SPLITS[:2])
@@ -30,8 +31,8 @@ def run(arguments):
     splits = splits or tfds.read("svhn_cropped", flags.source_dir, SPLITS, url,
                                        download=False)
     if splits is None:
-        raise FileNotFoundError(f"--source_dir={flags.source_dir}: no files of SVHN are there; get "
-                                f"{url} and test_32x32.mat beside it")
+        raise FileNotFoundError(f"--source_dir={flags.source_dir} has no files of SVHN: download "
+                                f"{url} and {svhn.file_name('test')} from the same place into it")
     check_sizes(splits, svhn.SIZES, f"svhn in {flags.source_dir}")
     plan = arrays.plan("svhn", splits, svhn.CLASSES, flags.seed, flip=False)
     shards.prepare(plan, functools.partial(arrays.make_record, svhn.CLASSES),

@@ -1,11 +1,11 @@
-"""Images without labels, a folder of them or a tar file -> shards.
+"""Converts images without labels, from a folder or a tar file, to shards.
 
-    python -m data_prep.unlabeled --source_dir=DIR_OR_TAR --output_dir=DIR [--image_size=32]
+    python -m data_prep.unlabeled --source_dir=SOURCE --output_dir=DIR [--image_size=32]
 
-Any collection will do: Tiny ImageNet, YFCC100M, a folder of your own. A tar file is read where it
-is, uncompressed, without unpacking it; links in it are not followed. With --image_size each image
-is cut to its central square, made that size and kept as PNG; without it, images stay as they are.
-EXIF orientation is applied.
+SOURCE is a folder with images at any depth, or an uncompressed tar file, which is read without
+unpacking it and without following links in it. Any collection will do: Tiny ImageNet, YFCC100M, a
+folder of your own. With --image_size the central square of each image is resized to that many
+pixels and kept as PNG; without it, images keep their size. EXIF orientation is applied.
 """
 
 import functools
@@ -23,10 +23,10 @@ from mpl_tf.shards.schema import Record
 def run(arguments):
     """Prepares unlabeled images as the command line says."""
     parser = command.parser("unlabeled", __doc__, "folder with images at any depth, or a tar file")
-    parser.add_argument("--image_size", type=whole(1), help="height and width to make all "
-                        "images (default: as they are)")
-    parser.add_argument("--shards", type=whole(1), help="how many files to write (default: "
-                        "one for 10,000 images or 100 MB)")
+    parser.add_argument("--image_size", type=whole(1), help="height and width of the written "
+                        "images, in pixels (default: images keep their size)")
+    parser.add_argument("--shards", type=whole(1), help="how many shards to write (default: as "
+                        "many as give each at most about 10,000 images and 100 MB)")
     flags = parser.parse_args(arguments)
     shards.prepare(plan(flags.source_dir, flags.seed, flags.image_size, flags.shards),
                    functools.partial(make_record, flags.source_dir, flags.image_size),
@@ -35,7 +35,11 @@ def run(arguments):
 
 
 def plan(source, seed, image_size=None, num_shards=None):
-    """The Plan for a folder or tar; ValueError, in one line, for one that cannot be used."""
+    """Returns the Plan for a folder or tar file.
+
+    Raises:
+      ValueError, FileNotFoundError: in one line: it does not exist or cannot be used.
+    """
     if os.path.isdir(source):
         names, others = image_files.list_images(source)
         items = [(name,) for name in names]
@@ -47,9 +51,9 @@ def plan(source, seed, image_size=None, num_shards=None):
         raise FileNotFoundError(f"--source_dir={source}: nothing is there; expected a folder of "
                                 "images, or a tar file")
     if not items:
-        suffixes = ", ".join(image_files.SUFFIXES[:5])
+        suffixes = ", ".join(image_files.SUFFIXES)
         raise ValueError(f"--source_dir={source}: no images are there ({others} other files); "
-                         f"expected files that end in {suffixes} and such")
+                         f"expected files that end in one of {suffixes}")
     if others:
         print(f"{others} files that are no images by their name are left out", flush=True)
     size = sum(sizes) if image_size is None else len(items) * 3 * image_size ** 2
@@ -61,7 +65,7 @@ def plan(source, seed, image_size=None, num_shards=None):
 
 
 def make_record(source, image_size, item):
-    """(name,) in a folder, or (name, begin, bytes) in a tar file -> Record."""
+    """Makes a Record from an item: (name,) in a folder, (name, first byte, size) in a tar file."""
     name, *place = item
     if place:
         begin, size = place

@@ -1,4 +1,4 @@
-"""Work on shards by several processes; each is written whole or not at all."""
+"""Runs work on shards in several processes; each shard is written whole or not at all."""
 
 import concurrent.futures
 import multiprocessing
@@ -16,8 +16,8 @@ def results(function, arguments, workers):
     """Yields function(*each) for each of `arguments`, in any order.
 
     Args:
-      function: one that can be pickled. arguments: an iterable of tuples.
-      workers: processes; 1: this one.
+      function: a function that can be pickled. arguments: an iterable of tuples.
+      workers: number of processes; 1: the calls are made in this process.
     """
     if workers > 1:
         yield from _in_processes(function, arguments, workers)
@@ -27,9 +27,9 @@ def results(function, arguments, workers):
 
 
 def _in_processes(function, arguments, workers):
-    """As `results`.
+    """As `results`, in processes.
 
-    Arguments are asked for when a worker is nearly free, so that little of them waits in memory.
+    The next arguments are taken only when a worker is nearly free, so that few wait in memory.
     """
     context = multiprocessing.get_context("spawn")      # a fork of TensorFlow's threads hangs
     pool = concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(),))
@@ -44,8 +44,8 @@ def _in_processes(function, arguments, workers):
         for task in concurrent.futures.as_completed(running):
             yield task.result()
     except BrokenProcessPool as error:
-        raise OSError("a worker process was killed, perhaps for want of memory: the same command "
-                      "continues; give fewer --workers") from error
+        raise OSError("a worker process was killed, perhaps because memory ran out: run the same "
+                      "command with fewer --workers to continue") from error
     except BaseException:       # Ctrl-C: what is being written is written again by the next run
         for child in multiprocessing.active_children():
             child.terminate()
@@ -65,15 +65,16 @@ def _start_worker(parent):
 
 
 class _Unreadable(Exception):
-    """Leaves the writing of a shard without giving it its name."""
+    """Ends the writing of a shard so that it is discarded."""
 
 
 def write_shard(file, items, make, path, skip_corrupt):
     """Makes records of `items` and writes them to `path`, whole or not at all.
 
     Returns:
-      (file, note, problems): note is what is to be remembered of the shard, None where an image
-      could not be read and skip_corrupt is False; then the shard is not written.
+      (file, note, problems): note is a dict about the finished shard. If an image cannot be read and
+      skip_corrupt is off, the shard is not written, note is None, and problems has a line for each
+      such image.
     """
     skipped, lengths, labels = [], [], []
 

@@ -1,8 +1,9 @@
-"""Classifies images by a trained student: `python -m mpl_tf.predict --model_dir=DIR PATH...`
+"""Classifies images with a trained student: `python -m mpl_tf.predict --model_dir=DIR PATH...`
 
-A PATH is an image file, or a folder of them at any depth, hidden ones left out. Prints a line for
-each image: the file, then the likeliest classes with their probabilities; --json_lines prints JSON,
-with all of them. An image that cannot be read is named on stderr, and the exit code is 1.
+A PATH is an image file, or a folder, whose image files at any depth are classified, except hidden
+ones. The program prints a line for each image: the file, then the likeliest classes with their
+probabilities. With --json_lines the line is JSON and has all classes. An image that cannot be read
+is named on stderr, and the exit code is 1.
 """
 
 import json
@@ -21,21 +22,25 @@ BATCH = 64
 
 
 def parse(arguments):
-    """The command line's arguments; exits with one line for bad ones."""
+    """Parses the command line; exits with one line for bad arguments."""
     parser = Parser("mpl_tf.predict", __doc__)
     parser.add_argument("paths", nargs="+", type=path_type, metavar="PATH",
-                        help="image files, or folders of them")
-    parser.add_argument("--model_dir", type=path_type, required=True, help="folder of a finished run")
-    parser.add_argument("--top", type=whole(1), default=3, help="classes shown (3)")
-    parser.add_argument("--json_lines", action="store_true", help="print JSON, a line an image")
+                        help="image files, or folders of image files")
+    parser.add_argument("--model_dir", type=path_type, required=True,
+                        help="folder of the finished run whose student classifies")
+    parser.add_argument("--top", type=whole(1), default=3, help="how many of the likeliest classes "
+                        "to print for each image (default: %(default)s)")
+    parser.add_argument("--json_lines", action="store_true",
+                        help="print one JSON object per line for each image, with all classes")
     return parser.parse_args(arguments)
 
 
 def files_of(paths):
-    """Files that `paths` name, whatever their suffix, and image files in folders, in order.
+    """Lists the files in `paths`, with any suffix, and the image files in its folders, in order.
 
     Raises:
-      ValueError: a path is not there, or a folder without images. OSError: one cannot be read.
+      ValueError: a path does not exist, or a folder has no images.
+      OSError: a folder cannot be read.
     """
     files = []
     for path in paths:
@@ -53,7 +58,7 @@ def files_of(paths):
 
 
 def read_image(path, shape, crop):
-    """uint8 [H, W, C] as data_prep and the evaluation of a run make it: the central square, resized.
+    """Reads an image as a run's evaluation does: its central square, resized to uint8 [H, W, C].
 
     Args:
       path: of an image file; its EXIF orientation is applied.
@@ -61,7 +66,7 @@ def read_image(path, shape, crop):
       crop: one of crops.CROPS.
 
     Raises:
-      ValueError: in one line, for a file that is no image.
+      ValueError: in one line: the file is no image that can be read.
     """
     try:
         with open(path, "rb") as file:
@@ -69,7 +74,7 @@ def read_image(path, shape, crop):
         pixels = crops.evaluation_crop(converted.encoded, shape[0], crop)
     except Exception as error:      # Pillow raises whatever a damaged file leads it to
         reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path} is no image that can be read ({reason}): remove or mend "
+        raise ValueError(f"{path} is no image that can be read ({reason}): remove or repair "
                          "it") from error
     if shape[2] == 1:
         pixels = pixels.mean(axis=-1, keepdims=True).round().astype(pixels.dtype)
@@ -87,19 +92,22 @@ def _main(arguments):
     files = files_of(chosen.paths)
     names = storage.read_json(os.path.join(chosen.model_dir, run_folder.CLASSES))
     if run.source.points:
-        raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: use "
-                         "its saved_model from Python")
+        raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: load its "
+                         "saved_model in Python instead")
     view = serving.view_of(run)
     network = serving.Served(chosen.model_dir, view["size"], len(names) if names else None)
     return classify(network, files, view["crop"], names, chosen)
 
 
 def classify(network, files, crop, names, chosen):
-    """Prints a line for each file; 1 if one could not be read, else 0.
+    """Classifies the images in `files` and prints a line for each.
 
     Args:
       network: a serving.Served. crop: one of crops.CROPS. names: of its classes, or None.
       chosen: this program's arguments.
+
+    Returns:
+      The exit code: 1 if an image could not be read, else 0.
     """
     code = 0
     for start in range(0, len(files), BATCH):
@@ -119,9 +127,10 @@ def classify(network, files, crop, names, chosen):
 
 
 def line(path, probabilities, names, top, as_json):
-    """What is printed of one image; `names` may be None, then classes are numbers.
+    """Formats the line for one image; where `names` is None, classes are called by their numbers.
 
-    Names need not differ (two of ImageNet's classes are cranes): JSON has pairs, by class number.
+    Two classes may have the same name (ImageNet has two cranes), so the JSON has a list of (name,
+    probability) in the order of the class numbers instead of an object.
     """
     named = [(names[k] if names else str(k), float(p)) for k, p in enumerate(probabilities)]
     best = sorted(named, key=lambda pair: -pair[1])

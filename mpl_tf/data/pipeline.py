@@ -161,7 +161,7 @@ def _view_options(dataset, padding, flip, cutout, color, **policy):
 
 
 def _views(images, examples, epochs, seed, streams, crop, policy, color):
-    """Makes ({"image"[, "augmented"]}, examples): a weak view, and a strong one for a 2nd stream."""
+    """Makes ({"image"[, "augmented"]}, examples): a weak view, and a strong one of a 2nd stream."""
     raw, used = images.training_views(
         examples, epochs, seed, [stream + _CROP for stream in streams])
     if images.ndim != 4:

@@ -1,1 +1,1 @@
-"""Section 4.2: the chain from a large network to ReducedMPL."""
+"""Section 4.2: the stages that lead from a large trained network to ReducedMPL's student."""

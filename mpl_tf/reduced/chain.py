@@ -1,15 +1,15 @@
-"""Section 4.2 from end to end: `python -m mpl_tf.reduced --flagfile=flags/reduced_digits.cfg`.
+"""Runs Section 4.2 from end to end: `python -m mpl_tf.reduced --flagfile=flags/reduced_digits.cfg`.
 
-Stages, each in a folder of its own in model_dir/seed_<seed>:
+The stages, each in a folder of its own in model_dir/seed_<seed>:
 
-    pretrain        q_large, as --pretrain says, on the labeled data less the hold-out
-    predictions     its distribution for every labeled and unlabeled example (labelling.py)
-    selection       the most confident ones of each class (selecting.py)
-    noisy_student, reduced_mpl, control     a student each, as --flagfile says
+    pretrain        trains q_large by --pretrain's flags, on the labeled data less the hold-out
+    predictions     q_large's distribution for every labeled and unlabeled example (labelling.py)
+    selection       the most confidently predicted examples of each class (selecting.py)
+    noisy_student, reduced_mpl, control     train one student each, by --flagfile's flags
 
-What is finished is skipped, what was interrupted continues; a stage whose input was changed
-afterwards is refused. At the end stands Table 2's row: per cent on test data. Exit codes as those
-of mpl_tf.train.
+The same command again skips finished stages and continues an interrupted one. It refuses a stage
+whose input was changed after the stage had begun. At the end it prints Table 2's row, accuracies on
+the test data in per cent. The exit codes are those of mpl_tf.train.
 """
 
 import hashlib
@@ -24,37 +24,44 @@ from mpl_tf.reduced import labelling, selecting
 from mpl_tf.run.tables import table
 from mpl_tf.shards import tfrecord
 
-# What becomes of the flags in the rows of Table 2; the control has the signal multiplied by zero.
+# Flags that each row of Table 2 changes; in the control the meta signal is multiplied by zero.
 ROWS = {"noisy_student": dict(method="noisy_student"), "reduced_mpl": dict(method="reduced_mpl"),
         "control": dict(method="reduced_mpl", meta_weight=0.0)}
 NAMES = {"pretrain": "supervised (q_large)", "noisy_student": "NoisyStudent",
          "reduced_mpl": "ReducedMPL", "control": "ReducedMPL, control"}
-# q_large has these of the student's flags, so that it learns on the same examples.
+# q_large takes these flags from the student, so that it learns on the same examples.
 SAME_DATA = ("seed", "dataset", "data_dir", "labeled_shards", "holdout_shards", "skip_corrupt",
              "labeled_examples", "labeled_selection", "split_seed", "holdout")
 STAGES = "stages.json"      # what each stage was made from
 
 
 def parse(arguments):
-    """(this program's arguments, flags for the students); exits with one line for bad ones."""
+    """Parses the command line: (this program's arguments, list of the students' other flags).
+
+    Exits with one line for bad arguments.
+    """
     parser = Parser(
         "mpl_tf.reduced", __doc__,
         epilog="All other flags are those of mpl_tf.train, for the students.")
-    parser.add_argument("--pretrain", metavar="FLAGFILE", type=command.path_type, help="q_large's flags (pretrain_<data "
-                        "set>.cfg beside --flagfile); it is trained on the students' data")
-    parser.add_argument("--per_class", type=whole(1), metavar="K", help="examples selected of each "
-                        "class (Section 4.2: " + ", ".join(
+    parser.add_argument("--pretrain", metavar="FLAGFILE", type=command.path_type,
+                        help="flag file of q_large, which is trained on the students' data "
+                        "(default: pretrain_<data set>.cfg beside --flagfile)")
+    parser.add_argument("--per_class", type=whole(1), metavar="K", help="how many examples of each "
+                        "class to select (default: Section 4.2's, " + ", ".join(
                             f"{name} {source.per_class}" for name, source in
                             datasets.SOURCES.items() if source.per_class) + ")")
     parser.add_argument("--short", choices=("repeat", "leave"), default="repeat",
-                        help="classes with fewer (repeat)")
-    parser.add_argument("--rank_all", action="store_true", help="every example counts for every "
-                        "class, see data_prep.select")
-    parser.add_argument("--rows", default=",".join(ROWS), help="students to train (all)")
-    parser.add_argument("--seeds", help="comma-separated: seed s is --seed=s and, for labels drawn "
-                        "at random, --split_seed=s (the flags' one)")
-    parser.add_argument("--batch_size_predict", type=whole(1), default=256, help="images of a forward "
-                        "pass of predict (256)")
+                        help="what to do with a class of fewer than K examples: repeat them until "
+                        "there are K, or leave them as they are (default: %(default)s)")
+    parser.add_argument("--rank_all", action="store_true", help="rank every example in every "
+                        "class, not only in its likeliest one; see data_prep.select")
+    parser.add_argument("--rows", default=",".join(ROWS),
+                        help="comma-separated students to train (default: %(default)s)")
+    parser.add_argument("--seeds", help="comma-separated seeds to run one after the other. Seed s "
+                        "sets --seed=s and, where labels are drawn at random, --split_seed=s "
+                        "(default: the students' --seed alone)")
+    parser.add_argument("--batch_size_predict", type=whole(1), default=256, help="number of images "
+                        "in a forward pass of the predictions stage (default: %(default)s)")
     chosen, others = parser.parse_known_args(arguments)
     chosen.rows = chosen.rows.split(",")
     unknown = [row for row in chosen.rows if row not in ROWS]
@@ -68,35 +75,37 @@ def parse(arguments):
 
 
 def configs(chosen, others):
-    """{seed: {stage: Config}} of all that is trained.
+    """Returns the Config of every network that is trained: {seed: {stage: Config}}.
+
+    Sets chosen.per_class and chosen.pretrain where they were not given.
 
     Raises:
-      ValueError: in one line.
+      ValueError: in one line: a flag is missing or wrong.
     """
     files = [following if text in ("--flagfile", "-flagfile") else text.partition("=")[2]
              for text, following in zip(others, [*others[1:], ""])
              if text.lstrip("-").partition("=")[0] == "flagfile"]
     if not files and chosen.pretrain is None:
         raise ValueError("--flagfile is missing: expected the students' flags; add "
-                         "--flagfile=flags/reduced_digits.cfg, for one")
+                         "--flagfile=flags/reduced_digits.cfg, for example")
     # The folders of stored predictions are the chain's own, see below.
     student = config_module.parse([*others, "--method=reduced_mpl",
                                    "--predictions_dir=predictions", "--selection=selection"])
     if chosen.per_class is None:
         if not student.source.per_class:
-            raise ValueError(f"--per_class is missing: the paper has none for {student.dataset}; "
-                             "add --per_class=K")
+            raise ValueError(f"--per_class is missing: the paper gives no number for "
+                             f"{student.dataset}; add --per_class=K")
         chosen.per_class = student.source.per_class
     if chosen.pretrain is None:
         if not files:
             raise ValueError("--pretrain is missing: expected q_large's flag file; add "
-                             "--pretrain=flags/pretrain_digits.cfg, for one")
+                             "--pretrain=flags/pretrain_digits.cfg, for example")
         chosen.pretrain = os.path.join(os.path.dirname(files[-1]),
                                        f"pretrain_{student.dataset}.cfg")
     large = config_module.parse([f"--flagfile={chosen.pretrain}"])
     if large.method != "baseline":
         raise ValueError(f"--pretrain={chosen.pretrain} has --method={large.method}: expected "
-                         "--method=baseline, one network alone")
+                         "--method=baseline, which trains one network alone")
     result = {}
     for seed in chosen.seeds or [student.seed]:
         split_seed = seed if chosen.seeds and student.labeled_selection == "random" else (
@@ -114,7 +123,7 @@ def configs(chosen, others):
 
 
 class Chain:
-    """The stages of one seed in their folder, and what each was made from.
+    """Notes in STAGES what each stage of one seed was made from, and whether it is finished.
 
     Args:
       folder: model_dir/seed_<seed>.
@@ -127,20 +136,23 @@ class Chain:
                                         "--model_dir")
         self._notes = {} if self._notes is None else self._notes
         if not isinstance(self._notes, dict):
-            raise ValueError(f"{self._path} holds no notes of stages, so what they were made from is not "
-                             f"known: give it back, or choose another --model_dir")
+            raise ValueError(f"{self._path} holds no notes of stages, so that it is not known what "
+                             "they were made from: restore it, or choose another --model_dir")
 
     def path(self, stage):
-        """Its folder."""
+        """The folder of a stage."""
         return os.path.join(self._folder, stage)
 
     def begin(self, stage, inputs, at_once=False):
-        """Notes what a stage is made from, a dict of JSON.
+        """Notes what a stage is made from.
 
-        at_once: the stage leaves nothing before it is finished, so it may be begun otherwise.
+        Args:
+          inputs: dict of JSON.
+          at_once: whether the stage writes nothing before it is finished, so that after an
+            interruption it may begin with other inputs.
 
         Raises:
-          ValueError: it was begun with something else.
+          ValueError: the stage was begun with other inputs.
         """
         note = self._note(stage)
         if note and note["inputs"] != inputs and not (at_once and "output" not in note):
@@ -148,16 +160,19 @@ class Chain:
                            if note["inputs"].get(key) != inputs.get(key))
             raise ValueError(
                 f"{self.path(stage)} was made from another {' and another '.join(wrong)} than "
-                "there is now: give the former back, or delete this folder and those of the stages "
-                "after it, and run the same command")
+                "there is now: give back what there was, or delete this folder and those of the "
+                "stages after it, and run the same command")
         self._notes[stage] = {**(note or {}), "inputs": inputs}
         storage.write_json(self._path, self._notes)
 
     def finished(self, stage, fingerprint):
-        """Whether a stage is finished; `fingerprint` is a function of its folder.
+        """Whether a stage is finished.
+
+        Args:
+          fingerprint: function of the stage's folder that returns a str.
 
         Raises:
-          ValueError: it is not what it was when it was finished.
+          ValueError: the stage was changed after it had been finished.
         """
         note = self._note(stage)
         if not note or "output" not in note:
@@ -167,24 +182,24 @@ class Chain:
         except ValueError:      # a file is damaged or gone
             found = None
         if found != note["output"]:
-            raise ValueError(f"{self.path(stage)} was changed after it was finished: give back "
-                             "what was there, or delete this folder and those of the stages after "
-                             "it, and run the same command")
+            raise ValueError(f"{self.path(stage)} was changed after it was finished: restore what "
+                             "was there, or delete this folder and those of the stages after it, "
+                             "and run the same command")
         return True
 
     def end(self, stage, fingerprint):
-        """Notes that a stage is finished; returns its fingerprint."""
+        """Notes that a stage is finished, and returns its fingerprint."""
         self._notes[stage]["output"] = output = fingerprint(self.path(stage))
         storage.write_json(self._path, self._notes)
         return output
 
     def _note(self, stage):
-        """Nothing is known of a folder that was deleted."""
+        """The notes of a stage; None where its folder was deleted."""
         return self._notes.get(stage) if os.path.isdir(self.path(stage)) else None
 
 
 def run_seed(stages, chosen):
-    """Takes one seed's stages; {row: results}."""
+    """Runs the stages of one seed; returns {stage that trains: its results}."""
     folder = os.path.dirname(stages["pretrain"].model_dir)
     os.makedirs(folder, exist_ok=True)
     with storage.hold(folder, "model_dir"):
@@ -221,7 +236,7 @@ def _run_held(stages, chosen, chain):
 
 
 def sources_of(student):
-    """(folders that are predicted, splits that are selected from or None for all of them)."""
+    """Returns (folders of shards to predict, splits to select from or None for all of them)."""
     if student.dataset != "digits" and not student.data_dir:
         raise ValueError(f"--data_dir is missing: {student.dataset} has to be prepared as shards, "
                          f"see `python -m data_prep.{student.dataset} --help`")
@@ -235,7 +250,7 @@ def sources_of(student):
 
 
 def check_sources(student, sources, per_class):
-    """Finds what the stages after pretraining would stop at, before it begins.
+    """Checks before the pretraining what would stop the stages after it.
 
     Raises:
       ValueError, FileNotFoundError: in one line.
@@ -250,12 +265,12 @@ def check_sources(student, sources, per_class):
     if both:
         remedy = ("prepare all unlabeled images together, into --data_dir" if "unlabeled" in both
                   else "write it with `python -m data_prep.unlabeled`")
-        raise ValueError(f"--unlabeled_dir={student.unlabeled_dir} has shards of {min(both)!r}, as "
-                         f"--data_dir has: expected names that tell them apart; {remedy}")
+        raise ValueError(f"--unlabeled_dir={student.unlabeled_dir} and --data_dir both have shards "
+                         f"of {min(both)!r}: expected different names; {remedy}")
 
 
 def train(settings):
-    """The results of a Config's run, made in this process."""
+    """Trains the run of a Config in this process, and returns its results."""
     import tensorflow as tf
     say(os.path.basename(settings.model_dir))
     results = training_program.train(settings)
@@ -264,7 +279,7 @@ def train(settings):
 
 
 def say(stage):
-    """Prints a heading."""
+    """Prints the heading of a stage."""
     print(f"--- {stage}", flush=True)
 
 

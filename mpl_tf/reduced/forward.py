@@ -1,8 +1,11 @@
-"""Forward passes over the files of a folder of shards, at the network's speed.
+"""Runs a network over shards, as fast as its forward passes are.
 
-Reading and decoding run ahead in threads, over the ends of files; a batch is of one file, so that
-what is predicted of a file depends on that file, the network and the batch size alone.
+Threads read and decode ahead of the network, also from the next shard. All images of a batch are
+from one shard, so that the predictions for a shard depend on it, the network and the batch size
+alone.
 """
+
+from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
@@ -18,24 +21,29 @@ from mpl_tf.common.cores import cores
 from mpl_tf.datasets import prediction_files as predictions
 from mpl_tf.shards import crops, schema, tfrecord
 
-AHEAD, BARE_SECONDS = 3, 1.0        # batches read ahead; how long bare forward passes are timed
+AHEAD = 3               # batches read ahead
+BARE_SECONDS = 1.0      # how long forward passes alone are timed
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A file to predict: its shard's `name` and path; None for scikit-learn's digits."""
+    """A shard to predict: its name and path; the path is None for scikit-learn's digits."""
     name: str
-    path: str
+    path: str | None
 
 
 def digits():
-    """uint8 [1297, 8, 8, 1]: the training images in the order that "train_00042" counts in."""
+    """The digits' training images, uint8 [1297, 8, 8, 1]; "train_00042" is number 42."""
     from mpl_tf import datasets
     return datasets.load("digits").unlabeled
 
 
 def predict_all(folder, tasks, plan, network, batch_size=256, skip_corrupt=False):
-    """Writes the files of all `tasks`, and tells how fast; returns (images/s, fraction of bare)."""
+    """Predicts and writes the files of all `tasks`, and prints how fast.
+
+    Returns:
+      (images per second, that as a fraction of the rate of forward passes alone).
+    """
     bare = [forward_rate(network, batch_size)]
     count, began, skipped = 0, time.perf_counter(), 0
     with Bar(len(tasks), " files", "predicting") as bar:
@@ -55,7 +63,7 @@ def predict_all(folder, tasks, plan, network, batch_size=256, skip_corrupt=False
 
 
 def forward_rate(network, batch_size):
-    """Images a second of forward passes alone, on one batch in memory."""
+    """Images per second of forward passes alone, on one batch in memory."""
     images = np.random.default_rng(0).integers(
         0, 256, [batch_size, *network.shape]).astype(np.uint8)
     network(images).numpy()     # traces, and allocates
@@ -67,17 +75,18 @@ def forward_rate(network, batch_size):
 
 
 def predict_shards(tasks, plan, network, batch_size=256, skip_corrupt=False):
-    """Yields (Task, predictions.Shard) of each task; reading is ahead of the network.
+    """Yields (Task, prediction_files.Shard) for each task, reading ahead of the network.
 
     Args:
-      tasks: list of Task. plan: predictions.json's content.
-      network: a serving.Served, or any function of uint8 [B, H, W, C] that returns what becomes
-        float32 [B, K].
-      batch_size: a batch is of one file, so what is predicted depends on nothing else.
+      tasks: list of Task. plan: the contents of predictions.json.
+      network: a serving.Served, or any function of uint8 [B, H, W, C] whose result NumPy converts
+        to float32 [B, K].
+      batch_size: images of a forward pass; the last batch of a shard may be smaller.
+      skip_corrupt: leaves out records that cannot be used.
 
     Raises:
-      CorruptRecord: a record cannot be used, without skip_corrupt.
-      ValueError: the network's distributions are none.
+      CorruptRecord: a record cannot be used, and skip_corrupt is off.
+      ValueError: the network returned what is no distribution.
     """
     batches = ahead(_batches(tasks, plan["view"], batch_size, skip_corrupt), AHEAD)
     begun, parts = None, []     # a pass is begun before the one before it is waited for
@@ -91,7 +100,7 @@ def predict_shards(tasks, plan, network, batch_size=256, skip_corrupt=False):
 
 
 def _taken(batch, probs, parts, plan):
-    """Adds a batch to `parts`; yields (Task, Shard) of them at the end of a file."""
+    """Adds a batch to `parts`; yields (Task, Shard) made of them at the end of a shard."""
     probs = np.asarray(probs, np.float32)
     predictions.check(f"{batch.task.path or batch.task.name}, from record "
                       f"{batch.first}", probs)
@@ -154,7 +163,7 @@ def _of_file(task, count, read, threads, batch_size, skip_corrupt):
 
 
 def _read(file, offset, length, number, view):
-    """(key, uint8 [size, size, 3], None) of a record; (None, None, CorruptRecord) if unusable."""
+    """Reads a record: (key, uint8 [size, size, 3], None), or (None, None, CorruptRecord)."""
     place = tfrecord.position(file.name, number, offset)
     try:
         record = schema.decode(tfrecord.read(file, offset, length, number), place,
@@ -172,7 +181,7 @@ def _read(file, offset, length, number, view):
 
 
 def ahead(items, count):
-    """Yields `items`, which a thread makes up to `count` ahead; its exceptions come through."""
+    """Yields `items`, which a thread makes up to `count` ahead, and raises its exceptions here."""
     waiting, ended = queue.Queue(count), threading.Event()
 
     def put(item):

@@ -1,10 +1,14 @@
-"""A trained network's distribution for every example of some shards, written once (Section 3.2).
+"""Stores a trained network's distribution for every example of some shards (Section 3.2).
 
-`label` does all of it. `begin` and `end` are its ends, for programs that share the files out
-otherwise: data_prep.beam. What is written: see datasets/prediction_files.py.
+`label` does all of it. Its first and last steps, `begin` and `end`, are for programs that
+distribute the shards themselves: data_prep.beam. The files are described in
+datasets/prediction_files.py.
 """
 
+from __future__ import annotations
+
 import os
+from typing import Sequence
 
 from mpl_tf import config as config_module
 from mpl_tf.common import storage
@@ -18,19 +22,21 @@ from mpl_tf.shards import tfrecord
 LEFT_OUT = ("test", "validation")   # splits that are predicted only when they are named
 
 
-def label(model_dir, sources, output_dir, splits=None, batch_size=256, skip_corrupt=False,
-          shard_index=0, num_shards=1):
-    """Predicts what is still missing in `output_dir`, and prints how far that is.
+def label(model_dir: str, sources: Sequence[str], output_dir: str,
+          splits: Sequence[str] | None = None, batch_size: int = 256, skip_corrupt: bool = False,
+          shard_index: int = 0, num_shards: int = 1) -> None:
+    """Writes the predictions that are still missing in `output_dir`, and prints the progress.
 
     Args:
       model_dir: folder of a finished run; its exported student sees each image as the run's
         evaluations do.
-      sources: list of folders of shards, or of "digits".
-      output_dir: folder for the predictions, new, empty, or one that the same call began.
-      splits: names of those to predict; None: all but LEFT_OUT.
+      sources: folders of shards, or "digits".
+      output_dir: folder for the predictions: a new or empty one, or one that the same call began.
+      splits: names of the splits to predict; None: all but LEFT_OUT.
       batch_size: images of a forward pass.
-      skip_corrupt: leaves out, and counts, images that cannot be read.
-      shard_index, num_shards: this machine, from 0, takes every num_shards-th file.
+      skip_corrupt: leaves out and counts images that cannot be read.
+      shard_index, num_shards: predicts only every num_shards-th shard, from number shard_index on,
+        so that num_shards machines share the work.
 
     Raises:
       ValueError, FileNotFoundError: in one line, as of `plan_and_tasks`, `write_plan`, `finished`,
@@ -44,7 +50,11 @@ def label(model_dir, sources, output_dir, splits=None, batch_size=256, skip_corr
 
 
 def begin(model_dir, sources, output_dir, splits=None, shard_index=0, num_shards=1):
-    """Checks everything and writes the plan; (plan, Tasks of all files, those left to do here)."""
+    """Checks everything and writes the plan; see `label` for the arguments.
+
+    Returns:
+      (plan, Tasks of all shards, Tasks that this call has to predict).
+    """
     plan, tasks = plan_and_tasks(model_dir, sources, splits)
     os.makedirs(output_dir, exist_ok=True)
     write_plan(output_dir, plan)
@@ -56,22 +66,22 @@ def begin(model_dir, sources, output_dir, splits=None, shard_index=0, num_shards
 
 
 def end(output_dir, tasks):
-    """Prints how many of the files of all `tasks` are predicted."""
+    """Prints how many shards, of those in all `tasks`, are predicted."""
     there = sum(os.path.isfile(predictions.shard_path(output_dir, task.name)) for task in tasks)
     print(f"{output_dir}: {there} of {len(tasks)} files are predicted", flush=True)
 
 
 def plan_and_tasks(model_dir, sources, splits=None):
-    """(predictions.json's content, the list of Tasks) of a run's folder and source folders.
+    """Returns (contents of predictions.json, list of Tasks) for a run and source folders.
 
     Raises:
-      ValueError, FileNotFoundError: in one line: no finished run, no shards, or two files of the
-        same name.
+      ValueError, FileNotFoundError: in one line: there is no finished run, there are no shards, or
+        two shards have the same name.
     """
     of_run = config_module.of(**run_folder.read_flags(model_dir))
     model = predictions.model_fingerprint(model_dir)
     if of_run.source.points:
-        raise ValueError(f"model_dir={model_dir} classifies points: expected a network of images")
+        raise ValueError(f"model_dir={model_dir} classifies points: expected a run on images")
     names = storage.read_json(os.path.join(model_dir, run_folder.CLASSES))
     if not names:
         raise ValueError(f"model_dir={model_dir} has no {run_folder.CLASSES}: train it again")
@@ -83,13 +93,14 @@ def plan_and_tasks(model_dir, sources, splits=None):
 
 
 def tasks_of(sources, splits, dataset):
-    """(Tasks of all files, {name: bytes}) of source folders, for a network of `dataset`.
+    """Returns (Tasks of all shards, {name: size in bytes}) of the source folders.
 
     Args:
-      splits: names of those to predict; None: all but LEFT_OUT.
+      splits: names of the splits to predict; None: all but LEFT_OUT.
+      dataset: name of the data set that the network was trained on.
 
     Raises:
-      ValueError, FileNotFoundError: in one line: no shards, or two files of the same name.
+      ValueError, FileNotFoundError: in one line: there are no shards, or two have the same name.
     """
     tasks, sizes = [], {}
     for source in sources:
@@ -102,17 +113,17 @@ def tasks_of(sources, splits, dataset):
             sizes[task.name] = size
     absent = set(splits or ()) - {tfrecord.split_of(name) for name in sizes}
     if absent:
-        raise ValueError(f"--splits={','.join(splits)}: no source has shards of "
-                         f"{', '.join(sorted(absent))}; correct it")
+        raise ValueError(f"--splits={','.join(splits)}: no --source_dir has shards of "
+                         f"{', '.join(sorted(absent))}; correct the names")
     return tasks, sizes
 
 
 def tasks_of_one(source, splits, dataset):
-    """[(Task, bytes)] of one source folder, or of the digits; see `tasks_of`."""
+    """Returns [(Task, size in bytes)] of one source folder, or of the digits; see `tasks_of`."""
     if source == "digits":
         if dataset != "digits":
             raise ValueError(f"--source_dir=digits with a network of {dataset}: expected a folder "
-                             "of its own images' kind")
+                             f"of shards with images like those of {dataset}")
         name = tfrecord.shard_name("train", 0, 1)
         return [(forward.Task(name, None), forward.digits().nbytes)]
     if dataset == "digits":
@@ -127,15 +138,20 @@ def tasks_of_one(source, splits, dataset):
                                 f"{tfrecord.shard_name('train', 0, 8)}; prepare it first")
     chosen = splits or [split for split in found if split not in LEFT_OUT]
     if not set(chosen) & set(found):
-        raise ValueError(f"--source_dir={source} has shards of {', '.join(found)}: none of them is "
-                         f"to be predicted; name some by --splits={','.join(found)}")
+        raise ValueError(f"--source_dir={source} has only shards of {', '.join(found)}, none of "
+                         "which is to be predicted; name those to predict, for example "
+                         f"--splits={','.join(found)}")
     paths = [path for split in chosen if split in found
              for path in tfrecord.find_shards(source, split)]
     return [(forward.Task(os.path.basename(path), path), os.path.getsize(path)) for path in paths]
 
 
 def write_plan(folder, plan):
-    """Writes predictions.json, or makes sure that the one there says the same."""
+    """Writes predictions.json, or checks that the existing one is equal but for the sources.
+
+    Raises:
+      ValueError: in one line: it is not equal, or the folder holds other files.
+    """
     path = os.path.join(folder, predictions.PLAN)
     if os.path.exists(path):
         old = predictions.read_plan(folder)
@@ -153,7 +169,7 @@ def write_plan(folder, plan):
 
 
 def finished(folder, task, plan):
-    """Whether the file of a Task is there; ValueError where it cannot be used."""
+    """Whether a Task's predictions exist; ValueError where they exist but cannot be used."""
     if not os.path.isfile(predictions.shard_path(folder, task.name)):
         return False
     shard = predictions.read_shard(folder, task.name, plan)

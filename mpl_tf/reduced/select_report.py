@@ -1,4 +1,7 @@
-"""What a selection looks like: counts, confidence, classes that are short, and some images."""
+"""Reports on a selection: counts, confidences, classes with too few examples, and some images.
+
+The column `rest` of a candidate is one minus the likeliest class's probability, see selecting.py.
+"""
 
 import os
 
@@ -12,12 +15,13 @@ SHOWN_CLASSES, SHOWN_EXAMPLES = 16, 8       # rows and columns of the montage
 
 
 def report(plan, kept, rows, histogram, per_class):
-    """selection.json's figures, JSON.
+    """Computes the figures in selection.json, a dict of JSON.
 
     Args:
-      plan: of the predictions. kept: list of {column: array} of each class, in rank order.
-      rows: list of arrays, which of these are taken, repeats included.
-      histogram: int [classes], examples by their likeliest class. per_class: K.
+      plan: of the predictions. kept: for each class {column: array} of its candidates, in rank
+        order.
+      rows: for each class an array of indices into them: those selected, repeats included.
+      histogram: int [classes], number of examples by their likeliest class. per_class: K.
     """
     names = plan["class_names"] or [str(k) for k in range(len(kept))]
     confidence = [1 - best["rest"].astype(np.float64) for best in kept]
@@ -37,7 +41,7 @@ def report(plan, kept, rows, histogram, per_class):
 
 
 def lines(report):
-    """The report in lines of text."""
+    """Formats the report as lines of text."""
     short = [each for each in report["classes"] if each["different"] < report["per_class"]]
     result = [f"{report['examples']} examples, {report['selected']} selected, of them "
               f"{report['different']} different; {report['per_class']} of each of "
@@ -58,9 +62,10 @@ def lines(report):
 
 
 def montage(plan, names, kept):
-    """A Pillow image: classes in rows, from the most to the least confident example selected.
+    """Draws a montage: a row for each class, from its most to its least confident example.
 
-    Returns None where no image can be read, such as where the folders are not here any more.
+    Returns:
+      A Pillow image; None where no image can be read, for example because folders were removed.
     """
     folders = {name: folder for folder in plan["sources"] for name in names
                if folder == "digits" or os.path.isfile(os.path.join(folder, name))}
@@ -82,7 +87,7 @@ def montage(plan, names, kept):
 
 
 def _image(folder, name, number, view):
-    """uint8 [TILE, TILE, 3] of a record, or None where it cannot be read any more."""
+    """The image of a record, uint8 [TILE, TILE, 3]; None where it cannot be read any more."""
     from PIL import Image
     if folder == "digits":
         image = Image.fromarray(forward.digits()[number, ..., 0])

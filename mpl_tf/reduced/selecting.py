@@ -1,11 +1,17 @@
-"""Keeps, of all predicted examples, the K most confident of each class (Section 4.2).
+"""Selects, from all predicted examples, the K most confident ones of each class (Section 4.2).
 
-`select` does all of it. Its parts are for programs that share the files out otherwise:
-data_prep.beam. What is written: see datasets/selection.py. Fewer than 3 * K examples of a class are
-in memory.
+`select` does all of it. Its parts are for programs that distribute the shards themselves:
+data_prep.beam. The files are described in datasets/selection.py.
+
+Candidates for a class are {column: array}, see COLUMNS. Their column `rest` is one minus the
+probability of the class, which in float32 still ranks examples whose probability rounds to 1.
+Memory holds fewer than 3 * K candidates for each class.
 """
 
+from __future__ import annotations
+
 import os
+from typing import Sequence
 
 import numpy as np
 
@@ -17,22 +23,23 @@ from mpl_tf.reduced import select_report
 COLUMNS = ("rest", "key", "shard", "number")    # of a candidate; the first two decide its rank
 
 
-def select(predictions_dir, output_dir, per_class, splits=None, rank_all=False, short="repeat",
-           overwrite=False):
-    """Selects examples and writes them, unless this very selection is there already.
+def select(predictions_dir: str, output_dir: str, per_class: int,
+           splits: Sequence[str] | None = None, rank_all: bool = False, short: str = "repeat",
+           overwrite: bool = False) -> None:
+    """Selects examples and writes them, unless this very selection is in output_dir already.
 
     Args:
       predictions_dir: folder that labelling.label wrote. output_dir: folder for the selection.
-      per_class: K, examples of each class.
-      splits: names of those to select from; None: all that are predicted.
-      rank_all: every example counts for every class, by its stored float16 probability; otherwise
-        for its likeliest class alone.
-      short: a class with fewer than K examples is filled up by repeating them in order ("repeat")
-        or left as it is ("leave").
+      per_class: K, how many examples of each class to select.
+      splits: names of the splits to select from; None: all that are predicted.
+      rank_all: True: every example is a candidate for every class, ranked by its stored float16
+        probability. False: only for its likeliest class.
+      short: what to do with a class of fewer than K examples: "repeat" them in order until there
+        are K, or "leave" them as they are.
       overwrite: replaces another selection that is in output_dir.
 
     Raises:
-      ValueError: in one line, as of `begin` and `write`.
+      ValueError: in one line, as `begin` and `write`.
     """
     plan, names = begin(predictions_dir, output_dir, per_class, splits, rank_all, short, overwrite)
     if names:
@@ -42,13 +49,15 @@ def select(predictions_dir, output_dir, per_class, splits=None, rank_all=False, 
 
 def begin(predictions_dir, output_dir, per_class, splits=None, rank_all=False, short="repeat",
           overwrite=False):
-    """Checks everything; (plan of the predictions, names of the shards to select from).
+    """Checks everything before the selection; see `select` for the arguments.
 
-    No names: this very selection is there already.
+    Returns:
+      (plan of the predictions, names of the shards to select from); no names where this very
+      selection is in output_dir already.
 
     Raises:
-      ValueError: in one line, for what cannot be selected, a folder that holds something else, and
-        another selection that is there, unless `overwrite`.
+      ValueError: in one line: there are too few examples, a split was not predicted, output_dir
+        holds other files, or another selection and `overwrite` is off.
     """
     plan = prediction_files.read_plan(predictions_dir)
     names = names_of(predictions_dir, plan, splits)
@@ -77,7 +86,7 @@ def _is_own(name):
 
 
 def _made_of(predictions_dir, plan, per_class, rank_all, short):
-    """What decides a selection, besides its shards: a part of selection.json."""
+    """What a selection depends on besides its shards: a part of selection.json."""
     return {"model": plan["model"], "num_classes": plan["num_classes"],
             "per_class": per_class, "rank_all": rank_all, "short": short,
             "predictions": prediction_files.fingerprint(predictions_dir)}
@@ -93,7 +102,7 @@ def _is_there(output_dir, names, made_of):
 
 
 def names_of(predictions_dir, plan, splits):
-    """Names of the shards to select from; ValueError for a split that was not predicted."""
+    """Names of the shards of `splits`; ValueError for a split not predicted, or given twice."""
     found, given = prediction_files.splits_of(plan), ",".join(splits or ())
     if len(set(splits or ())) < len(splits or ()):
         raise ValueError(f"--splits={given} names a split twice: expected each once")
@@ -105,15 +114,15 @@ def names_of(predictions_dir, plan, splits):
 
 
 def best_of(folder, plan, names, per_class, rank_all=False):
-    """The best candidates of every class.
+    """Finds the best candidates for every class.
 
     Args:
-      folder, plan: of predictions. names: of its shards, those to select from.
-      per_class: K.
+      folder, plan: of the predictions. names: of the shards to select from.
+      per_class: K. rank_all: see `select`.
 
     Returns:
-      (kept, histogram): kept is a list of {column: array [<= K]} of each class, in rank order;
-      histogram is int64 [classes], how many examples have each class as the likeliest.
+      (kept, histogram): kept has for each class {column: array [<= K]}, in rank order; histogram is
+      int64 [classes], for how many examples each class is the likeliest.
     """
     classes = plan["num_classes"]
     best = [Best(per_class) for _ in range(classes)]
@@ -130,10 +139,12 @@ def best_of(folder, plan, names, per_class, rank_all=False):
 
 
 def candidates(shard, i, rank_all, per_class, worst=None):
-    """Yields (class, {column: array}) of a predictions Shard, the i-th.
+    """Yields (class, candidates for it) from the predictions for one shard.
 
     Args:
-      worst: float [classes], the largest `rest` that can still be taken; None: any.
+      shard: a prediction_files.Shard. i: its index among the shards that are selected from.
+      rank_all, per_class: see `select`.
+      worst: float [classes], candidates with a larger `rest` are left out; None: none are.
     """
     classes = shard.probs.shape[1]
     if rank_all:
@@ -156,7 +167,7 @@ def _columns(shard, i, rows, rest):
 
 
 def best_rows(found, per_class, worst=None):
-    """The K candidates of smallest rest, ties by key, in that order; none worse than `worst`."""
+    """The K candidates of smallest `rest`, in its order, ties by key; none with rest > `worst`."""
     if worst is not None:
         found = {name: column[found["rest"] <= worst] for name, column in found.items()}
     order = np.lexsort((found["number"], found["shard"], found["key"], found["rest"]))[:per_class]
@@ -164,24 +175,24 @@ def best_rows(found, per_class, worst=None):
 
 
 class Best:
-    """The best K candidates of one class among all that are added; holds fewer than 3 * K.
+    """Collects candidates for one class and keeps the best K; holds fewer than 3 * K.
 
     Attributes:
-      worst: candidates with a larger `rest` cannot be among them any more.
+      worst: candidates with a larger `rest` cannot be among the best any more.
     """
 
     def __init__(self, per_class):
         self._per_class, self._parts, self._held, self.worst = per_class, [], 0, np.inf
 
     def add(self, found):
-        """Takes {column: array}."""
+        """Adds candidates, {column: array}."""
         self._parts.append(found)
         self._held += len(found["rest"])
         if self._held >= 2 * self._per_class:
             self.take()
 
     def take(self):
-        """The best so far, {column: array}, in rank order."""
+        """Returns the best K candidates so far, {column: array}, in rank order."""
         if not self._parts:
             return {"rest": np.zeros(0, np.float32), "key": np.zeros(0, "S1"),
                     "shard": np.zeros(0, np.int32), "number": np.zeros(0, np.int32)}
@@ -199,10 +210,10 @@ def write(predictions_dir, output_dir, plan, names, kept, histogram, per_class, 
 
     Args:
       plan, names: what `begin` returned. kept, histogram: what `best_of` returned.
-      others: see `select`.
+      predictions_dir, output_dir, per_class, rank_all, short: see `select`.
 
     Raises:
-      ValueError: two of the kept examples have the same key.
+      ValueError: in one line: two of the kept examples have the same key.
     """
     _check_unique(predictions_dir, names, kept)
     rows = [np.resize(np.arange(len(best["rest"])), per_class)
@@ -233,7 +244,7 @@ def write(predictions_dir, output_dir, plan, names, kept, histogram, per_class, 
 
 
 def _check_unique(predictions_dir, names, kept):
-    """Raises ValueError where a key is kept of two examples; of one class or of two."""
+    """Raises ValueError where two kept examples, of any classes, have the same key."""
     keys, shards, numbers = (np.concatenate([best[name] for best in kept])
                              for name in ("key", "shard", "number"))
     order = np.lexsort((numbers, shards, keys))

@@ -1,9 +1,9 @@
-"""What ReducedMPL's teacher makes of q_large's distributions while it trains (Section 5.3, Figure 10).
+"""Records how ReducedMPL's teacher changes q_large's distributions (Section 5.3, Figure 10).
 
-A fixed set of unlabeled examples, its probes, is looked at at every evaluation: the mean entropy of
-their targets and the fraction whose largest class is not q_large's. At the start and after every
-quarter of the training their whole distributions are kept. All of it lies in the journal of the
-checkpoints, so that a resumed run has what came before.
+The probes are a fixed set of unlabeled examples. Every evaluation records the mean entropy of the
+teacher's targets for them, and the fraction of them whose likeliest class differs from q_large's.
+At the start and after every quarter of the training the distributions themselves are recorded. The
+journal in the checkpoints holds all records, so that a resumed run keeps the earlier ones.
 """
 
 import io
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from mpl_tf.datasets.images import as_images
 
-PROBES, SHOWN, CLASSES_SHOWN = 256, 8, 10
+PROBES, SHOWN, CLASSES_SHOWN = 256, 8, 10       # number of probes; of those, and of classes, drawn
 
 
 class Probes:
@@ -21,11 +21,11 @@ class Probes:
 
     Args:
       dataset: a datasets.Dataset with unlabeled_probs.
-      teacher: network of distributions [B, K] -> logits [B, K].
-      journal: checkpoints.Journal; `journal.probes` is {"steps", "entropy", "changed": lists of a
-        number each record, "distributions": {step: [SHOWN, K] as lists}}.
-      train_steps, stride: steps of the run, and of one execution.
-      plots: whether TensorBoard gets the figure too, at every quarter.
+      teacher: network that maps distributions [B, K] to logits [B, K].
+      journal: checkpoints.Journal; `journal.probes` is {"steps", "entropy", "changed": lists with
+        one number per record, "distributions": {step: [SHOWN, K] as lists}}.
+      train_steps, stride: steps of the run, and of one execution of the train function.
+      plots: whether TensorBoard also gets the figure, at every quarter.
     """
 
     def __init__(self, dataset, teacher, journal, train_steps, stride=1, plots=True):
@@ -40,11 +40,11 @@ class Probes:
                           for quarter in range(5)}
 
     def due(self, step):
-        """Whether a quarter of the training ends at `step`, or it begins there."""
+        """Whether the training begins at `step`, or a quarter of it ends there."""
         return step in self._quarters
 
     def record(self, step, board):
-        """Notes the targets at `step` and writes them to TensorBoard.
+        """Records the targets at `step` in the journal and in TensorBoard.
 
         Args:
           board: tensorboard.Summaries.
@@ -70,7 +70,7 @@ class Probes:
         return np.linspace(0, len(self._chosen) - 1, min(SHOWN, len(self._chosen))).astype(int)
 
     def figure(self):
-        """Figure 10 as a PNG, bytes: a row for each probe image, a column for each quarter."""
+        """Draws Figure 10: a row per probe image, a column per quarter. Returns the PNG's bytes."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
         record, shown = self._journal.probes, self._shown()

@@ -1,4 +1,4 @@
-"""The exported student of a finished run, for programs that classify images by it."""
+"""Loads the exported student of a finished run, for programs that classify images with it."""
 
 import os
 
@@ -6,25 +6,25 @@ from mpl_tf.run import run_folder
 
 
 def view_of(config):
-    """How the run of a Config evaluates an image: {"size": side in pixels, "crop": of crops.CROPS}."""
+    """How a Config's run evaluates an image: {"size": pixels of a side, "crop": of crops.CROPS}."""
     return {"size": config.image_size or config.source.image_size,
             "crop": "inception" if config.image_size else "whole"}
 
 
 class Served:
-    """The student in a run's saved_model: uint8 images [B, size, size, C] -> float32 [B, K].
+    """The student in a run's saved_model: maps uint8 [B, size, size, C] to probabilities [B, K].
 
     Args:
       model_dir: folder of the run.
-      size: side in pixels of an image, as the run's flags say.
-      num_classes: K, as its classes.json says; None: it says nothing.
+      size: side of an image in pixels, according to the run's flags.
+      num_classes: K according to the run's classes.json; None where it has none: not checked.
 
     Attributes:
       shape: (size, size, C) of an image.
 
     Raises:
-      ValueError: in one line: there is no saved_model, it is damaged or classifies no images, or it
-        has another size or number of classes.
+      ValueError: in one line: there is no saved_model, it cannot be read, or it has another size or
+        number of classes.
     """
 
     def __init__(self, model_dir, size, num_classes=None):
@@ -51,5 +51,5 @@ class Served:
                 f"{expected}: train it again")
 
     def __call__(self, images):
-        """Starts a forward pass; its probabilities are waited for where they become NumPy."""
+        """Starts a forward pass; returns float32 [B, K], for which only .numpy() waits."""
         return self._serve(image=self._tf.constant(images))["probabilities"]

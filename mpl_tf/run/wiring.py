@@ -1,4 +1,4 @@
-"""Wiring: from a Config to data, networks, model and optimizers. No algorithm, no loop."""
+"""Builds the data, networks, model and optimizers of a Config; no algorithm, no training loop."""
 
 import contextlib
 import hashlib
@@ -15,13 +15,16 @@ from mpl_tf.method.requirements import check_networks
 from mpl_tf.method.schedules import WarmupCosine, WarmupExponential
 from mpl_tf.run import devices
 
-MOST_LABELED = 10_000       # evaluated, of those that are decoded anew each time
+# The labeled accuracy of images in shards is measured on at most this many of them (or as many as
+# there are test images, if more): each evaluation decodes them again, and all of ImageNet's labeled
+# images would take far longer than its test set.
+MOST_LABELED = 10_000
 
 
 def load_dataset(config, stored=True):
-    """The datasets.Dataset that the flags name; ValueError or FileNotFoundError as `load`.
+    """Loads the datasets.Dataset that the flags describe; raises as `datasets.load`.
 
-    stored: also the predictions and the selection, which only training needs.
+    stored: whether to load the predictions and the selection too, which only training needs.
     """
     stored = {name: getattr(config, name) for name in ("predictions_dir", "selection")
               if stored and getattr(config, name)}
@@ -35,14 +38,14 @@ def load_dataset(config, stored=True):
 
 
 def images_of(dataset):
-    """The images of all parts of `dataset`, a list, by the interface of datasets/images.py."""
+    """The images of all parts of `dataset`, a list of objects with the interface images.Images."""
     splits = [split.images for split in (dataset.labeled, dataset.test, dataset.holdout) if split]
     return [as_images(images) for images in (*splits, dataset.unlabeled)]
 
 
 @contextlib.contextmanager
 def records_in_one_line(dataset):
-    """Raises a record that cannot be used as what it is, instead of TensorFlow's many lines."""
+    """Context manager: raises a CorruptRecord of a pipeline itself instead of TensorFlow's error."""
     try:
         yield
     except tf.errors.OpError:
@@ -53,10 +56,10 @@ def records_in_one_line(dataset):
 
 
 def build_networks(config, dataset):
-    """The networks that are trained, by role: "student", and "teacher" where one is trained too.
+    """Builds the networks to train: {"student": network} and, where one is trained, "teacher".
 
-    A network that is trained alone on an objective starts from the weights that the teacher of
-    Meta Pseudo Labels would have: with --meta_weight=0 that teacher is the baseline.
+    A baseline's network starts from the weights that the teacher of Meta Pseudo Labels would have,
+    so that with --meta_weight=0 that teacher learns the same as the baseline.
     """
     tf.keras.mixed_precision.set_global_policy(config.precision)
     built = {"student": build_student(config, dataset)}
@@ -71,7 +74,7 @@ def build_networks(config, dataset):
 
 
 def build_student(config, dataset):
-    """The student, or a baseline's network, as it begins."""
+    """Builds the student, or a baseline's network, with its initial weights."""
     return networks.build(
         config.student_network, dataset.num_classes, dataset.unlabeled.shape[1:],
         dropout=config.student_dropout, drop_connect=config.drop_connect,
@@ -80,7 +83,7 @@ def build_student(config, dataset):
 
 
 def build_model(config, dataset):
-    """The compiled model of the flags' method; call it in the strategy's scope."""
+    """Builds and compiles the model of the flags' method; call it in the strategy's scope."""
     model = _compiled(config, build_networks(config, dataset))
     if config.ema_decay:
         model.average_weights(build_student(config, dataset), config.ema_decay)
@@ -115,13 +118,13 @@ def _compiled(config, built):
 
 
 def build_objective(config):
-    """What the teacher, or a baseline, minimises."""
+    """Builds the objective that the teacher, or a baseline, minimises."""
     kind = config.objective_class
     return kind(**{argument: getattr(config, flag) for argument, flag in kind.flags.items()})
 
 
 def build_optimizer(config, role):
-    """The Keras optimizer of `role`, "student" or "teacher", with its schedule."""
+    """Builds the Keras optimizer, with its schedule, of `role`: "student" or "teacher"."""
     name = getattr(config, f"{role}_optimizer")
     rate = getattr(config, f"{role}_learning_rate")
     schedule = config.schedule if role == "student" else config.teacher_schedule
@@ -149,10 +152,10 @@ def describe_fixed_teacher(config, model):
 
 
 def load_fixed_teacher(config, student):
-    """The trained network in --fixed_teacher, a .keras file or a finished run's model_dir.
+    """Loads the trained network in --fixed_teacher, a .keras file or a finished run's model_dir.
 
     Raises:
-      ValueError: in one line, where there is none, or it does not fit the student.
+      ValueError: in one line: there is no such network, or it does not fit the student.
     """
     path = config.fixed_teacher
     file = os.path.join(path, "student.keras") if os.path.isdir(path) else path
@@ -175,7 +178,7 @@ def load_fixed_teacher(config, student):
 
 
 def train_batches(config, dataset, strategy_, start_step=0):
-    """An iterator over training batches from `start_step` on, for a model's train function."""
+    """Returns an iterator over training batches from `start_step` on, for a train function."""
     def of_replicas(num_replicas, replica_offset, local_replicas):
         return data.train_dataset(
             dataset, batch_size=config.batch_size,
@@ -193,11 +196,11 @@ def train_batches(config, dataset, strategy_, start_step=0):
 
 
 def look_ahead(strategy_, iterator, count):
-    """The next batch, and an iterator over the next `count` ones, that one among them.
+    """Returns (next batch, iterator that yields the next `count` batches, that one first).
 
-    The second yields the very batches, of the same type as `iterator`: a train function that was
-    traced for that one takes it as it is. On several replicas values are passed on in the order
-    that strategy.distribute expects.
+    The new iterator yields the batches that were taken from `iterator` and has the same type, so
+    that a train function that was traced for one takes the other. On several replicas it passes on
+    the batches in the order that strategy.distribute expects.
     """
     batches = [next(iterator) for _ in range(count)]
     local = [strategy_.experimental_local_results(batch) for batch in batches]
@@ -213,9 +216,9 @@ def look_ahead(strategy_, iterator, count):
 
 
 def eval_datasets(config, dataset):
-    """(image, label) batches of "test", "labeled" and, where there is one, "holdout".
+    """Evaluation batches: {"test", "labeled" and, where there is one, "holdout": tf.data.Dataset}.
 
-    Of more labeled images in shards than MOST_LABELED, and than test images, the first ones are.
+    Of labeled images that are decoded each time, only the first ones are used, see MOST_LABELED.
     """
     labeled, most = dataset.labeled, max(len(dataset.test.labels), MOST_LABELED)
     images = as_images(labeled.images)
@@ -227,5 +230,5 @@ def eval_datasets(config, dataset):
 
 
 def class_counts(split, num_classes):
-    """How many examples of each class `split` has, int [K]."""
+    """Counts the examples of each class in `split`, int [K]."""
     return np.bincount(split.labels, minlength=num_classes)

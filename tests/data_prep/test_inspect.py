@@ -70,8 +70,8 @@ def test_broken_shards_of_others(tmp_path, capsys):
     for words in ("train-00001-of-00003 is missing", "00002-of-00003, record 2 at byte",
                   *(f"00000-of-00003, record {i} at byte" for i in range(1, 6))):
         assert any(words in line for line in broken[1:]), words
-    for words in ("cannot be decoded", "background class", "no tf.train.Example", "24 x 32 pixels "
-                  "that is said to have 5 x 5", "the same record as", "truncated"):
+    for words in ("cannot be decoded", "background class", "no tf.train.Example", "24 x 32 pixels, "
+                  "but the record says 5 x 5", "the same record as", "truncated"):
         assert words in out
     assert "4 labeled, 2 classes" in out
     assert look(tmp_path, "--skip_corrupt") == 0
@@ -83,7 +83,8 @@ def test_a_prepared_shard_that_lost_whole_records(shards, capsys):
     with open(path, "r+b") as file:
         file.truncate(offsets[-1])
     assert look(shards) == 1
-    assert "5 records, not the bytes that were prepared (6 records)" in capsys.readouterr().out
+    assert "5 records are not, byte for byte, those that were prepared (6 records)" in (
+        capsys.readouterr().out)
 
 
 def test_nothing_to_inspect(tmp_path, capsys):
