@@ -109,8 +109,9 @@ def list_programs(package, names):
     print(f"usage: python -m {package}.PROGRAM ...      (--help: what it takes)\n")
     for name in names:      # read, not imported, as a program may need what is not installed
         with open(importlib.util.find_spec(f"{package}.{name}").origin, encoding="utf-8") as file:
-            text = ast.get_docstring(ast.parse(file.read()))
-        print(f"  python -m {package}.{name:<14} {text.splitlines()[0]}")
+            what = ast.get_docstring(ast.parse(file.read())).splitlines()[0]
+        what = what.partition(": `python")[0].rstrip(".")
+        print(f"  python -m {package}.{name:<14} {what}")
 
 
 def suggestion(name, names):

@@ -20,7 +20,7 @@ from absl import flags as absl_flags
 from mpl_tf import datasets
 from mpl_tf.common import command
 from mpl_tf.config import checks, flag_files
-from mpl_tf.config.flags import FIELDS, Flags, Value, describe
+from mpl_tf.config.flags import FIELDS, Flags, Value, describe, from_dict
 from mpl_tf.config.methods import METHODS, Method
 from mpl_tf.method.objectives import OBJECTIVES, Objective
 
@@ -131,7 +131,7 @@ def of(**values: Value) -> Config:
     Raises:
       ValueError: in one line, for an unknown name, an impossible value or a contradiction.
     """
-    return resolve(Flags.from_dict(values))
+    return resolve(from_dict(values))
 
 
 def resolve(flags: Flags) -> Config:

@@ -250,18 +250,18 @@ class Flags:
         """{flag: value} of all flags, which JSON can hold."""
         return {name: getattr(self, name) for name in FIELDS}
 
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> "Flags":
-        """The Flags of values as of `to_dict`. Flags that are left out have their defaults.
-
-        Raises:
-          ValueError: in one line, for a name that no flag has, or an impossible value.
-        """
-        unknown = sorted(set(values) - set(FIELDS))
-        if unknown:
-            raise ValueError(f"unknown setting {unknown[0]!r}: "
-                             + command.suggestion(unknown[0], FIELDS))
-        return Flags(**values)
-
 
 FIELDS = {field.name: field for field in dataclasses.fields(Flags)}
+
+
+def from_dict(values: Mapping[str, Any]) -> Flags:
+    """The Flags of values as of `Flags.to_dict`. Flags that are left out have their defaults.
+
+    Raises:
+      ValueError: in one line, for a name that no flag has, or an impossible value.
+    """
+    unknown = sorted(set(values) - set(FIELDS))
+    if unknown:
+        raise ValueError(f"unknown setting {unknown[0]!r}: "
+                         + command.suggestion(unknown[0], FIELDS))
+    return Flags(**values)

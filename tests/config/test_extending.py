@@ -127,7 +127,8 @@ def test_a_data_set_is_one_function(shapes, tmp_path):
     assert "(two_moons, shapes)" in help_of("noise")
     for arguments, said in (
             (["--dataset=shapes", "--labeled_examples=21"], "at most its 20 training examples"),
-            (["--dataset=shapes", "--image_size=8"], "no effect with --dataset=shapes"),
+            (["--dataset=shapes", "--unlabeled_batch_size=8", "--image_size=8"],
+             "no effect with --dataset=shapes"),
             (["--dataset=shapes", "--unlabeled_dir=x"], "expected a data set of photographs"),
             (["--dataset=shapes", "--student_network=rbf"], "expected a network of images")):
         with pytest.raises(ValueError, match=said):

@@ -39,7 +39,7 @@ def test_one_that_classifies_no_images_is_refused(tmp_path):
 
 
 def test_how_a_run_evaluates_an_image(tmp_path):
-    of_digits = config.Config.from_dict(run_folder.read_flags(RUN))
+    of_digits = config.of(**run_folder.read_flags(RUN))
     assert view_of(of_digits) == {"size": 8, "crop": "whole"}
     of_photographs = settings(tmp_path, dataset="image_folder", data_dir=str(tmp_path),
                               image_size=24)
