@@ -23,8 +23,8 @@ def parser(module, description, source, output=None, skip=None):
     result.add_argument("--output_dir", type=path_type, required=output is None, help=output or
                         "folder for the shards: a new or empty one, or one that an interrupted run "
                         "left, which is then continued")
-    result.add_argument("--seed", type=whole(0), default=0, help="seed of everything random, such "
-                        "as the order of the examples (default: %(default)s)")
+    result.add_argument("--seed", type=whole(0), default=0, help="seed of everything random "
+                        "(default: %(default)s)")
     result.add_argument("--overwrite", action="store_true", help="remove what was prepared in "
                         "output_dir and start anew; other files are never removed")
     result.add_argument("--skip_corrupt", action="store_true", help=skip or "leave out images "
