@@ -173,7 +173,7 @@ def test_svhn_from_shards_is_svhn_from_files(small_svhn, tmp_path, capsys):  # n
     assert prepare(source, tmp_path / "two", module=svhn) == 0
     with pytest.raises(ValueError, match="has no split 'extra' of svhn, only train, test"):
         datasets.load("svhn", tmp_path / "two", 20, extra_unlabeled=True)
-    with pytest.raises(ValueError, match="holds 'svhn', prepared: expected 'cifar10'"):
+    with pytest.raises(ValueError, match="holds the prepared data set 'svhn', but 'cifar10' is"):
         datasets.load("cifar10", out)
     (source / "test_32x32.mat").write_bytes(b"x")
     assert prepare(source, tmp_path / "three", module=svhn) == 2
