@@ -24,7 +24,7 @@ from mpl_tf.shards.tfrecord import split_of
 PLAN = "predictions.json"
 TOLERANCE = 1e-2    # of a stored sum: float16 rounds each of K probabilities by up to 1/2048 of it
 AGAIN = "write it again with `python -m data_prep.predict`"
-# What NumPy and zipfile raise for damaged files, encryption that is none included.
+# What NumPy and zipfile raise for damaged files, also where damage looks like encryption.
 _DAMAGED = (KeyError, IndexError, ValueError, TypeError, EOFError, OSError, RuntimeError,
             struct.error, zlib.error, zipfile.BadZipFile)
 _KINDS = {"key": "S", "number": "i", "probs": "f", "top": "i", "rest": "f", "skipped": "i",
