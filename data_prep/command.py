@@ -1,14 +1,15 @@
 """The command-line flags and helpers that the programs of data_prep share."""
 
-import os
 import shlex
 
 from mpl_tf.common import command
-from mpl_tf.common.command import Parser, path_type, whole
+from mpl_tf.common.command import Parser, path_type, require_folder, whole
 from mpl_tf.common.cores import cores
 
+__all__ = ["command_line", "main", "parser", "require_folder"]
 
-def parser(module, description, source, output=None, skip=None):
+
+def parser(module, description, source, output=None, skip=None, overwrite=None):
     """Returns a Parser with the common flags.
 
     Args:
@@ -16,7 +17,7 @@ def parser(module, description, source, output=None, skip=None):
       description: what the program does, and where to get the raw files.
       source: help for --source_dir.
       output: help for --output_dir, which is then optional; None: the flag is required.
-      skip: help for --skip_corrupt; None: the common one.
+      skip, overwrite: help for --skip_corrupt and --overwrite; None: the common one.
     """
     result = Parser(f"data_prep.{module}", description)
     result.add_argument("--source_dir", type=path_type, required=True, help=source)
@@ -25,8 +26,8 @@ def parser(module, description, source, output=None, skip=None):
                         "left, which is then continued")
     result.add_argument("--seed", type=whole(0), default=0, help="seed of everything random "
                         "(default: %(default)s)")
-    result.add_argument("--overwrite", action="store_true", help="remove what was prepared in "
-                        "output_dir and start anew; other files are never removed")
+    result.add_argument("--overwrite", action="store_true", help=overwrite or "remove what was "
+                        "prepared in output_dir and start anew; other files are never removed")
     result.add_argument("--skip_corrupt", action="store_true", help=skip or "leave out images "
                         "that cannot be read, and report them; without this flag they are an error")
     result.add_argument("--workers", type=whole(1), default=cores(), help="number of processes "
@@ -42,10 +43,3 @@ def command_line(module, arguments):
 def main(run, arguments=None):
     """Calls `run` with a list of str, the arguments; returns the exit code, see common.command."""
     return command.run(run, arguments)
-
-
-def require_folder(path, flag="source_dir", expected="the folder of the raw files"):
-    """Raises FileNotFoundError unless `path` is a folder."""
-    if not os.path.isdir(path):
-        found = "a file" if os.path.exists(path) else "nothing"
-        raise FileNotFoundError(f"--{flag}={path}: {found} is there; expected {expected}")

@@ -33,7 +33,8 @@ def run(arguments):
     flags = command.parser(
         "inspect", __doc__, "folder with shards like train-00000-of-01024",
         output="folder for report.json and the montages (default: neither is written)",
-        skip="exit with code 0 even if records are broken").parse_args(arguments)
+        skip="exit with code 0 even if records are broken",
+        overwrite="replace the report and the montages that are in output_dir").parse_args(arguments)
     command.require_folder(flags.source_dir, expected="a folder of shards")
     splits = tfrecord.find_splits(flags.source_dir)
     if not splits:

@@ -99,6 +99,14 @@ def path(text, flag="path"):
     return expanded
 
 
+def require_folder(path: str, flag: str = "source_dir",
+                   expected: str = "the folder of the raw files") -> None:
+    """Raises FileNotFoundError, in one line, unless `path`, which a flag names, is a folder."""
+    if not os.path.isdir(path):
+        found = "a file" if os.path.exists(path) else "nothing"
+        raise FileNotFoundError(f"--{flag}={path}: {found} is there; expected {expected}")
+
+
 def list_programs(package, names):
     """Prints what `python -m package` does: the programs in a package, one a line.
 

@@ -11,7 +11,7 @@ import os
 from typing import Sequence
 
 from mpl_tf import config as config_module
-from mpl_tf.common import storage
+from mpl_tf.common import command, storage
 from mpl_tf.datasets import prediction_files as predictions
 from mpl_tf.datasets.predictions import check_keys
 from mpl_tf.reduced import forward
@@ -128,10 +128,7 @@ def tasks_of_one(source, splits, dataset):
         return [(forward.Task(name, None), forward.digits().nbytes)]
     if dataset == "digits":
         raise ValueError(f"--source_dir={source} with a network of digits: use --source_dir=digits")
-    if not os.path.isdir(source):
-        found = "a file" if os.path.exists(source) else "nothing"
-        raise FileNotFoundError(f"--source_dir={source}: {found} is there; expected a folder of "
-                                "shards, or digits")
+    command.require_folder(source, expected="a folder of shards, or digits")
     found = tfrecord.find_splits(source)
     if not found:
         raise FileNotFoundError(f"--source_dir={source} has no shards: expected files like "

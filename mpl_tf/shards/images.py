@@ -123,7 +123,8 @@ class ShardImages:
                         encoded, lambda *size: boxes_of(i, *size), self.size)), example
                 except CorruptRecord as problem:
                     self._note(problem, example)
-            raise AssertionError("unreachable: the last problem was raised")
+            raise self._stopped(CorruptRecord(f"{self.index.where(number)}: none of the "
+                                              f"{len(self)} images here can be used"))
 
         images, used = zip(*self._threads.map(one, range(len(examples))))
         return np.stack(images, axis=1), np.array(used, np.int64)
@@ -158,8 +159,7 @@ class ShardImages:
             try:
                 return self._central(example)
             except CorruptRecord as problem:
-                self._problems.append(problem)
-                raise
+                raise self._stopped(problem)
 
         return np.stack(list(self._threads.map(one, examples)))
 
@@ -175,11 +175,14 @@ class ShardImages:
                 return
             if not self.skip_corrupt or len(self.skipped) + 1 >= len(self):
                 advice = "" if self.skip_corrupt else ", or continue with --skip_corrupt"
-                problem = CorruptRecord(f"{problem}{advice}")
-                self._problems.append(problem)
-                raise problem
+                raise self._stopped(CorruptRecord(f"{problem}{advice}"))
             self.skipped[place] = str(problem)
             log.warning("skipped: %s", problem)
+
+    def _stopped(self, problem):
+        """Notes the CorruptRecord that stops a pipeline, which TensorFlow would bury; returns it."""
+        self._problems.append(problem)
+        return problem
 
     def _decoded(self, example, decode):
         """Applies `decode` to one example's image file; CorruptRecord, with its place, if it fails.

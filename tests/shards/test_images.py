@@ -198,6 +198,10 @@ def test_a_picture_that_is_skipped_is_black(folder):
         assert not two.pictures(np.array([0, 1]))[1].any()
     with pytest.raises(tfrecord.CorruptRecord, match="record 2 .* --skip_corrupt"):
         strict.pictures(np.array([1, 2, 3]))
+    repeated = ShardImages(lenient.index.subset(np.array([2, 2, 2])), 16, skip_corrupt=True)
+    with pytest.raises(tfrecord.CorruptRecord):
+        repeated.training_views(tf.range(2, dtype=tf.int64), tf.zeros([2], tf.int64), 0, [1])
+    assert "none of the 3 images here can be used" in str(repeated.problem)
 
 
 def test_a_file_that_is_gone_is_one_line(folder):
