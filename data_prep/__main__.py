@@ -1,9 +1,11 @@
 """Lists the programs of data_prep: `python -m data_prep`."""
 
+import sys
+
 from mpl_tf.common import command
 
 PROGRAMS = ("image_folder", "imagenet", "cifar10", "svhn", "unlabeled", "inspect", "predict",
             "select", "beam")
 
 if __name__ == "__main__":
-    command.list_programs("data_prep", PROGRAMS)
+    sys.exit(command.list_programs("data_prep", PROGRAMS))

@@ -10,6 +10,7 @@ from mpl_tf.shards import tfrecord
 
 PROGRESS = ".progress"      # folder of the plan and of a note for each finished shard
 PLAN = "plan.json"
+_GIVE_BACK = "give it back, or choose another --output_dir"
 
 
 class Output:
@@ -49,7 +50,10 @@ class Output:
 
     def note(self, file):
         """The note of a finished shard, a dict; None where the shard has to be written."""
-        note = storage.read_json(self.path(os.path.join(PROGRESS, f"{file}.json")))
+        note = storage.read_json(
+            self.path(os.path.join(PROGRESS, f"{file}.json")),
+            "delete it, and the shard is written again",
+            keys=("examples", "bytes", "sha256", "skipped", "lengths", "labels"))
         path = self.path(file)
         if note and os.path.isfile(path) and os.path.getsize(path) == note["bytes"]:
             return note
@@ -65,10 +69,17 @@ class Output:
         shutil.rmtree(self.path(PROGRESS))
 
     def _claim(self):
-        sidecar = storage.read_json(self.path(prepared.SIDECAR))
+        try:
+            self._claim_folder()
+        except (KeyError, TypeError, AttributeError) as error:     # of what notes must hold
+            raise ValueError(f"{self.path(prepared.SIDECAR)} or {self.path(PROGRESS)}/{PLAN} is "
+                             f"damaged ({error}): {_GIVE_BACK}") from error
+
+    def _claim_folder(self):
+        sidecar = storage.read_json(self.path(prepared.SIDECAR), _GIVE_BACK)
         sidecar = sidecar if isinstance(sidecar, dict) and "plan" in sidecar else None
         plan = sidecar["plan"] if sidecar else storage.read_json(
-            self.path(os.path.join(PROGRESS, PLAN)))
+            self.path(os.path.join(PROGRESS, PLAN)), _GIVE_BACK)
         ours = _files_of(plan) if isinstance(plan, dict) else set()
         foreign = sorted(name for name in os.listdir(self.folder)
                          if name not in ours and name != PROGRESS

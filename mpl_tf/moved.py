@@ -4,14 +4,17 @@
 The names in MOVED are those that `.keras` files of earlier versions hold.
 
 Keras finds a class of ours only if it is registered; otherwise it silently takes its own class of
-that name. This package imports nothing before it is needed, so `install` makes sure that all our
-classes are registered as soon as TensorFlow has been imported.
+that name. This package imports nothing before it is needed, so `install` puts a hook on the import of
+TensorFlow and of our own modules: whenever the outermost of them has been executed and TensorFlow is
+there, all our classes are registered. Not before, because a module of ours may be the first to import
+TensorFlow, and what builds on that module cannot be imported until it is complete.
 """
 
 import importlib
 import importlib.abc
 import importlib.util
 import sys
+import threading
 
 SHORT = {
     "objectives": "method.objectives", "targets": "method.targets",
@@ -22,65 +25,63 @@ MOVED = {"mpl": "method.mpl", "baselines": "method.baselines"}
 REGISTERED = ("method.mpl", "method.baselines", "method.schedules", "networks.layers")
 
 
-class _Aliases(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports a module by an old or short name, such as `mpl_tf.layers`."""
+_TARGETS = {f"mpl_tf.{old}": f"mpl_tf.{new}" for old, new in {**SHORT, **MOVED}.items()}
 
-    _targets = {f"mpl_tf.{old}": f"mpl_tf.{new}" for old, new in {**SHORT, **MOVED}.items()}
+
+class _Hook(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds the aliases, and counts the modules that are being executed."""
+
+    def __init__(self):
+        self._lock, self._executing, self._registered = threading.Lock(), 0, False
 
     def find_spec(self, name, path=None, target=None):
-        """Returns a spec for an old or short name, and None for others."""
-        return importlib.util.spec_from_loader(name, self) if name in self._targets else None
+        """The spec of an alias; of TensorFlow and our modules the usual one, with `_execute` in it."""
+        if name in _TARGETS:
+            return importlib.util.spec_from_loader(name, self)
+        if self._registered or not (name == "tensorflow" or name.startswith("mpl_tf.")):
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    execute = spec.loader.exec_module
+                    spec.loader.exec_module = lambda module: self._execute(execute, module)
+                return spec
+        return None
 
     def create_module(self, spec):
-        """Lets Python make an empty module, which `exec_module` replaces."""
+        """Python's own empty module; `exec_module` replaces it by the right one."""
 
     def exec_module(self, module):
-        """Makes the old name another name of the module that it now is."""
-        sys.modules[module.__name__] = importlib.import_module(self._targets[module.__name__])
-        register()
+        """Makes the alias another name of its module."""
+        sys.modules[module.__name__] = importlib.import_module(_TARGETS[module.__name__])
+
+    def _execute(self, execute, module):
+        with self._lock:
+            self._executing += 1
+        try:
+            execute(module)
+        finally:
+            with self._lock:
+                self._executing -= 1
+        self.register()
+
+    def register(self):
+        """Registers all our classes, once TensorFlow is there and no module is being executed."""
+        with self._lock:
+            if self._registered or self._executing or "tensorflow" not in sys.modules:
+                return
+            self._registered = True
+        try:
+            for name in REGISTERED:
+                importlib.import_module(f"mpl_tf.{name}")
+        except BaseException:
+            self._registered = False    # the next import tries again
+            raise
 
 
-class _AfterTensorFlow(importlib.abc.MetaPathFinder):
-    """Calls `register` when TensorFlow has been imported."""
-
-    def find_spec(self, name, path=None, target=None):
-        """Returns TensorFlow's own spec, its loader changed to call `register` at its end."""
-        if name != "tensorflow":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def execute_and_register(module):
-                execute(module)
-                register()
-
-            spec.loader.exec_module = execute_and_register
-        return spec
-
-
-def register():
-    """Registers all classes with Keras, unless a module of ours is being imported at the moment.
-
-    Such a module may be the one that imports TensorFlow first. It is not complete yet, and modules
-    that need it cannot be imported. This function is called again when `mpl_tf.NAME` is used, and an
-    import of our module itself registers the classes that it needs.
-    """
-    if "tensorflow" not in sys.modules:
-        return
-    for name, module in list(sys.modules.items()):
-        if name.startswith("mpl_tf.") and name not in _Aliases._targets and getattr(
-                getattr(module, "__spec__", None), "_initializing", False):
-            return
-    for name in REGISTERED:
-        importlib.import_module(f"mpl_tf.{name}")
-
-
-def install():
-    """Makes the old and short names importable, and has the classes registered with Keras."""
-    sys.meta_path.insert(0, _Aliases())
-    if "tensorflow" in sys.modules:
-        register()
-    else:
-        sys.meta_path.insert(0, _AfterTensorFlow())
+def install() -> None:
+    """Makes the aliases importable, and our classes known to Keras from now on."""
+    hook = _Hook()
+    sys.meta_path.insert(0, hook)
+    hook.register()

@@ -90,7 +90,7 @@ def _main(arguments):
     chosen = parse(arguments)
     run = config_module.of(**run_folder.read_flags(chosen.model_dir))
     files = files_of(chosen.paths)
-    names = storage.read_json(os.path.join(chosen.model_dir, run_folder.CLASSES))
+    names = run_folder.class_names(chosen.model_dir)
     if run.source.points:
         raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: load its "
                          "saved_model in Python instead")

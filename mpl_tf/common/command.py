@@ -48,6 +48,8 @@ def run(main, arguments=None):
       ValueError, OSError: an error with a text of several lines that did not arise in this
         package, so that the traceback shows where it arose. Other exceptions pass through too.
     """
+    if hasattr(sys.stdout, "reconfigure"):      # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")      # for this process and its workers
     try:
         return main(sys.argv[1:] if arguments is None else list(arguments)) or DONE
@@ -56,6 +58,9 @@ def run(main, arguments=None):
     except Stopped as stopped:
         print(stopped, flush=True)
         return 128 + stopped.number
+    except BrokenPipeError:     # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except FloatingPointError as error:
         return fail(error, FAILED)
     except (ValueError, OSError) as error:
@@ -108,12 +113,24 @@ def require_folder(path: str, flag: str = "source_dir",
 
 
 def list_programs(package, names):
-    """Prints what `python -m package` does: the programs in a package, one a line.
+    """Runs `python -m package`, which lists the programs in a package, one a line.
 
     Args:
       package: the package's name.
       names: the names of its programs, which are modules or packages in it.
+
+    Returns:
+      The exit code: 2 where it was given anything, since a program has a command of its own.
     """
+    return run(lambda arguments: _list(package, names, arguments))
+
+
+def _list(package, names, arguments):
+    if set(arguments) - {"-h", "--help"}:
+        close = difflib.get_close_matches(arguments[0], names, n=1)
+        raise ValueError(f"{arguments[0]!r}: a program is run as python -m {package}.PROGRAM; " + (
+            f"did you mean python -m {package}.{close[0]}?" if close
+            else f"python -m {package} lists them"))
     print(f"usage: python -m {package}.PROGRAM ...      (--help: what it takes)\n")
     for name in names:      # read, not imported, as a program may need what is not installed
         with open(importlib.util.find_spec(f"{package}.{name}").origin, encoding="utf-8") as file:

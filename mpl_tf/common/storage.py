@@ -1,38 +1,47 @@
 """Files that appear whole or not at all, JSON, checksums, and folders that one process holds."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import json
 import os
 import shutil
 import uuid
+from typing import Any, Iterable
 
 PARTIAL = ".partial-"       # how the name of what is being written begins
 
 
-def read_json(path, remedy="get or write it again"):
-    """Returns what a JSON file holds, or None if there is no such file.
+def read_json(path: str | os.PathLike[str], remedy: str = "get or write it again",
+              kind: type = dict, keys: Iterable[str] = ()) -> Any:
+    """Returns what a JSON file holds, or None where there is no such file.
 
     Args:
-      path: of the file.
-      remedy: what to do about a damaged file. The line that refuses it ends with these words.
+      remedy: what to do about a damaged file; it ends the line that refuses one.
+      kind: the type that is expected, dict or list. keys: those that a dict must have.
 
     Raises:
-      ValueError: in one line that names the file, if it cannot be read or is not JSON.
+      ValueError: in one line, naming the file, where it cannot be read, is no JSON, or holds
+        something else than expected.
     """
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError:
+            value = json.load(file)
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror or error}): give this process "
-                         f"permission to read it") from error
+                         "permission to read it") from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, no JSON ({' '.join(str(error).split())[:80]}): "
                          f"{remedy}") from error
+    missing = [key for key in keys if key not in value] if isinstance(value, dict) else []
+    if not isinstance(value, kind) or missing:
+        found = f"lacks {missing[0]!r}" if missing else (
+            f"holds {json.dumps(value)[:40]}, expected a {kind.__name__}")
+        raise ValueError(f"{path} is damaged, it {found}: {remedy}")
+    return value
 
 
 def write_json(path, value, shared=False):

@@ -112,6 +112,10 @@ class Config(Flags):
         """Whether a teacher is trained beside the student."""
         return self.facts.teacher == "trained"
 
+    def to_dict(self):
+        """{flag: value} of the flags as given; `of` makes an equal Config of it."""
+        return self.flags.to_dict()
+
     def unused(self) -> Dict[str, str]:
         """The flags without effect on this run, see checks.unused."""
         return checks.unused(self)
@@ -140,7 +144,8 @@ def resolve(flags: Flags) -> Config:
     Raises:
       ValueError: in one line, if the flags contradict each other.
     """
-    return Config(**resolved(flags.to_dict()), flags=flags)
+    given = flags.flags if isinstance(flags, Config) else flags
+    return Config(**resolved(given.to_dict()), flags=given)
 
 
 def resolved(given: Mapping[str, Any]) -> Dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import Any, Dict, Mapping, Union
 from mpl_tf import datasets, networks
 from mpl_tf.common import command
 from mpl_tf.config import checks
-from mpl_tf.config.methods import METHODS
+from mpl_tf.config.methods import METHODS, STRATEGIES
 from mpl_tf.method.objectives import OBJECTIVES
 
 _OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
+_SCHEDULES = ("cosine", "exponential", "constant")
 _SEEDS = 2 ** 31 - 1
 Value = Union[bool, int, float, str]     # of a flag
 
@@ -209,9 +210,9 @@ class Flags:
     schedule: str = _flag(
         "cosine", "How the learning rates fall: cosine falls to 0 at train_steps, exponential is "
         "multiplied by decay_rate every decay_steps.",
-        choices=("cosine", "exponential", "constant"))
+        choices=_SCHEDULES)
     teacher_schedule: str = _flag(
-        "", "How the teacher's learning rate falls.", choices=("cosine", "exponential", "constant"),
+        "", "How the teacher's learning rate falls.", choices=_SCHEDULES,
         derived="schedule, or constant with reduced_mpl")
     warmup_steps: int = _flag(
         0, "Steps in which the rate of a cosine or exponential schedule rises to its highest.",
@@ -232,7 +233,7 @@ class Flags:
 
     strategy: str = _flag(
         "default", "The tf.distribute strategy: one device, all GPUs of this machine, several "
-        "machines, or a TPU.", "Devices", choices=("default", "mirrored", "multi_worker", "tpu"))
+        "machines, or a TPU.", "Devices", choices=STRATEGIES)
     tpu: str = _flag("", "The TPU's name or address; local on a TPU VM.")
     precision: str = _flag("float32", "The type of the activations.",
                            choices=("float32", "mixed_bfloat16"))

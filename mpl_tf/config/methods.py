@@ -2,6 +2,8 @@
 
 import dataclasses
 
+STRATEGIES = ("default", "mirrored", "multi_worker", "tpu")      # of tf.distribute, see run/devices
+
 
 @dataclasses.dataclass(frozen=True)
 class Method:

@@ -103,7 +103,7 @@ def _is_plan(plan):
     return (isinstance(plan["model"], str) and type(plan["num_classes"]) is int
             and (names is None or isinstance(names, list) and len(names) == plan["num_classes"])
             and isinstance(view, dict) and set(view) == {"size", "crop"}
-            and isinstance(plan["sources"], list) and isinstance(shards, dict)
+            and isinstance(plan["sources"], list) and isinstance(shards, dict) and shards
             and all(type(count) is int for count in shards.values()))
 
 

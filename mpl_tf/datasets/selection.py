@@ -67,7 +67,7 @@ def load(folder, plan=None):
         network's predictions.
     """
     path = os.path.join(folder, ARRAYS)
-    report = storage.read_json(os.path.join(folder, REPORT))
+    report = storage.read_json(os.path.join(folder, REPORT), AGAIN)
     if (not isinstance(report, dict) or not {"model", "num_classes", "sha256"} <= set(report)
             or not os.path.isfile(path)):
         raise ValueError(f"selection={folder} holds no selection: expected {ARRAYS} and {REPORT}; "

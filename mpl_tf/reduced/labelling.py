@@ -82,7 +82,7 @@ def plan_and_tasks(model_dir, sources, splits=None):
     model = predictions.model_fingerprint(model_dir)
     if of_run.source.points:
         raise ValueError(f"model_dir={model_dir} classifies points: expected a run on images")
-    names = storage.read_json(os.path.join(model_dir, run_folder.CLASSES))
+    names = run_folder.class_names(model_dir)
     if not names:
         raise ValueError(f"model_dir={model_dir} has no {run_folder.CLASSES}: train it again")
     tasks, sizes = tasks_of(sources, splits, of_run.dataset)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
 import tensorflow as tf
 
+from mpl_tf.config.methods import STRATEGIES
+
 if TYPE_CHECKING:
     from mpl_tf.config import Config
 
-NAMES = ("default", "mirrored", "multi_worker", "tpu")
+NAMES = STRATEGIES
 
 
 def get_strategy(name: str, tpu: str = "") -> tf.distribute.Strategy:

@@ -12,6 +12,8 @@ leaves it behind, and the next process of the run removes it. (In a folder of pr
 several machines may be writing, it stays.) This module does not import TensorFlow.
 """
 
+from __future__ import annotations
+
 import glob
 import os
 
@@ -108,13 +110,21 @@ def _started(folder):
                          "folder; choose another --model_dir") from error
     if not names:
         return None
-    noted = storage.read_json(os.path.join(folder, CONFIG), remedy="write it anew with the run's flags, "
-                              "or choose another --model_dir")
-    if not isinstance(noted, dict) or noted.get("program") != "mpl_tf":
+    path = os.path.join(folder, CONFIG)
+    remedy = "write it anew with the run's flags, or choose another --model_dir"
+    noted = storage.read_json(path, remedy)
+    if noted is None or noted.get("program") != "mpl_tf":
         shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
         raise ValueError(f"model_dir={folder} is not a run's folder: it holds {shown} and no "
                          f"{CONFIG} of this program; choose a new or empty --model_dir")
-    return noted["flags"]
+    flags = noted.get("flags")
+    try:        # names of an earlier version's flags may be others
+        config_module.Flags(**{name: value for name, value in flags.items()
+                               if name in config_module.FIELDS})
+    except (AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged, its flags are none of a run ({error}): "
+                         f"{remedy}") from error
+    return flags
 
 
 def check_data(folder, data):
@@ -129,7 +139,7 @@ def check_data(folder, data):
       ValueError: in one line, if there is a checkpoint that was trained on other data.
     """
     path = os.path.join(folder, DATA)
-    noted = storage.read_json(path, remedy="delete it if you are sure that the data are the run's, or "
+    noted = storage.read_json(path, "delete it if you are sure that the data are the run's, or "
                               "choose another --model_dir")
     if noted == data:
         return
@@ -145,7 +155,17 @@ def check_data(folder, data):
 
 def finished(config):
     """The results of the run of `config`, or None if it is not finished."""
-    results = storage.read_json(os.path.join(config.model_dir, RESULTS), remedy="delete it, and the "
-                                "same command writes it again")
-    complete = isinstance(results, dict) and results.get("train_steps") == config.train_steps
-    return results if complete else None
+    results = storage.read_json(
+        os.path.join(config.model_dir, RESULTS), "delete it, and the same command writes it again",
+        keys=("train_steps", "student_test_accuracy", "flags", "evaluations"))
+    return results if results and results["train_steps"] == config.train_steps else None
+
+
+def class_names(folder: str) -> list[str] | None:
+    """The names of the classes of the finished run in `folder`, or None where it has noted none.
+
+    Raises:
+      ValueError: in one line, where the file is damaged.
+    """
+    return storage.read_json(os.path.join(folder, CLASSES), "delete the run's results.json too, and "
+                             "its training writes both again", kind=list)

@@ -106,3 +106,27 @@ def test_keras_3_already_resolved():
 def test_variable_is_harmless_where_keras_2_is_the_only_one():
     result = python("import mpl_tf, tensorflow as tf" + IS_KERAS_2, TF_USE_LEGACY_KERAS="0")
     assert result.returncode == 0, result.stderr
+
+
+FIRST_USES = [
+    "import mpl_tf; mpl_tf.WarmupCosine", "import mpl_tf; mpl_tf.data.eval_dataset",
+    "import mpl_tf.data.augment", "import mpl_tf.run.devices", "import mpl_tf.method.update_rules",
+    "import mpl_tf, importlib.util; importlib.util.find_spec('tensorflow')",
+    "import tensorflow, mpl_tf.networks.layers", "from mpl_tf.layers import Dropout",
+    "import threading, mpl_tf\n"
+    "threads = [threading.Thread(target=lambda name=name: __import__(name))\n"
+    "           for name in ('tensorflow', 'mpl_tf.networks.layers', 'mpl_tf.method.mpl')]\n"
+    "[thread.start() for thread in threads], [thread.join() for thread in threads]"]
+
+
+@pytest.mark.parametrize("first", [
+    first if index in (0, 5, 8) else pytest.param(first, marks=pytest.mark.slow)
+    for index, first in enumerate(FIRST_USES)])
+def test_our_classes_are_registered_whatever_is_used_first(first):
+    result = python(first + "\nimport tensorflow as tf\n"
+                    "known = tf.keras.utils.get_custom_objects()\n"
+                    "missing = {'Dropout', 'ReplayableDropout', 'MetaPseudoLabels', 'Baseline',\n"
+                    "           'UDA', 'WarmupCosine', 'GaussianFeatures'}\n"
+                    "missing -= {name.partition('>')[2] for name in known}\n"
+                    "assert not missing, missing\n", TF_CPP_MIN_LOG_LEVEL="3")
+    assert result.returncode == 0, result.stderr[-600:]

@@ -10,8 +10,7 @@ from PIL import Image
 
 from data_prep import image_folder
 from mpl_tf import predict
-from mpl_tf.common import storage
-from mpl_tf.run import training
+from mpl_tf.run import run_folder, training
 from mpl_tf.shards import image_files, record_index, schema, tfrecord
 from mpl_tf.shards.images import ShardImages
 from tests.runs import assert_same_state, settings
@@ -51,7 +50,7 @@ def folder_settings(root, name, **changes):
 def test_it_learns_and_keeps_the_names(trained):
     _, run, results = trained
     assert results["student_test_accuracy"] == 1.0
-    assert storage.read_json(str(run / "classes.json")) == ["green", "violet"]
+    assert run_folder.class_names(str(run)) == ["green", "violet"]
 
 
 def test_other_data_are_refused_and_moved_ones_taken(trained):

@@ -62,6 +62,12 @@ def test_values_are_plain_and_survive_json():
     assert values["eval_steps"] == 0 and dataclasses.asdict(c)["eval_steps"] == 20
     assert type(c.meta_weight) is float and type(config.of(meta_weight=2).meta_weight) is float
     assert set(values) == {field.name for field in dataclasses.fields(config.Flags)}
+    assert config.of(**c.to_dict()) == config.resolve(c) == config.resolve(c.flags) == c
+    assert type(config.resolve(c).flags) is config.Flags
+    with pytest.raises(ValueError, match="change it by its method `replace`|follows from its flags"):
+        dataclasses.replace(c, train_steps=20)
+    later = config.resolve(dataclasses.replace(c.flags, train_steps=800))
+    assert (later.train_steps, later.eval_steps, c.eval_steps) == (800, 40, 20)
     with pytest.raises(dataclasses.FrozenInstanceError):
         c.seed = 1
     with pytest.raises(ValueError, match="did you mean --seed"):

@@ -1,4 +1,4 @@
-"""What each program of data_prep writes, read back without records.py where others read it too."""
+"""What each program of data_prep writes, read back without schema.py where others read it too."""
 
 import json
 import os

@@ -12,7 +12,7 @@ from mpl_tf.run import checkpoints, probes
 
 
 class Board:
-    """Takes the place of summaries.Summaries."""
+    """Takes the place of tensorboard.Summaries."""
 
     def __init__(self):
         self.values, self.images = {}, {}

@@ -106,9 +106,33 @@ def test_partial_files_and_folders_appear_whole_or_not_at_all(tmp_path):
 def test_a_run_is_finished_by_its_results_of_as_many_steps(tmp_path):
     config = settings(tmp_path)
     assert run_folder.finished(config) is None
-    storage.write_json(tmp_path / run_folder.RESULTS, {"train_steps": config.train_steps})
-    assert run_folder.finished(config) == {"train_steps": config.train_steps}
+    results = {"train_steps": config.train_steps, "student_test_accuracy": 0.5, "flags": {},
+               "evaluations": []}
+    storage.write_json(tmp_path / run_folder.RESULTS, results)
+    assert run_folder.finished(config) == results
     assert run_folder.finished(config.replace(train_steps=60)) is None
     (tmp_path / run_folder.RESULTS).write_text('{"train_st')
     with pytest.raises(ValueError, match="results.json is damaged, no JSON .*: delete it"):
         run_folder.finished(config)
+
+
+@pytest.mark.parametrize("name, content", [
+    (run_folder.RESULTS, content) for content in (
+        "null", "[]", "3", "{}", '{"train_steps": 6}', '{"train_st')] + [
+    (run_folder.CONFIG, content) for content in (
+        "null", "[1]", '{"program": "mpl_tf"}', '{"program": "mpl_tf", "flags": null}',
+        '{"program": "mpl_tf", "flags": 3}', '{"program": "mpl_tf", "flags": {"dataset": "zzz"}}',
+        '{"program": "mpl_tf", "flags": {"train_steps": "12"}}')] + [
+    (run_folder.DATA, content) for content in ("null", "[]", "3", '"abc"', "{")])
+def test_a_damaged_note_is_named_and_left_as_it_is(tmp_path, name, content):
+    """Whatever else than it should it holds: it never counts as missing."""
+    config = settings(tmp_path)
+    with run_folder.open_folder(config):
+        pass
+    run_folder.check_data(str(tmp_path), {"labeled": "3 examples"})
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=f"{name} is damaged") as caught:
+        with run_folder.open_folder(config):
+            run_folder.finished(config)
+            run_folder.check_data(str(tmp_path), {"labeled": "4 examples"})
+    assert "\n" not in str(caught.value) and (tmp_path / name).read_text() == content

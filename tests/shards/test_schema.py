@@ -15,7 +15,7 @@ RECORD = schema.Record(
     encoded=b"\xff\xd8 not looked at", filename="n01440764_10026.JPEG", label=4, synset="n01440764",
     text="tench, Tinca tinca", height=30, width=40, boxes=((0.0, 0.25, 0.5, 1.0), (0.5, 0, 1, 1)))
 
-# How readers of Szegedy et al.'s shards read them, written down apart from records.py.
+# How readers of Szegedy et al.'s shards read them, written down apart from schema.py.
 CLASSIC = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
     "image/class/label": tf.io.FixedLenFeature([], tf.int64),
@@ -79,7 +79,7 @@ def test_tensorflow_reads_what_we_write(tmp_path):
 
 
 def by_hand(**changes):
-    """An Example made without records.py; a value of None leaves the key out."""
+    """An Example made without schema.py; a value of None leaves the key out."""
     values = {"encoded": [b"jpeg"], "filename": [b"a.JPEG"], "class/label": [1000],
               "class/synset": [b"n15075141"], "class/text": [b"toilet tissue"], "height": [3],
               "width": [4], "format": [b"JPEG"], "colorspace": [b"RGB"], "channels": [3]}
