@@ -12,6 +12,7 @@ between them, flag_files.py the flag files and --help.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Type
 
@@ -23,6 +24,8 @@ from mpl_tf.config import checks, flag_files
 from mpl_tf.config.flags import FIELDS, Flags, Value, describe, from_dict
 from mpl_tf.config.methods import METHODS, Method
 from mpl_tf.method.objectives import OBJECTIVES, Objective
+
+log = logging.getLogger("mpl_tf")
 
 USAGE = """\
 Trains a student by Meta Pseudo Labels, or one of the paper's baselines.
@@ -225,6 +228,7 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
     """
     switches = [name for name, field in FIELDS.items() if field.type is bool]
     values, typed = {}, {}
+    overridden = {}     # of a flag that was typed before a file that has it too, which then wins
     for name, text, place in flag_files.read_arguments(arguments, switches):
         if name not in (only or FIELDS):
             raise ValueError(
@@ -239,9 +243,11 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
                 name, text, field.type, field.default, describe(field)) + place) from None
         if field.metadata["path"]:
             values[name] = command.path(values[name], f"--{name}")
-        typed.pop(name, None)
+        before = typed.pop(name, overridden.pop(name, ("", ""))[0])
         if not place:
             typed[name] = f"--{name}={text}"
+        elif before and before != f"--{name}={text}":
+            overridden[name] = before, place
     config = of(**values)
     if not config.model_dir:
         raise ValueError("--model_dir is missing: expected a folder for checkpoints and results; "
@@ -251,6 +257,9 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
     for name, reason in config.unused().items():
         if name in typed:
             raise ValueError(f"{typed[name]} has no effect with {reason}: leave one of them out")
+    for flag, place in overridden.values():
+        log.warning("%s is overridden%s, which stands after it: the last value wins, so write "
+                    "--flagfile first", flag, place)
     return config
 
 

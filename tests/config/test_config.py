@@ -329,3 +329,15 @@ def test_networks_named_here_are_the_ones_that_exist():
     for name in ("wrn-10-1", "small_conv", "mlp", "mlp-8-8"):
         checks.checked_value("student_network", name, str, "", {})
         assert networks.build(name, 10, (8, 8, 1)).output_shape == (None, 10)
+
+
+def test_a_typed_flag_that_a_later_file_overrides_is_told(caplog):
+    file = f"--flagfile={ROOT / 'flags' / 'digits.cfg'}"
+    assert config.parse(["--train_steps=9", "--seed=1", file]).train_steps == 400
+    [record] = caplog.records
+    assert "--train_steps=9 is overridden (in " in record.getMessage()
+    caplog.clear()
+    for arguments in ([file, "--train_steps=90"], ["--train_steps=400", file],
+                      ["--train_steps=9", file, "--train_steps=80"]):
+        config.parse(arguments)
+    assert not caplog.records
