@@ -250,8 +250,8 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
             overridden[name] = before, place
     config = of(**values)
     if not config.model_dir:
-        raise ValueError("--model_dir is missing: expected a folder for checkpoints and results; "
-                         "add --model_dir=runs/NAME")
+        raise ValueError("--model_dir is missing: expected the folder of a run, where its checkpoints "
+                         "and results are; add --model_dir=runs/NAME")
     # A flag without effect is harmless where a variant inherits it from a file; typed, it is a
     # mistake.
     for name, reason in config.unused().items():

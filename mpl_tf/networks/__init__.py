@@ -6,7 +6,7 @@ policy. Importing this package does not import TensorFlow.
 
 To add a network, write its function in a file of this folder and decorate it with `network`:
 
-    @network("tiny-SIZE", r"tiny-([1-9]\\d*)", takes=("image", "point"))
+    @network("tiny-SIZE", r"tiny-([1-9]\\d*)", takes=("image",), example="tiny-16")
     def tiny(size, num_classes, input_shape, dropout=0.0, name=None, seed=None):
         ...
         return tf.keras.Model(image, logits, name=name)

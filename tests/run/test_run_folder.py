@@ -42,8 +42,8 @@ def test_foreign_folders_are_refused_and_stay_as_they_are(tmp_path):
 
 def test_unwritable_folders_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    assert "cannot be" in refusal(settings(tmp_path / "file"))
-    assert "cannot be" in refusal(settings(tmp_path / "file" / "below"))
+    assert "is a file" in refusal(settings(tmp_path / "file"))
+    assert "lies in one" in refusal(settings(tmp_path / "file" / "below"))
     assert "cannot be written" in refusal(settings("/proc/no_run_here"))
     assert "of this machine" in refusal(settings("gs://bucket/run"))
 
