@@ -106,8 +106,8 @@ def _started(folder):
     except FileNotFoundError:
         return None
     except NotADirectoryError as error:
-        raise ValueError(f"model_dir={folder} is a file, or lies in one: expected a folder; choose another "
-                         "--model_dir") from error
+        raise ValueError(f"model_dir={folder} is a file, or lies in one: expected a folder; choose "
+                         "another --model_dir") from error
     except OSError as error:
         raise ValueError(f"model_dir={folder} cannot be read ({error.strerror}): expected a "
                          "folder; choose another --model_dir") from error

@@ -1,5 +1,7 @@
 """A network, an objective or a data set is one definition: build, flags, help and checks know it."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,7 @@ from mpl_tf import config, datasets, networks
 from mpl_tf.config import flag_files
 from mpl_tf.method import objectives
 from mpl_tf.run import training, wiring
+from tests.conftest import ROOT
 from tests.runs import settings
 
 
@@ -139,3 +142,15 @@ def test_a_data_set_is_one_function(shapes, tmp_path):
                                     teacher_dropout=0.0, student_dropout=0.0,
                                     method="baseline"))
     assert results["student_test_accuracy"] == 1.0
+
+
+def test_the_network_that_readme_adds_is_built():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [code] = [block for block in blocks if "tiny-SIZE" in block]
+    try:
+        exec(code, {})
+        assert "tiny-SIZE (such as tiny-16)" in help_of("student_network")
+        assert parse("--student_network=tiny-16").student_network == "tiny-16"
+        assert networks.build("tiny-16", 10, (8, 8, 1)).output_shape == (None, 10)
+    finally:
+        del networks.NETWORKS["tiny-SIZE"]
