@@ -26,8 +26,8 @@ def test_pillows_policy_changes_photographs():
 
 @pytest.mark.slow
 def test_drawn_shards_are_read(tmp_path):
-    with input.shards_of(None) as folder:
-        rows = input.large_rows(folder)
+    with inputs.shards_of(None) as folder:
+        rows = inputs.large_rows(folder)
         assert [rows["224 px, decoded, strong"]() for _ in range(2)] == [32, 32]
-    with input.shards_of(str(tmp_path)) as folder:
+    with inputs.shards_of(str(tmp_path)) as folder:
         assert folder == str(tmp_path)
