@@ -17,8 +17,9 @@ import os
 import signal
 import sys
 
+from mpl_tf.common import room
+
 DONE, FAILED, USAGE = 0, 1, 2
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}     # of a full or broken disk
 
 
 class Stopped(Exception):
@@ -52,21 +53,38 @@ def run(main, arguments=None):
         sys.stdout.reconfigure(errors="backslashreplace")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")      # for this process and its workers
     try:
-        return main(sys.argv[1:] if arguments is None else list(arguments)) or DONE
+        code = main(sys.argv[1:] if arguments is None else list(arguments)) or DONE
+        if sys.stdout:
+            sys.stdout.flush()      # here a full disk can still be told
+        return code
     except KeyboardInterrupt:
         return fail("interrupted: the same command continues", 128 + signal.SIGINT, "")
     except Stopped as stopped:
         print(stopped, flush=True)
         return 128 + stopped.number
     except BrokenPipeError:     # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_no_more()
         return 128 + signal.SIGPIPE
     except FloatingPointError as error:
         return fail(error, FAILED)
-    except (ValueError, OSError) as error:
-        if "\n" in str(error).strip() and not _is_own(error):   # show where it arose
+    except Exception as error:
+        line = room.explained(error)
+        if line is not None:
+            _write_no_more()
+            return fail(line, FAILED)
+        if not isinstance(error, (ValueError, OSError)) or (
+                "\n" in str(error).strip() and not _is_own(error)):     # show where it arose
             raise
-        return fail(error, FAILED if getattr(error, "errno", None) in _FULL else USAGE)
+        return fail(error, FAILED if getattr(error, "errno", None) == errno.EIO else USAGE)
+
+
+def _write_no_more():
+    """Drops what standard output still holds if it cannot be written: Python would try it again."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_own(error):

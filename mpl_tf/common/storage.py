@@ -10,6 +10,8 @@ import shutil
 import uuid
 from typing import Any, Iterable
 
+from mpl_tf.common import room
+
 PARTIAL = ".partial-"       # how the name of what is being written begins
 
 
@@ -76,7 +78,8 @@ def partial(path, shared=False):
     temporary = os.path.join(folder, f"{PARTIAL}{uuid.uuid4().hex + '-' if shared else ''}{name}")
     remove(temporary)
     try:
-        yield temporary
+        with room.named(path):
+            yield temporary
     except BaseException:
         remove(temporary)
         raise

@@ -5,6 +5,7 @@ import tempfile
 
 import numpy as np
 
+from mpl_tf.common import room
 from mpl_tf.datasets import prediction_files as files
 from mpl_tf.datasets.prediction_files import AGAIN
 from mpl_tf.shards import schema
@@ -152,7 +153,9 @@ def _empty(folder, count, num_classes):
     """float16 [count, num_classes], in a nameless file beside the predictions if it is large."""
     if count * num_classes * 2 <= IN_MEMORY:
         return np.zeros([count, num_classes], np.float16)
-    with tempfile.TemporaryFile(dir=folder) as file:    # the mapping outlives it
+    with room.named(folder), tempfile.TemporaryFile(dir=folder) as file:   # the mapping outlives it
+        if hasattr(os, "posix_fallocate"):      # a full disk would end the process by a signal
+            os.posix_fallocate(file.fileno(), 0, count * num_classes * 2)
         return np.memmap(file, np.float16, "w+", shape=(count, num_classes))
 
 

@@ -15,6 +15,8 @@ from typing import BinaryIO, Iterable
 
 import google_crc32c
 
+from mpl_tf.common import room
+
 HEADER, FOOTER = 12, 4      # bytes before and after a payload
 
 
@@ -82,10 +84,11 @@ def write(path: str | os.PathLike[str], serialized: Iterable[bytes]) -> None:
         with tf.io.TFRecordWriter(os.fspath(path)) as writer:
             for payload in serialized:
                 writer.write(payload)
-    except tf.errors.OpError as error:      # a full disk, no permission
+    except tf.errors.OpError as error:
         reason = " ".join(error.message.split())[:200]
-        raise OSError(f"{path} cannot be written ({reason}): make room or give permission, and run "
-                      "the same command again") from error
+        raise room.full_disk(error, path) or OSError(
+            f"{path} cannot be written ({reason}): give permission, and run the same command "
+            "again") from error
 
 
 def masked_crc(data: bytes) -> int:

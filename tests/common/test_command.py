@@ -24,7 +24,8 @@ def raising(error):
     (FileNotFoundError("there is no folder x"), 2, "error: there is no folder x"),
     (FloatingPointError("loss is nan in step 3"), 1, "error: loss is nan in step 3"),
     (OSError(errno.ENOSPC, "No space left on device", "runs/x"), 1,
-     "error: [Errno 28] No space left on device: 'runs/x'"),
+     "error: runs/x cannot be written (No space left on device): make room; the same command "
+     "continues"),
     (KeyboardInterrupt(), 130, "interrupted: the same command continues"),
     (ValueError("no file photos/a\udce9.jpg"), 2, "error: no file photos/a\\udce9.jpg"),
 ])

@@ -1,0 +1,72 @@
+"""Tells a lack of room, on a disk or in memory, from other errors, whichever library met it.
+
+Python's own errors have a number, TensorFlow's and HDF5's a text. TensorFlow is not imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import Iterator
+
+_ROOM = {
+    errno.ENOSPC: "make room", errno.EDQUOT: "make room, or have the quota raised",
+    errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or choose another disk"}
+_NO_MEMORY = ("OOM when allocating", "Unable to allocate")      # TensorFlow's words, and NumPy's
+
+
+def explained(error: BaseException) -> str | None:
+    """The line for an error of which a lack of room is the cause; None for any other error."""
+    if isinstance(error, MemoryError) or (
+            not isinstance(error, ValueError) and any(text in str(error) for text in _NO_MEMORY)):
+        first = (str(error).strip().splitlines() or ["MemoryError"])[0].rpartition("}} ")[2]
+        return (f"memory ran out ({first[:120]}): use smaller batches, images or networks, or a "
+                "machine with more memory; what has been saved is kept")
+    for each in _chain(error):
+        number, path = _number_and_path(each)
+        if number:
+            return (f"{path or 'the output'} cannot be written ({os.strerror(number)}): "
+                    f"{_ROOM[number]}; the same command continues")
+    return None
+
+
+def full_disk(error: BaseException, path: str | os.PathLike[str]) -> OSError | None:
+    """The OSError, of the file `path`, that says what `error` says of a full disk, or None."""
+    number, _ = _number_and_path(error)
+    return OSError(number, os.strerror(number), os.fspath(path)) if number else None
+
+
+@contextlib.contextmanager
+def named(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Context manager: the error of a full disk that does not name its file gets the name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in _ROOM:
+            error.filename = os.fspath(path)
+        raise
+
+
+def _chain(error):
+    """`error`, and the errors that it was raised from or during."""
+    seen = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return seen
+
+
+def _number_and_path(error):
+    """(number in _ROOM, path or "") of an error of a full disk; (None, "") of another."""
+    if isinstance(error, OSError) and error.errno in _ROOM:
+        return error.errno, os.fsdecode(error.filename or "")
+    if isinstance(error, ValueError):       # its text may quote a user's
+        return None, ""
+    for number in _ROOM:
+        path, said, _ = str(error).partition(f"; {os.strerror(number)}")
+        if said:        # TensorFlow: {{the operation}} PATH; No space left on device
+            return number, path.rpartition("}} ")[2].rpartition("\n")[2]
+        if os.strerror(number) in str(error):
+            return number, ""
+    return None, ""
