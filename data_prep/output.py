@@ -5,6 +5,7 @@ import os
 import shutil
 
 from mpl_tf.common import storage
+from mpl_tf.common.structure import WHOLE
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import tfrecord
 
@@ -53,7 +54,8 @@ class Output:
         note = storage.read_json(
             self.path(os.path.join(PROGRESS, f"{file}.json")),
             "delete it, and the shard is written again",
-            keys=("examples", "bytes", "sha256", "skipped", "lengths", "labels"))
+            {"examples": WHOLE, "bytes": WHOLE, "sha256": str, "skipped": [str],
+             "lengths": [WHOLE], "labels": [int]})
         path = self.path(file)
         if note and os.path.isfile(path) and os.path.getsize(path) == note["bytes"]:
             return note
@@ -77,10 +79,13 @@ class Output:
 
     def _claim_folder(self):
         sidecar = storage.read_json(self.path(prepared.SIDECAR), _GIVE_BACK)
-        sidecar = sidecar if isinstance(sidecar, dict) and "plan" in sidecar else None
+        sidecar = storage.read_json(
+            self.path(prepared.SIDECAR), _GIVE_BACK,
+            prepared.CONTENTS) if sidecar and "plan" in sidecar else None
         plan = sidecar["plan"] if sidecar else storage.read_json(
-            self.path(os.path.join(PROGRESS, PLAN)), _GIVE_BACK)
-        ours = _files_of(plan) if isinstance(plan, dict) else set()
+            self.path(os.path.join(PROGRESS, PLAN)), _GIVE_BACK,
+            prepared.CONTENTS["plan"])
+        ours = _files_of(plan) if plan else set()
         foreign = sorted(name for name in os.listdir(self.folder)
                          if name not in ours and name != PROGRESS
                          and not name.startswith(storage.PARTIAL))
@@ -129,7 +134,11 @@ class Output:
 def _files_of(plan):
     """Names of all files that a plan, a dict, writes; what is a path is left out."""
     names = {prepared.SIDECAR}
-    for split, part in plan.get("splits", {}).items():
+    for split, part in plan["splits"].items():
+        if part["shards"] > part["examples"]:
+            raise ValueError(f"the plan of {split!r} has {part['shards']} shards for "
+                             f"{part['examples']} examples, which data_prep does not write: "
+                             f"{_GIVE_BACK}")
         names.add(f"{split}.index.npz")
         names.update(tfrecord.shard_name(split, i, part["shards"])
                      for i in range(part["shards"]))

@@ -11,7 +11,7 @@ import sys
 from typing import Dict, List, Optional, Tuple
 
 from mpl_tf import config as config_module
-from mpl_tf.common import command, storage
+from mpl_tf.common import command
 from mpl_tf.run import run_folder
 
 USAGE = """\
@@ -37,8 +37,8 @@ def _main(arguments):
     step, figures = evaluate(of_run)
     from mpl_tf.run import evaluation
     print(f"{given.model_dir}, step {step}\n{evaluation.table(figures)}")
-    print(comparison(step, figures, storage.read_json(
-        os.path.join(given.model_dir, run_folder.RESULTS))))
+    print(comparison(step, figures, run_folder.read_results(
+        given.model_dir)))
 
 
 def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:

@@ -8,27 +8,27 @@ import json
 import os
 import shutil
 import uuid
-from typing import Any, Iterable
+from typing import Any
 
-from mpl_tf.common import room
+from mpl_tf.common import room, structure
 
 PARTIAL = ".partial-"       # how the name of what is being written begins
 
 
 def read_json(path: str | os.PathLike[str], remedy: str = "get or write it again",
-              kind: type = dict, keys: Iterable[str] = ()) -> Any:
+              expected: Any = dict) -> Any:
     """Returns what a JSON file holds, or None where there is no such file.
 
     Args:
       remedy: what to do about a damaged file; it ends the line that refuses one.
-      kind: the type that is expected, dict or list. keys: those that a dict must have.
+      expected: what the file has to hold, as structure.py describes it.
 
     Raises:
       ValueError: in one line, naming the file, where it cannot be read, is no JSON, or holds
         something else than expected.
     """
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:      # editors may write a byte-order mark
             value = json.load(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -38,11 +38,9 @@ def read_json(path: str | os.PathLike[str], remedy: str = "get or write it again
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged, no JSON ({' '.join(str(error).split())[:80]}): "
                          f"{remedy}") from error
-    missing = [key for key in keys if key not in value] if isinstance(value, dict) else []
-    if not isinstance(value, kind) or missing:
-        found = f"lacks {missing[0]!r}" if missing else (
-            f"holds {json.dumps(value)[:40]}, expected a {kind.__name__}")
-        raise ValueError(f"{path} is damaged, it {found}: {remedy}")
+    wrong = structure.mismatch(value, expected)
+    if wrong:
+        raise ValueError(f"{path} is damaged, {wrong}: {remedy}")
     return value
 
 

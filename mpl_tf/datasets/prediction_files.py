@@ -12,21 +12,20 @@ is not imported here.
 import dataclasses
 import hashlib
 import os
-import struct
 import zipfile
-import zlib
 
 import numpy as np
 
-from mpl_tf.common import storage
+from mpl_tf.common import arrays, storage
+from mpl_tf.common.structure import WHOLE
 from mpl_tf.shards.tfrecord import split_of
 
 PLAN = "predictions.json"
+CONTENTS = {        # of PLAN, as structure.py describes it
+    "model": str, "num_classes": WHOLE, "class_names": ([str], None),
+    "view": {"size": WHOLE, "crop": str}, "sources": [str], "shards": {...: WHOLE}}
 TOLERANCE = 1e-2    # of a stored sum: float16 rounds each of K probabilities by up to 1/2048 of it
 AGAIN = "write it again with `python -m data_prep.predict`"
-# What NumPy and zipfile raise for damaged files, also where damage looks like encryption.
-_DAMAGED = (KeyError, IndexError, ValueError, TypeError, EOFError, OSError, RuntimeError,
-            struct.error, zlib.error, zipfile.BadZipFile)
 _KINDS = {"key": "S", "number": "i", "probs": "f", "top": "i", "rest": "f", "skipped": "i",
           "model": "U", "bytes": "i"}
 
@@ -88,23 +87,18 @@ def read_plan(folder):
       ValueError: in one line: the file is missing, or data_prep.predict did not write it.
     """
     path = os.path.join(folder, PLAN)
-    plan = storage.read_json(path)
-    if not _is_plan(plan):
-        what = "is not what data_prep.predict writes" if plan is not None else "is missing"
-        raise ValueError(f"{path} {what}: expected a folder of predictions; write one with "
-                         "`python -m data_prep.predict`, or correct the path")
+    remedy = ("expected a folder of predictions; write one with `python -m data_prep.predict`, or "
+              "correct the path")
+    plan = storage.read_json(path, remedy, CONTENTS)
+    if plan is None:
+        raise ValueError(f"{path} is missing: {remedy}")
+    names = plan["class_names"]
+    if set(plan) != set(CONTENTS) or not plan["shards"] or (
+            names is not None and len(names) != plan["num_classes"]):
+        raise ValueError(f"{path} is damaged, it has {', '.join(plan)} with {len(plan['shards'])} "
+                         f"shards, {plan['num_classes']} classes and {len(names or ())} names of "
+                         f"them: {remedy}")
     return plan
-
-
-def _is_plan(plan):
-    if not isinstance(plan, dict) or set(plan) != set(plan_of(*[None] * 7)):
-        return False
-    names, view, shards = plan["class_names"], plan["view"], plan["shards"]
-    return (isinstance(plan["model"], str) and type(plan["num_classes"]) is int
-            and (names is None or isinstance(names, list) and len(names) == plan["num_classes"])
-            and isinstance(view, dict) and set(view) == {"size", "crop"}
-            and isinstance(plan["sources"], list) and isinstance(shards, dict) and shards
-            and all(type(count) is int for count in shards.values()))
 
 
 def shard_path(folder, name):
@@ -119,8 +113,7 @@ def write_shard(path, shard):
       ValueError: a row is no distribution, see `check`.
     """
     check(path, shard.probs)
-    with storage.partial(path, shared=True) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **dataclasses.asdict(shard))
+    arrays.write(path, dataclasses.asdict(shard), shared=True)
 
 
 def check(path, probs):
@@ -152,17 +145,15 @@ def read_shard(folder, name, plan):
         raise ValueError(f"{path} is missing: {name} has not been predicted; run the same "
                          "`python -m data_prep.predict` to the end, with every --shard_index")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in _KINDS}
-        arrays.update(model=str(arrays["model"]), bytes=int(arrays["bytes"]))
-        shard = Shard(**arrays)
+        found = arrays.read(path, _KINDS)
+        shard = Shard(**{**found, "model": str(found["model"]), "bytes": int(found["bytes"])})
         n = len(shard.key)
         if (shard.number.shape != (n,) or shard.top.shape != (n,) or shard.rest.shape != (n,)
                 or shard.probs.ndim != 2 or len(shard.probs) != n
-                or any(arrays[key].dtype.kind != kind for key, kind in _KINDS.items()
-                       if isinstance(arrays[key], np.ndarray) and arrays[key].size)):
+                or any(found[key].dtype.kind != kind for key, kind in _KINDS.items()
+                       if found[key].size)):
             raise ValueError("its arrays do not belong together")
-    except _DAMAGED as error:
+    except arrays.DAMAGED as error:
         reason = " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is damaged ({reason}): delete it, and {AGAIN}") from error
     if shard.model != plan["model"]:
@@ -191,7 +182,7 @@ def count(folder, name):
         with zipfile.ZipFile(path) as archive, archive.open("number.npy") as file:
             np.lib.format.read_magic(file)
             return np.lib.format.read_array_header_1_0(file)[0][0]
-    except _DAMAGED as error:
+    except arrays.DAMAGED as error:
         what = "damaged" if os.path.exists(path) else "missing"
         raise ValueError(f"{path} is {what}: run the same `python -m data_prep.predict` to the "
                          "end, with every --shard_index; delete the file first if it is "
@@ -249,7 +240,7 @@ def fingerprint(folder):
         try:
             with zipfile.ZipFile(path) as file:
                 members = [(m.filename, m.CRC, m.file_size) for m in file.infolist()]
-        except _DAMAGED as error:
+        except arrays.DAMAGED as error:
             raise ValueError(f"{path} is missing or damaged ({error}): delete it, and "
                              f"{AGAIN}") from error
         digest.update(repr((name, members)).encode())

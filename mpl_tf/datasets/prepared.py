@@ -5,12 +5,23 @@ import os
 
 import numpy as np
 
-from mpl_tf.common import storage
+from mpl_tf.common import storage, structure
+from mpl_tf.common.structure import WHOLE
 from mpl_tf.datasets.splits import Split, official_order
 from mpl_tf.shards import image_files, record_index, schema, tfrecord
 from mpl_tf.shards.tfrecord import CorruptRecord
 
 SIDECAR = "dataset.json"
+_REMEDY = "give back the file that data_prep wrote, or prepare the folder again"
+# What SIDECAR holds, as structure.py describes it: of a file that somebody wrote by hand to name
+# the classes of his shards, and of one that data_prep wrote, which has its plan.
+_ANY = {"name": str, "class_names?": ([str], None), "flip?": bool, "splits": {...: dict}}
+CONTENTS = {
+    "name": str, "num_classes": (WHOLE, None), "class_names": ([str], None), "flip": bool,
+    "splits": {...: {
+        "examples": WHOLE, "labeled": bool, "class_histogram": ([WHOLE], None), "skipped": [str],
+        "shards": [{"file": str, "examples": WHOLE, "bytes": WHOLE, "sha256": str}]}},
+    "plan": {"splits": {...: {"examples": WHOLE, "shards": WHOLE}}}}
 
 
 def index_path(folder, split, labeled=None):
@@ -34,12 +45,31 @@ def read_sidecar(folder):
     path = os.path.join(folder, SIDECAR)
     if not os.path.isfile(path):
         return None
-    sidecar = storage.read_json(path)
-    if not (isinstance(sidecar, dict) and isinstance(sidecar.get("splits"), dict)
-            and isinstance(sidecar.get("name"), str)):
-        raise ValueError(f"{path} is not a file that data_prep wrote: expected JSON with a name "
-                         "and splits; prepare the folder again")
+    sidecar = storage.read_json(path, _REMEDY, _ANY)
+    wrong = ""
+    if "plan" in sidecar:
+        wrong = structure.mismatch(sidecar, CONTENTS) or _unlike_plan(sidecar)
+    # Nobody but data_prep writes an index of this name.
+    lost = [split for split in tfrecord.find_splits(folder) if split not in sidecar["splits"]
+            and os.path.isfile(index_path(folder, split))]
+    if wrong or lost:
+        wrong = wrong or f"it lacks the split {lost[0]!r}, whose shards are there"
+        raise ValueError(f"{path} is damaged, {wrong}: {_REMEDY}")
     return sidecar
+
+
+def _unlike_plan(sidecar):
+    """In what `sidecar` is not what its own plan makes; "" where it is."""
+    names, planned = sidecar["class_names"], sidecar["plan"]["splits"]
+    if names is not None and len(names) != sidecar["num_classes"]:
+        return f"{len(names)} class_names, but num_classes {sidecar['num_classes']}"
+    for split in sorted({*planned, *sidecar["splits"]}):
+        if (split in planned) != (split in sidecar["splits"]):
+            return f"the split {split!r} is in one of splits and plan only"
+        listed = len(sidecar["splits"][split]["shards"])
+        if listed != planned[split]["shards"]:
+            return f"{listed} shards of {split!r}, but {planned[split]['shards']} in plan"
+    return ""
 
 
 def read_arrays(folder, name, splits):

@@ -17,11 +17,13 @@ import os
 
 import numpy as np
 
-from mpl_tf.common import storage
+from mpl_tf.common import arrays, storage
+from mpl_tf.common.structure import WHOLE
 from mpl_tf.datasets.predictions import array_numbers, check_keys
 from mpl_tf.shards.tfrecord import split_of
 
 ARRAYS, REPORT, MONTAGE = "selection.npz", "selection.json", "selection.png"
+_COLUMNS = ("shard", "number", "key", "label", "confidence")
 AGAIN = "select again with `python -m data_prep.select`"
 log = logging.getLogger("mpl_tf")
 
@@ -50,8 +52,7 @@ class Selection:
 def save(folder, selection, report):
     """Writes a Selection and its report, a dict with "model" and "num_classes"."""
     path = os.path.join(folder, ARRAYS)
-    with storage.partial(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **dataclasses.asdict(selection))
+    arrays.write(path, dataclasses.asdict(selection))
     storage.write_json(os.path.join(folder, REPORT), {**report, "sha256": storage.sha256(path)})
 
 
@@ -67,21 +68,28 @@ def load(folder, plan=None):
         network's predictions.
     """
     path = os.path.join(folder, ARRAYS)
-    report = storage.read_json(os.path.join(folder, REPORT), AGAIN)
-    if (not isinstance(report, dict) or not {"model", "num_classes", "sha256"} <= set(report)
-            or not os.path.isfile(path)):
+    report = storage.read_json(os.path.join(folder, REPORT), AGAIN,
+                               {"model": str, "num_classes": WHOLE, "sha256": str})
+    if report is None or not os.path.isfile(path):
         raise ValueError(f"selection={folder} holds no selection: expected {ARRAYS} and {REPORT}; "
                          "write them with `python -m data_prep.select`, or correct the path")
     if storage.sha256(path) != report["sha256"]:
         raise ValueError(f"{path} is not the one that {REPORT} is of: one of them is damaged or "
                          f"was changed; {AGAIN}")
-    with np.load(path, allow_pickle=False) as stored:
-        arrays = {field.name: stored[field.name] for field in dataclasses.fields(Selection)}
-    arrays["shards"] = tuple(str(name) for name in arrays["shards"])
+    try:
+        found = arrays.read(path, [field.name for field in dataclasses.fields(Selection)])
+    except ValueError as error:
+        raise ValueError(f"{path} is no selection ({error}): {AGAIN}") from error
+    chosen = Selection(**{**found, "shards": tuple(str(name) for name in found["shards"])})
+    if (len({len(getattr(chosen, name)) for name in _COLUMNS}) != 1
+            or len(chosen.sizes) != len(chosen.shards)
+            or any(((of < 0) | (of >= most)).any() for of, most in (
+                (chosen.shard, len(chosen.shards)), (chosen.label, report["num_classes"])))):
+        raise ValueError(f"{path} is no selection, its arrays do not belong together: {AGAIN}")
     if plan and (report["model"], report["num_classes"]) != (plan["model"], plan["num_classes"]):
         raise ValueError(f"{path} was selected by predictions of another network than the "
                          f"predictions to learn from: {AGAIN}")
-    return Selection(**arrays)
+    return chosen
 
 
 def positions(folder, index, plan=None):

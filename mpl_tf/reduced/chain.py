@@ -132,13 +132,8 @@ class Chain:
     def __init__(self, folder):
         self._folder, self._path = folder, os.path.join(folder, STAGES)
         os.makedirs(folder, exist_ok=True)
-        self._notes = storage.read_json(self._path, "give it back, or choose another "
-                                        "--model_dir")
-        self._notes = {} if self._notes is None else self._notes
-        if any(not isinstance(note, dict) or not isinstance(note.get("inputs"), dict)
-               for note in self._notes.values()):
-            raise ValueError(f"{self._path} holds no notes of stages, so that it is not known what "
-                             "they were made from: restore it, or choose another --model_dir")
+        self._notes = storage.read_json(self._path, "give it back, or choose another --model_dir",
+                                        {...: {"inputs": dict}}) or {}
 
     def path(self, stage):
         """The folder of a stage."""

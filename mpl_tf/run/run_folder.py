@@ -19,9 +19,17 @@ import os
 
 from mpl_tf import config as config_module
 from mpl_tf.common import storage
+from mpl_tf.common.structure import WHOLE
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 CLASSES, DATA = "classes.json", "data.json"
+_EVALUATION = {"student_test_accuracy": float, **{
+    f"{role}_{part}accuracy?": (float, None) for role in ("student", "teacher")
+    for part in ("test_top5_", "labeled_", "labeled_top5_", "holdout_", "holdout_top5_")}}
+_RESULTS = {**_EVALUATION, "teacher_test_accuracy": (float, None),
+            "median_last_evaluations": float, "train_steps": WHOLE,
+            "flags": {"median_evaluations?": WHOLE},
+            "evaluations": [{"step": WHOLE, **_EVALUATION}]}
 
 
 def open_folder(config):
@@ -120,11 +128,11 @@ def _started(folder):
         shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
         raise ValueError(f"model_dir={folder} is not a run's folder: it holds {shown} and no "
                          f"{CONFIG} of this program; choose a new or empty --model_dir")
-    flags = noted.get("flags")
+    flags = storage.read_json(path, remedy, {"flags": {"train_steps": WHOLE}})["flags"]
     try:        # names of an earlier version's flags may be others
         config_module.Flags(**{name: value for name, value in flags.items()
                                if name in config_module.FIELDS})
-    except (AttributeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is damaged, its flags are none of a run ({error}): "
                          f"{remedy}") from error
     return flags
@@ -143,7 +151,7 @@ def check_data(folder, data):
     """
     path = os.path.join(folder, DATA)
     noted = storage.read_json(path, "delete it if you are sure that the data are the run's, or "
-                              "choose another --model_dir")
+                              "choose another --model_dir", {...: str})
     if noted == data:
         return
     if noted is not None and _has_checkpoint(folder):
@@ -158,10 +166,18 @@ def check_data(folder, data):
 
 def finished(config):
     """The results of the run of `config`, or None if it is not finished."""
-    results = storage.read_json(
-        os.path.join(config.model_dir, RESULTS), "delete it, and the same command writes it again",
-        keys=("train_steps", "student_test_accuracy", "flags", "evaluations"))
+    results = read_results(config.model_dir)
     return results if results and results["train_steps"] == config.train_steps else None
+
+
+def read_results(folder):
+    """What results.json in `folder` holds, a dict; None where the run is not finished.
+
+    Raises:
+      ValueError: in one line, where it is not what a finished run writes.
+    """
+    return storage.read_json(os.path.join(folder, RESULTS),
+                             "delete it, and the same command writes it again", _RESULTS)
 
 
 def class_names(folder: str) -> list[str] | None:
@@ -171,4 +187,4 @@ def class_names(folder: str) -> list[str] | None:
       ValueError: in one line, where the file is damaged.
     """
     return storage.read_json(os.path.join(folder, CLASSES), "delete the run's results.json too, and "
-                             "its training writes both again", kind=list)
+                             "its training writes both again", [str])

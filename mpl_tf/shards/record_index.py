@@ -10,12 +10,11 @@ import concurrent.futures
 import dataclasses
 import os
 import struct
-import zipfile
 from typing import Sequence
 
 import numpy as np
 
-from mpl_tf.common import storage
+from mpl_tf.common import arrays
 from mpl_tf.common.bar import Bar
 from mpl_tf.shards import schema, tfrecord
 from mpl_tf.shards.tfrecord import CorruptRecord
@@ -181,9 +180,8 @@ def _without_doubles(index, key):
 def save_index(path: str | os.PathLike[str], index: Index) -> None:
     """Writes an Index to `path` (.npz), whole or not at all; its shards must lie in that folder."""
     names = np.array([os.path.basename(name) for name in index.paths])
-    with storage.partial(os.fspath(path)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, names=names, sizes=index.sizes,
-                 **{name: getattr(index, name) for name in _ARRAYS})
+    arrays.write(path, {"names": names, "sizes": index.sizes,
+                        **{name: getattr(index, name) for name in _ARRAYS}})
 
 
 def load_index(path: str | os.PathLike[str]) -> Index:
@@ -195,18 +193,20 @@ def load_index(path: str | os.PathLike[str]) -> Index:
     """
     path = os.fspath(path)
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            names, sizes = stored["names"], stored["sizes"].astype(np.int64)
-            columns = {name: stored[name].astype(kind) for name, kind in _ARRAYS.items()}
+        stored = arrays.read(path, ("names", "sizes", *_ARRAYS))
+        names, sizes = stored["names"], _whole(stored["sizes"], np.int64)
+        columns = {name: _whole(stored[name], kind) for name, kind in _ARRAYS.items()}
         paths = tuple(os.path.join(os.path.dirname(path), str(name)) for name in names)
         index = Index(paths, sizes, **columns)
         shapes = {array.shape for array in columns.values()}
         ends = index.offset + index.length + tfrecord.HEADER + tfrecord.FOOTER
         if (len(shapes) != 1 or index.shard.ndim != 1 or sizes.shape != (len(paths),)
                 or np.any(index.offset < 0) or np.any(index.length < 0)
-                or np.any(ends > sizes[index.shard]) or np.any(index.shard < 0)):
+                or np.any(ends > sizes[index.shard]) or np.any(index.shard < 0)
+                or np.any(index.label < -1) or np.any(index.number < 0)
+                or names.ndim != 1 or names.dtype.kind != "U"):
             raise ValueError("its arrays do not belong together")
-    except (KeyError, IndexError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except arrays.DAMAGED as error:
         raise CorruptRecord(f"{path}: the file is no index of records "
                             f"({' '.join(str(error).split())[:120]}): delete it, and the next run "
                             "makes it again") from error
@@ -220,3 +220,10 @@ def load_index(path: str | os.PathLike[str]) -> Index:
                                 "had when it was indexed: get or prepare it again, or delete "
                                 f"{os.path.basename(path)} to index the present files")
     return index
+
+
+def _whole(array, kind):
+    """`array` as whole numbers of the type `kind`; ValueError where it holds something else."""
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"it has values of type {array.dtype} instead of whole numbers")
+    return array.astype(kind)

@@ -192,7 +192,7 @@ def test_damaged_shards_of_small_images_are_refused(small_svhn, tmp_path):  # no
     with pytest.raises(ValueError, match="bytes instead of the .* that it had"):
         datasets.load("svhn", out, 20)
     (out / "dataset.json").write_text("{}")
-    with pytest.raises(ValueError, match="dataset.json is not a file that data_prep wrote"):
+    with pytest.raises(ValueError, match="dataset.json is damaged, it lacks 'name': give back"):
         datasets.load("svhn", out, 20)
 
 

@@ -160,7 +160,7 @@ def test_overwrite_removes_only_what_was_prepared(folder, tmp_path, capsys):
         assert "holds 'thesis.txt', which data_prep did not write" in error_of(capsys)
         assert contents(out) == before
     sidecar = json.loads((out / "dataset.json").read_text())
-    sidecar["plan"]["splits"]["../../in/a"] = {"shards": 1}     # names lead nowhere else
+    sidecar["plan"]["splits"]["../../in/a"] = {"examples": 1, "shards": 1}     # names lead nowhere else
     (out / "dataset.json").write_text(json.dumps(sidecar))
     (out / "thesis.txt").unlink()
     put(str(folder / "a-00000-of-00001"), "mine")

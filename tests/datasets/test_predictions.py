@@ -71,7 +71,7 @@ def test_a_large_result_stays_on_disk(stored, monkeypatch):
     dict(more=1)])
 def test_a_plan_that_is_none_is_one_line(stored, values):
     change(stored[0], None, plan=True, **values)
-    with pytest.raises(ValueError, match="predictions.json is not what data_prep.predict writes"):
+    with pytest.raises(ValueError, match="predictions.json is damaged, .*data_prep.predict"):
         prediction_files.read_plan(str(stored[0]))
 
 

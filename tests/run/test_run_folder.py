@@ -1,6 +1,7 @@
 """A run's folder is refused or taken in one piece; files appear whole or not at all."""
 
 import json
+import json
 import os
 import subprocess
 import sys
@@ -107,7 +108,8 @@ def test_a_run_is_finished_by_its_results_of_as_many_steps(tmp_path):
     config = settings(tmp_path)
     assert run_folder.finished(config) is None
     results = {"train_steps": config.train_steps, "student_test_accuracy": 0.5, "flags": {},
-               "evaluations": []}
+               "teacher_test_accuracy": None, "median_last_evaluations": 0.5,
+               "evaluations": [{"step": 6, "student_test_accuracy": 0.5}]}
     storage.write_json(tmp_path / run_folder.RESULTS, results)
     assert run_folder.finished(config) == results
     assert run_folder.finished(config.replace(train_steps=60)) is None
@@ -118,12 +120,16 @@ def test_a_run_is_finished_by_its_results_of_as_many_steps(tmp_path):
 
 @pytest.mark.parametrize("name, content", [
     (run_folder.RESULTS, content) for content in (
-        "null", "[]", "3", "{}", '{"train_steps": 6}', '{"train_st')] + [
+        "null", "[]", "3", "{}", '{"train_steps": 6}', '{"train_st', json.dumps({
+            "train_steps": 6, "student_test_accuracy": 0.5, "teacher_test_accuracy": None,
+            "median_last_evaluations": 0.5, "flags": {}, "evaluations": [{"step": "6"}]}))] + [
     (run_folder.CONFIG, content) for content in (
         "null", "[1]", '{"program": "mpl_tf"}', '{"program": "mpl_tf", "flags": null}',
         '{"program": "mpl_tf", "flags": 3}', '{"program": "mpl_tf", "flags": {"dataset": "zzz"}}',
-        '{"program": "mpl_tf", "flags": {"train_steps": "12"}}')] + [
-    (run_folder.DATA, content) for content in ("null", "[]", "3", '"abc"', "{")])
+        '{"program": "mpl_tf", "flags": {"train_steps": "12"}}',
+        '{"program": "mpl_tf", "flags": {"seed": 0}}')] + [
+    (run_folder.DATA, content) for content in (
+        "null", "[]", "3", '"abc"', "{", '{"labeled": ["3 examples"]}')])
 def test_a_damaged_note_is_named_and_left_as_it_is(tmp_path, name, content):
     """Whatever else than it should it holds: it never counts as missing."""
     config = settings(tmp_path)
