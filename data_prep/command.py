@@ -24,13 +24,13 @@ def parser(module, description, source, output=None, skip=None, overwrite=None):
     result.add_argument("--output_dir", type=path_type, required=output is None, help=output or
                         "folder for the shards: a new or empty one, or one that an interrupted run "
                         "left, which is then continued")
-    result.add_argument("--seed", type=whole(0), default=0, help="seed of everything random "
+    result.add_argument("--seed", type=whole(0, 2 ** 63 - 1), default=0, help="seed of everything random "
                         "(default: %(default)s)")
     result.add_argument("--overwrite", action="store_true", help=overwrite or "remove what was "
                         "prepared in output_dir and start anew; other files are never removed")
     result.add_argument("--skip_corrupt", action="store_true", help=skip or "leave out images "
                         "that cannot be read, and report them; without this flag they are an error")
-    result.add_argument("--workers", type=whole(1), default=cores(), help="number of processes "
+    result.add_argument("--workers", type=whole(1, 1000), default=cores(), help="number of processes "
                         "that convert images (default: one per core, here %(default)s)")
     return result
 

@@ -25,9 +25,9 @@ from mpl_tf.shards.schema import Record
 def run(arguments):
     """Prepares ImageNet as the command line says."""
     parser = command.parser("imagenet", __doc__, "folder with train/ and val/")
-    parser.add_argument("--train_shards", type=whole(1), default=1024,
+    parser.add_argument("--train_shards", type=whole(1, 99_999), default=1024,
                         help="number of shards to write of train/ (default: %(default)s)")
-    parser.add_argument("--validation_shards", type=whole(0), default=128,
+    parser.add_argument("--validation_shards", type=whole(0, 99_999), default=128,
                         help="number of shards to write of val/; 0 leaves val/ out (default: "
                         "%(default)s)")
     parser.add_argument("--validation_labels", type=path_type, help="text file with the labels of "

@@ -39,7 +39,7 @@ def parse(arguments):
                         "counted from 0, among the --num_shards machines (default: %(default)s)")
     parser.add_argument("--num_shards", type=whole(1), default=1, help="number of machines that "
                         "share the files (default: %(default)s)")
-    parser.add_argument("--batch_size", type=whole(1), default=256, help="number of images in a "
+    parser.add_argument("--batch_size", type=whole(1, 10 ** 6), default=256, help="number of images in a "
                         "forward pass (default: %(default)s)")
     parser.add_argument("--skip_corrupt", action="store_true", help="leave out and count images "
                         "that cannot be read; without this flag they are an error")

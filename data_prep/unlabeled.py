@@ -23,9 +23,9 @@ from mpl_tf.shards.schema import Record
 def run(arguments):
     """Prepares unlabeled images as the command line says."""
     parser = command.parser("unlabeled", __doc__, "folder with images at any depth, or a tar file")
-    parser.add_argument("--image_size", type=whole(1), help="height and width of the written "
+    parser.add_argument("--image_size", type=whole(1, 10_000), help="height and width of the written "
                         "images, in pixels (default: images keep their size)")
-    parser.add_argument("--shards", type=whole(1), help="how many shards to write (default: as "
+    parser.add_argument("--shards", type=whole(1, 99_999), help="how many shards to write (default: as "
                         "many as give each at most about 10,000 images and 100 MB)")
     flags = parser.parse_args(arguments)
     shards.prepare(plan(flags.source_dir, flags.seed, flags.image_size, flags.shards),

@@ -18,12 +18,12 @@ def parse(arguments):
                         help="what is measured (default: %(default)s)")
     parser.add_argument("--network", help="the network of teacher and student (default: wrn-28-2; "
                         "with --what=memory efficientnet-b0)")
-    parser.add_argument("--image_size", type=whole(1), default=32,
+    parser.add_argument("--image_size", type=whole(1, 10_000), default=32,
                         help="the side of the images, in pixels (default: %(default)s)")
-    parser.add_argument("--batch_size", type=whole(1), default=64,
+    parser.add_argument("--batch_size", type=whole(1, 10 ** 6), default=64,
                         help="the number of labeled images, and of unlabeled ones, in a batch "
                         "(default: %(default)s)")
-    parser.add_argument("--rounds", type=whole(1), default=5,
+    parser.add_argument("--rounds", type=whole(1, 10_000), default=5,
                         help="how often each row is measured (default: %(default)s)")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16", "both"],
                         default="both", help="the type of the activations (default: %(default)s)")

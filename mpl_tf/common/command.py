@@ -200,15 +200,17 @@ class Parser(argparse.ArgumentParser):
         sys.exit(fail(message, USAGE))
 
 
-def whole(least):
-    """An argparse `type`: a whole number of at least `least`."""
+def whole(least, most=2 ** 31 - 1):
+    """An argparse `type`: a whole number from `least` to `most`."""
     def parse(text):
         try:
             value = int(text)
         except ValueError:
             value = None
-        if value is None or value < least:
-            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number of {least} or more")
+        if value is None or not least <= value <= most:
+            shown = text if len(text) <= 60 else f"{text[:60]}..."
+            raise argparse.ArgumentTypeError(f"{shown!r}: expected a whole number of {least} or "
+                                             f"more, and at most {most}")
         return value
     return parse
 

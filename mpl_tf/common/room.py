@@ -48,6 +48,28 @@ def named(path: str | os.PathLike[str]) -> Iterator[None]:
         raise
 
 
+def memory() -> int | None:
+    """The bytes of memory, swap included, that this process can have; None where nothing says so."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):       # Windows
+        return None
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        limit = _text(path)
+        total = min(total, int(limit)) if limit.isdigit() else total
+    swap = [int(line.split()[1]) * 1024 for line in _text("/proc/meminfo").splitlines()
+            if line.startswith("SwapTotal:")]
+    return total + sum(swap)
+
+
+def _text(path):
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def _chain(error):
     """`error`, and the errors that it was raised from or during."""
     seen = []

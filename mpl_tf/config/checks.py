@@ -7,6 +7,7 @@ how to fix it. This file does not import TensorFlow.
 import difflib
 import math
 import os
+import sys
 
 from mpl_tf import datasets, networks
 from mpl_tf.config.methods import METHODS
@@ -28,7 +29,7 @@ def checked_value(name, value, kind, default, limits):
     Raises:
       ValueError: in one line, for a value of another type or outside its limits.
     """
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= sys.float_info.max:
         value = float(value)
     if type(value) is not kind or not _possible(value, limits):
         raise ValueError(bad_value(name, value, kind, default, limits))
@@ -41,7 +42,7 @@ def _possible(value, limits):
     if isinstance(value, str):
         return "choices" not in limits or value in limits["choices"] or (
             value == "" and "derived" in limits)
-    return (math.isfinite(value)
+    return ((type(value) is int or math.isfinite(value))
             and limits.get("above", -math.inf) < value < limits.get("below", math.inf)
             and limits.get("at_least", -math.inf) <= value <= limits.get("at_most", math.inf))
 
@@ -54,21 +55,30 @@ def bad_value(name, value, kind, default, limits):
     words = {"above": "above", "at_least": "at least", "below": "below", "at_most": "at most"}
     bounds = [f"{words[key]} {limits[key]}" for key in words if key in limits]
     expected += ", " * bool(bounds) + " and ".join(bounds)
-    close = difflib.get_close_matches(str(value), limits.get("choices", ()), n=1)
+    close = "choices" in limits and difflib.get_close_matches(str(value), limits["choices"], n=1)
     if close:
         fix = f"did you mean --{name}={close[0]}?"
     elif "derived" in limits:
         fix = f"leave it out for the default ({limits['derived']})"
     else:
         fix = f"use for example --{name}={str(default).lower() if kind is bool else default}"
-    return f"--{name}={value}: expected {expected}; {fix}"
+    return f"--{name}={_shown(value)}: expected {expected}; {fix}"
+
+
+def _shown(value):
+    """A value as text, the beginning of it if it is long."""
+    if type(value) is int and abs(value) > 10 ** 60:    # Python refuses to write out the longest
+        return f"a number of {value.bit_length()} bits"
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:60]}... ({len(text)} characters)"
 
 
 def _check_network(name, value):
     try:
         networks.find(value)
     except ValueError as error:
-        raise ValueError(f"--{name}={value}: {error}; use for example --{name}=wrn-28-2") from None
+        raise ValueError(
+            f"--{name}={_shown(value)}: {error}; use for example --{name}=wrn-28-2") from None
 
 
 # The settings against each other. In all functions c is a Config, its defaults filled in.
@@ -166,8 +176,9 @@ def _data(c):
                f"most its {examples} training examples; use fewer")
     pool = math.inf if c.unlabeled_dir or c.extra_unlabeled else examples
     if c.needs_unlabeled and c.unlabeled_batch_size > pool:
-        yield (f"--unlabeled_batch_size={c.unlabeled_batch_size} with --dataset={c.dataset}: expected "
-               f"at most its {pool} training examples; use fewer")
+        flag = "unlabeled_batch_size" if c.flags.unlabeled_batch_size else "batch_size"
+        yield (f"--{flag}={c.unlabeled_batch_size} with --dataset={c.dataset}: expected unlabeled "
+               f"batches of at most its {pool} training examples; use fewer")
     if not c.labeled_examples:      # all that a folder has, and how many is not known yet
         return
     classes, left = len(c.source.class_names) or 2, c.labeled_examples - c.holdout

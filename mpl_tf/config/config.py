@@ -12,6 +12,7 @@ between them, flag_files.py the flag files and --help.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import sys
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence, Type
@@ -20,7 +21,7 @@ from absl import flags as absl_flags
 
 from mpl_tf import datasets
 from mpl_tf.common import command
-from mpl_tf.config import checks, flag_files
+from mpl_tf.config import checks, flag_files, memory
 from mpl_tf.config.flags import FIELDS, Flags, Value, describe, from_dict
 from mpl_tf.config.methods import METHODS, Method
 from mpl_tf.method.objectives import OBJECTIVES, Objective
@@ -272,7 +273,8 @@ def from_arguments(arguments: Sequence[str], usage: str = USAGE,
       usage: the text with which the help begins.
 
     Raises:
-      ValueError: in one line, as of `parse`, and for a file or folder that is missing.
+      ValueError: in one line, as of `parse`, for a file or folder that is missing, and for a
+        network or batch that a program of all flags could not hold in memory.
     """
     if set(arguments).intersection(flag_files.HELP):
         shown = [field for name, field in FIELDS.items() if name in (only or FIELDS)]
@@ -280,9 +282,10 @@ def from_arguments(arguments: Sequence[str], usage: str = USAGE,
         sys.exit(0)
     try:
         config = parse(arguments, only)
-        missing = next(checks.missing_files(config), None)
-        if missing:
-            raise ValueError(missing)
+        missing = itertools.chain(checks.missing_files(config),
+                                  memory.shortages(config) if only is None else ())
+        for line in missing:
+            raise ValueError(line)
     except ValueError as error:     # what a user typed may have line ends in it
         raise ValueError(" ".join(str(error).split())) from None
     return config

@@ -16,7 +16,9 @@ from mpl_tf.method.objectives import OBJECTIVES
 
 _OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
 _SCHEDULES = ("cosine", "exponential", "constant")
-_SEEDS = 2 ** 31 - 1
+_SEEDS = _WHOLE = 2 ** 31 - 1      # 32 bits are enough for every number here
+_NUMBER = 3.4e38    # the largest that 32 bits hold
+_EXAMPLES = 10 ** 6     # in a batch
 Value = Union[bool, int, float, str]     # of a flag
 
 
@@ -32,8 +34,11 @@ def _flag(default, text, heading=None, path=False, **limits):
         for what an empty or zero value stands for.
 
     `text`, choices and `derived` may be functions without arguments. They are called whenever they
-    are needed, because a user may register further choices.
+    are needed, because a user may register further choices. A number without an upper limit of its
+    own has that of its type.
     """
+    if not {"at_most", "below"} & set(limits) and type(default) in (int, float):
+        limits["at_most"] = _WHOLE if type(default) is int else _NUMBER
     return dataclasses.field(
         default=default, metadata={"help": text, "heading": heading, "path": path, **limits})
 
@@ -135,7 +140,7 @@ class Flags:
         "Add the data set's extra images to the unlabeled ones", "extra_unlabeled"))
     image_size: int = _flag(
         0, _only("The side, in pixels, of the images that the networks see", "image_size"),
-        at_least=0, derived=lambda: ", ".join(f"{name} {datasets.SOURCES[name].image_size}"
+        at_least=0, at_most=10_000, derived=lambda: ", ".join(f"{name} {datasets.SOURCES[name].image_size}"
                                               for name in datasets.takers("image_size")))
     labeled_shards: int = _flag(
         0, _only("How many shards, the first ones, have labels; 102 of 1,024 are the paper's 10 %",
@@ -157,12 +162,16 @@ class Flags:
         0, "How many of the labeled examples are set aside, for choosing settings.", at_least=0)
     noise: float = _flag(
         0.05, _only("The standard deviation of the points about their moons", "noise"), at_least=0)
-    batch_size: int = _flag(64, "Labeled examples in a step, over all replicas.", at_least=1)
+    batch_size: int = _flag(64, "Labeled examples in a step, over all replicas.", at_least=1,
+                            at_most=_EXAMPLES)
     unlabeled_batch_size: int = _flag(
-        0, "Unlabeled examples in a step, over all replicas.", at_least=0, derived="batch_size")
-    eval_batch_size: int = _flag(500, "Examples in one pass of an evaluation.", at_least=1)
+        0, "Unlabeled examples in a step, over all replicas.", at_least=0, at_most=_EXAMPLES,
+        derived="batch_size")
+    eval_batch_size: int = _flag(500, "Examples in one pass of an evaluation.", at_least=1,
+                                 at_most=_EXAMPLES)
     randaugment_layers: int = _flag(
-        2, "How many operations RandAugment applies to each image of a strong view.", at_least=0)
+        2, "How many operations RandAugment applies to each image of a strong view.", at_least=0,
+        at_most=100)
     randaugment_magnitude: float = _flag(
         5.0, "The magnitude of RandAugment's operations.", at_least=0, at_most=10)
     randaugment_operations: str = _flag(
@@ -239,7 +248,7 @@ class Flags:
                            choices=("float32", "mixed_bfloat16"))
     jit_compile: bool = _flag(False, "Compile the step by XLA; on one device or a TPU.")
     steps_per_execution: int = _flag(
-        1, "How many steps run without returning to Python.", at_least=1)
+        1, "How many steps run without returning to Python.", at_least=1, at_most=10_000)
 
     def __post_init__(self):
         for field in dataclasses.fields(Flags):

@@ -18,7 +18,7 @@ import sys
 from typing import Optional, Sequence, Tuple
 
 from mpl_tf.common.lazy import import_all, tf
-from mpl_tf.networks.registry import NETWORKS, Network, available, find, network
+from mpl_tf.networks.registry import NETWORKS, Counts, Network, available, counts, find, network
 
 import_all(sys.modules[__name__], but=("layers",))      # its classes need TensorFlow
 
@@ -30,8 +30,8 @@ from mpl_tf.networks.resnet import resnet50  # noqa: E402
 from mpl_tf.networks.small_conv import small_conv  # noqa: E402
 from mpl_tf.networks.wide_resnet import wide_resnet  # noqa: E402
 
-__all__ = ["NETWORKS", "Network", "available", "build", "calibration", "efficientnet", "find",
-           "mlp", "network", "rbf_linear", "resnet50", "small_conv", "wide_resnet"]
+__all__ = ["NETWORKS", "Counts", "Network", "available", "build", "calibration", "counts",
+           "efficientnet", "find", "mlp", "network", "rbf_linear", "resnet50", "small_conv", "wide_resnet"]
 
 
 def build(name: str, num_classes: int, input_shape: Sequence[int],

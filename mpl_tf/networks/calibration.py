@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Optional, Sequence
 
 from mpl_tf.common.lazy import tf
-from mpl_tf.networks import parts
-from mpl_tf.networks.mlp import check
-from mpl_tf.networks.registry import network
+from mpl_tf.networks import mlp, parts
+from mpl_tf.networks.registry import Counts, network
 
 
 def calibration(num_classes: int, hidden: Sequence[int] = (128, 128, 128, 128),
@@ -37,7 +36,7 @@ def calibration(num_classes: int, hidden: Sequence[int] = (128, 128, 128, 128),
       ValueError: in one line, for a size below 1.
     """
     parts.check(num_classes, (num_classes,))
-    check(*hidden)
+    mlp.check(*hidden)
     from mpl_tf.networks import layers
     dtype = parts.variable_dtype()
     x = probs = tf.keras.Input((num_classes,), dtype=dtype, name="teacher_probs")
@@ -54,8 +53,13 @@ def calibration(num_classes: int, hidden: Sequence[int] = (128, 128, 128, 128),
     return tf.keras.Model(probs, logits, name=name)
 
 
-@network("calibration-SIZE", r"calibration-(\d+)", takes=("probs",), check=check,
-         example="calibration-128")
+def counts(size: int, num_classes: int, input_shape: Sequence[int]) -> Counts:
+    """The Counts of `calibration` with four hidden layers of one size."""
+    return mlp.counts(*4 * (size,), num_classes=num_classes, input_shape=input_shape)
+
+
+@network("calibration-SIZE", r"calibration-(\d+)", takes=("probs",), check=mlp.check,
+         example="calibration-128", counts=counts)
 def _by_name(size: int, num_classes: int, name: Optional[str] = None,
              seed: Optional[int] = None) -> tf.keras.Model:
     """`calibration` with four hidden layers of the size in its name."""

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from typing import Optional, Sequence
 
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
-from mpl_tf.networks.registry import network
+from mpl_tf.networks.registry import Counts, network
+
+
+MOST_LAYERS, MOST_UNITS = 1000, 10 ** 8
 
 
 def check(*hidden: int) -> None:
-    """Raises ValueError, in one line, for a hidden size below 1."""
-    if min(hidden, default=1) < 1:
-        raise ValueError(f"hidden layers of sizes {hidden}: each has to be at least 1")
+    """Raises ValueError, in one line, for hidden layers that cannot be."""
+    wrong = [size for size in hidden if not 1 <= size <= MOST_UNITS]
+    if wrong:
+        raise ValueError(f"a hidden layer of {wrong[0]} units: expected at least 1 and at most "
+                         f"{MOST_UNITS}")
+    if len(hidden) > MOST_LAYERS:
+        raise ValueError(f"{len(hidden)} hidden layers: expected at most {MOST_LAYERS}")
+
+
+def counts(*hidden: int, num_classes: int, input_shape: Sequence[int]) -> Counts:
+    """The Counts of `mlp`; no hidden sizes stand for its defaults."""
+    sizes = [math.prod(input_shape), *(hidden or (32, 32)), num_classes]
+    return Counts(sum((before + 1) * size for before, size in zip(sizes, sizes[1:])), sum(sizes[1:]))
 
 
 def mlp(num_classes: int, input_shape: Sequence[int] = (2,), hidden: Sequence[int] = (32, 32),
@@ -43,7 +57,7 @@ def mlp(num_classes: int, input_shape: Sequence[int] = (2,), hidden: Sequence[in
 
 
 @network("mlp-SIZE-SIZE...", r"mlp((?:-\d+)*)", takes=("image", "point", "probs"), check=check,
-         example="mlp-32-32")
+         example="mlp-32-32", counts=counts)
 def _by_name(*hidden: int, num_classes: int, input_shape: Sequence[int], dropout: float = 0.0,
              name: Optional[str] = None, seed: Optional[int] = None) -> tf.keras.Model:
     """`mlp` with the hidden sizes in its name; "mlp" alone has the default sizes."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from typing import Any, Callable, Dict, FrozenSet, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, FrozenSet, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 KINDS = ("image", "point", "probs")     # of inputs: images, points, distributions over classes
 
@@ -25,6 +25,8 @@ class Network:
       takes: which of KINDS the network can have as inputs.
       function: (*numbers, num_classes=, input_shape=, **options) -> tf.keras.Model.
       check: a function of the numbers that raises ValueError if there is no such network, or None.
+      counts: a function (*numbers, num_classes=, input_shape=) -> Counts, which builds nothing, or
+        None where it is not known.
       example: a name of the family, such as "wrn-28-2", or "" for a network with one name only.
     """
     shown: str
@@ -33,6 +35,7 @@ class Network:
     function: Callable[..., Any]
     check: Optional[Callable[..., None]] = None
     example: str = ""
+    counts: Optional[Callable[..., "Counts"]] = None
 
     @property
     def options(self) -> FrozenSet[str]:
@@ -42,8 +45,18 @@ class Network:
     def numbers(self, name: str) -> Optional[Tuple[int, ...]]:
         """The numbers in `name`, a tuple of int, or None if it is not a name of this network."""
         match = re.fullmatch(self.pattern, name)
+        # More digits than any network has would be more than Python reads.
         return None if match is None else tuple(
-            int(number) for group in match.groups() for number in re.findall(r"\d+", group or ""))
+            int(number.lstrip("0")[:20] or "0") for group in match.groups() for number in re.findall(r"\d+", group or ""))
+
+
+class Counts(NamedTuple):
+    """How large a network is: its weights, and how many activations an example has at the least.
+
+    Activations are those that a backward pass needs.
+    """
+    weights: int
+    activations: int
 
 
 NETWORKS: Dict[str, Network] = {}
@@ -51,12 +64,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("image",),
-            check: Optional[Callable[..., None]] = None,
-            example: str = "") -> Callable[[_Function], _Function]:
+            check: Optional[Callable[..., None]] = None, example: str = "",
+            counts: Optional[Callable[..., Counts]] = None) -> Callable[[_Function], _Function]:
     """Decorates the function of a network, so that it can be chosen by name.
 
     Args:
-      shown, pattern, takes, check, example: see Network. If pattern is None, `shown` is the name.
+      shown, pattern, takes, check, example, counts: see Network. If pattern is None, `shown` is the name.
 
     Returns:
       A decorator that returns the function itself.
@@ -70,7 +83,7 @@ def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("
 
     def register(function: _Function) -> _Function:
         NETWORKS[shown] = Network(
-            shown, pattern or re.escape(shown), tuple(takes), function, check, example)
+            shown, pattern or re.escape(shown), tuple(takes), function, check, example, counts)
         return function
     return register
 
@@ -88,6 +101,17 @@ def find(name: str) -> Tuple[Network, Tuple[int, ...]]:
                 found.check(*numbers)
             return found, numbers
     raise ValueError(f"unknown network {name!r}: available are {available()}")
+
+
+def counts(name: str, num_classes: int, input_shape: Sequence[int]) -> Optional[Counts]:
+    """The Counts of a network, without building it; None where they are not known.
+
+    Raises:
+      ValueError: as `find`.
+    """
+    found, numbers = find(name)
+    return found.counts and found.counts(
+        *numbers, num_classes=num_classes, input_shape=tuple(input_shape))
 
 
 def available(kind: Optional[str] = None) -> str:

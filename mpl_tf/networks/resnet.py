@@ -6,10 +6,28 @@ from typing import Optional, Sequence
 
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
-from mpl_tf.networks.registry import network
+from mpl_tf.networks.registry import Counts, network
 
 
-@network("resnet-50")
+_GROUPS = ((64, 3), (128, 4), (256, 6), (512, 3))       # filters and blocks of each group
+
+
+def counts(num_classes: int, input_shape: Sequence[int]) -> Counts:
+    """The Counts of `resnet50`; of the activations those of the convolutions."""
+    height, width, channels = (*(-(-side // 2) for side in input_shape[:2]), input_shape[2])
+    weights, kept, before = 49 * channels * 64 + 4 * 64, height * width * 64, 64
+    for filters, blocks in _GROUPS:
+        height, width = -(-height // 2), -(-width // 2)     # by the pool, then by blocks
+        for _ in range(blocks):
+            weights += filters * (before + 9 * filters + 4 * filters) + 4 * 6 * filters
+            kept += 6 * filters * height * width
+            if before != 4 * filters:       # a shortcut
+                weights += 4 * filters * before + 4 * 4 * filters
+                before = 4 * filters
+    return Counts(weights + (before + 1) * num_classes, kept)
+
+
+@network("resnet-50", counts=counts)
 def resnet50(num_classes: int, input_shape: Sequence[int] = (224, 224, 3), dropout: float = 0.0,
              batch_norm_decay: float = 0.99, name: Optional[str] = None,
              seed: Optional[int] = None) -> tf.keras.Model:
@@ -29,7 +47,7 @@ def resnet50(num_classes: int, input_shape: Sequence[int] = (224, 224, 3), dropo
     x = parts.conv(image, 64, 7, "stem", seed, stride=2)
     x = parts.batch_norm_relu(x, batch_norm_decay, "stem")
     x = tf.keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
-    for group, (filters, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), start=1):
+    for group, (filters, blocks) in enumerate(_GROUPS, start=1):
         for block in range(1, blocks + 1):
             stride = 2 if group > 1 and block == 1 else 1
             x = _block(x, filters, stride, batch_norm_decay, f"group{group}_block{block}", seed)

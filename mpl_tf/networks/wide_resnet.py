@@ -6,11 +6,17 @@ from typing import Optional, Sequence
 
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
-from mpl_tf.networks.registry import network
+from mpl_tf.networks.registry import Counts, network
+
+
+MOST = 1000     # of depth and of width: beyond it, building the layers would take hours
 
 
 def check(depth: int, width: int) -> None:
     """Raises ValueError, in one line, for a depth or width that does not exist."""
+    for what, value in (("depth", depth), ("width", width)):
+        if value > MOST:
+            raise ValueError(f"wide ResNet of {what} {value}: expected at most {MOST}")
     if depth < 10 or depth % 6 != 4:
         raise ValueError(f"wide ResNet of depth {depth}: the depth has to be 6 n + 4, "
                          "such as 10, 16, 22, 28 or 40")
@@ -18,7 +24,21 @@ def check(depth: int, width: int) -> None:
         raise ValueError(f"wide ResNet of width {width}: the width has to be at least 1")
 
 
-@network("wrn-DEPTH-WIDTH", r"wrn-(\d+)-(\d+)", check=check, example="wrn-28-2")
+def counts(depth: int, width: int, num_classes: int, input_shape: Sequence[int]) -> Counts:
+    """The Counts of `wide_resnet`; of the activations those of the convolutions."""
+    height, wide, channels = input_shape
+    weights, kept, filters = 9 * channels * 16, height * wide * 16, 16
+    for group, own in enumerate((16 * width, 32 * width, 64 * width)):
+        pixels = -(-height // 2 ** group) * -(-wide // 2 ** group)
+        for _ in range((depth - 4) // 6):
+            weights += 9 * filters * own + 9 * own * own + 4 * (filters + own)  # and batch norm
+            kept += 2 * own * pixels
+            if filters != own:      # a shortcut
+                weights, kept, filters = weights + filters * own, kept + own * pixels, own
+    return Counts(weights + 4 * filters + (filters + 1) * num_classes, kept)
+
+
+@network("wrn-DEPTH-WIDTH", r"wrn-(\d+)-(\d+)", check=check, example="wrn-28-2", counts=counts)
 def wide_resnet(depth: int, width: int, num_classes: int,
                 input_shape: Sequence[int] = (32, 32, 3), dropout: float = 0.0,
                 batch_norm_decay: float = 0.99, name: Optional[str] = None,

@@ -19,6 +19,7 @@ import os
 from mpl_tf import config as config_module, datasets, train as training_program
 from mpl_tf.common import command, storage
 from mpl_tf.common.command import Parser, whole
+from mpl_tf.config import memory
 from mpl_tf.datasets import prediction_files, selection
 from mpl_tf.reduced import labelling, selecting
 from mpl_tf.run.tables import table
@@ -60,7 +61,7 @@ def parse(arguments):
     parser.add_argument("--seeds", help="comma-separated seeds to run one after the other. Seed s "
                         "sets --seed=s and, where labels are drawn at random, --split_seed=s "
                         "(default: the students' --seed alone)")
-    parser.add_argument("--batch_size_predict", type=whole(1), default=256, help="number of images "
+    parser.add_argument("--batch_size_predict", type=whole(1, 10 ** 6), default=256, help="number of images "
                         "in a forward pass of the predictions stage (default: %(default)s)")
     chosen, others = parser.parse_known_args(arguments)
     chosen.rows = chosen.rows.split(",")
@@ -119,6 +120,9 @@ def configs(chosen, others):
             **shared, model_dir=os.path.join(folder, "pretrain"))}
         result[seed].update({row: own.replace(
             **ROWS[row], model_dir=os.path.join(folder, row)) for row in chosen.rows})
+        for each in result[seed].values():
+            for line in memory.shortages(each):
+                raise ValueError(line)
     return result
 
 

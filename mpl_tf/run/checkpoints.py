@@ -182,8 +182,11 @@ def _listed(folder):
         state = tf.train.get_checkpoint_state(folder)
     except ValueError:      # the file is empty
         state = None
-    return [path for path in (state.all_model_checkpoint_paths if state else ())
-            if os.path.exists(path + ".index")]
+    # By name and in order: the file may have been copied from another run, or edited.
+    named = {os.path.basename(path) for path in (state.all_model_checkpoint_paths if state else ())}
+    found = [path[:-len(".index")] for path in run_folder.checkpoint_indices(folder)]
+    return sorted((path for path in found if os.path.basename(path) in named),
+                  key=lambda path: int(path.rsplit("-", 1)[1]))
 
 
 def restore_networks(folder, networks, averaged=False):

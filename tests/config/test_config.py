@@ -192,7 +192,9 @@ def test_bad_flag_files(text, expected, tmp_path):
     ("--teacher_network=rbf", "a network of images", "small_conv"),
     ("--cutout=8", "less than an image's 8 pixels", "smaller"),
     ("--cutout=3", "expected an even number", "--cutout=2 or --cutout=4"),
-    ("--unlabeled_batch_size=1298", "at most its 1297 training examples", "use fewer"),
+    ("--unlabeled_batch_size=1298", "--unlabeled_batch_size=1298 with --dataset=digits: expected "
+     "unlabeled batches of at most its 1297 training examples", "use fewer"),
+    ("--batch_size=1298", "--batch_size=1298 with --dataset=digits: expected unlabeled", "fewer"),
     ("--labeled_examples=1298", "at most its 1297 training examples", "use fewer"),
     ("--holdout=50", "--holdout=50 of --labeled_examples=50", "lower --holdout"),
     ("--holdout=45", "leaves 5: expected at least one for each of the 10 classes", "use more"),

@@ -297,3 +297,30 @@ def test_refusals(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         networks.build(*arguments)
     assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------ how large, without building it
+
+@pytest.mark.parametrize("name, shape, classes", [
+    ("mlp", (2,), 3), ("mlp-5-7", (4, 4, 1), 2), ("mlp-9", (10,), 10),
+    ("calibration-6", (5,), 5), ("wrn-10-1", (8, 8, 1), 3), ("wrn-16-2", (9, 9, 3), 10),
+    ("small_conv", (9, 7, 1), 4), ("resnet-50", (33, 40, 3), 12)])
+def test_counts_are_those_of_the_network(name, shape, classes):
+    counts, model = networks.counts(name, classes, shape), networks.build(name, classes, shape)
+    assert counts.weights == model.count_params()
+    outputs = sum(np.prod(layer.output_shape[1:]) for layer in model.layers[1:])
+    assert outputs / 5 < counts.activations <= outputs
+
+
+def test_networks_that_no_machine_holds_are_refused_at_once():
+    for name, words in (
+            ("mlp-99999999999", "a hidden layer of 99999999999 units: .*at most 100000000"),
+            ("mlp" + "-1" * 1001, "1001 hidden layers: expected at most 1000"),
+            ("mlp-" + "9" * 5000, "a hidden layer of 9{20} units"),
+            ("wrn-100000000-1", "depth 100000000: expected at most 1000"),
+            ("wrn-28-100000000", "width 100000000: expected at most 1000"),
+            ("calibration-99999999999", "units: expected at least 1 and at most")):
+        with pytest.raises(ValueError, match=words) as caught:
+            networks.build(name, 10, (8, 8, 3))
+        assert len(str(caught.value)) < 200
+    assert networks.counts("rbf", 2, (2,)) is None
