@@ -126,7 +126,7 @@ class Output:
                 found = os.path.getsize(path) if os.path.isfile(path) else None
                 if found != shard["bytes"]:
                     shown = ("is missing" if found is None else
-                             f"has {found} bytes instead of {shard['bytes']}")
+                             f"has {found} bytes now, and had {shard['bytes']} when it was written")
                     raise ValueError(f"{path} {shown}: the folder was changed after it was "
                                      "prepared; --overwrite prepares it anew")
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import tarfile
 
+from mpl_tf.common import formats
 from mpl_tf.shards.image_files import SUFFIXES
 
 SHARD_EXAMPLES, SHARD_BYTES = 10_000, 100_000_000      # a shard has about as many at most
@@ -41,9 +42,11 @@ def list_tar(path):
                 else:
                     others += 1
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is not a whole, uncompressed tar file ({error}): expected one, or "
-                         "a folder; get it again, or unpack it with gunzip, bunzip2 or unxz "
-                         "first") from error
+        what = formats.of_file(path)
+        raise ValueError(f"{path} is not a whole, uncompressed tar file "
+                         f"({'it is ' + what + '; ' if what else ''}{' '.join(str(error).split())}): "
+                         "expected one, or a folder; get it again, or unpack it with gunzip, bunzip2 "
+                         "or unxz first") from error
     end = max((begin + size for _, begin, size in members), default=0)
     if end > os.path.getsize(path):
         raise ValueError(f"{path} ends at byte {os.path.getsize(path)}, inside an image that goes "
@@ -75,7 +78,7 @@ def shards_for(examples, size):
 def read_text(path, flag):
     """Reads the non-empty lines of a text file; `flag`, which names it, is for an error."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:      # editors may write a byte-order mark
             return [line.strip() for line in file if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"

@@ -4,18 +4,23 @@ The syntax is absl's. Unlike absl's, nested flag files are also found beside the
 them, and a mistake is a ValueError of one line. This module does not import TensorFlow.
 """
 
+import codecs
 import difflib
+import itertools
 import os
 import re
 import textwrap
 
-from mpl_tf.common import command
+from mpl_tf.common import command, formats
 from mpl_tf.config.flags import describe
 
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+DEEPEST, MOST_FILES = 100, 1000
+MOST_BYTES = 1 << 20    # of a flag file
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
 
-def read_arguments(arguments, switches, file=None, stack=()):
+def read_arguments(arguments, switches, file=None, stack=(), read=None):
     """Yields (name, text, place) of each flag, in order. A flag file's flags take its place.
 
     `text` is the value as it was written, or None if there is none. `place` is "" for a flag of the
@@ -26,11 +31,14 @@ def read_arguments(arguments, switches, file=None, stack=()):
       switches: the names of the boolean flags.
       file: the flag file whose lines the arguments are, or None for the command line.
       stack: the real paths of that file and of those that led to it.
+      read: counts the flag files that were read so far, all in all.
 
     Raises:
       ValueError: in one line, for an argument that is no flag, or a flag file that is missing,
-        cannot be read, or includes itself.
+        cannot be read, or includes itself; and for more files, or deeper ones, than anybody writes:
+        each of thirty files may include the next one twice.
     """
+    read = itertools.count(1) if read is None else read
     place = f" (in {file})" if file else ""
     arguments = iter(arguments)
     for argument in arguments:
@@ -52,7 +60,12 @@ def read_arguments(arguments, switches, file=None, stack=()):
         if os.path.realpath(path) in stack:
             raise ValueError(f"--flagfile={text}{place} includes the file that it is in: flag "
                              "files may not include each other in a circle; remove that line")
-        yield from read_arguments(_lines(path), switches, path, (*stack, os.path.realpath(path)))
+        if len(stack) >= DEEPEST or next(read) > MOST_FILES:
+            raise ValueError(f"--flagfile={text}{place}: expected flag files that include each other "
+                             f"at most {DEEPEST} deep, and at most {MOST_FILES} of them in all, each "
+                             "counted as often as it is included; put what they share into fewer")
+        yield from read_arguments(_lines(path), switches, path, (*stack, os.path.realpath(path)),
+                                  read)
 
 
 def shipped():
@@ -96,12 +109,23 @@ def _find(path, file, place):
 
 def _lines(path):
     """The flags of a file: its lines without comments and blank ones."""
+    expected = "expected a file of text with one --NAME=VALUE a line"
+    data = b""
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
+        with open(path, "rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise ValueError(f"--flagfile={path} has more than {MOST_BYTES} bytes: {expected}")
+        # Editors of Windows write a byte-order mark, and some of them UTF-16.
+        text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--flagfile={path} cannot be read as text ({error}): expected a file "
-                         "with one --NAME=VALUE a line") from None
+        what = formats.described(data) if data else ""
+        raise ValueError(f"--flagfile={path} cannot be read as text "
+                         f"({f'it is {what}' if what else error}): {expected}") from None
+    if "\0" in text:
+        raise ValueError(f"--flagfile={path} has null characters, as no text has: {expected}, in "
+                         "UTF-8")
+    lines = [line.strip() for line in re.split("\r\n|\r|\n", text)]
     lines = [line for line in lines if line and not line.startswith(("#", "//"))]
     for line in lines:
         if re.search(r"\s#", line):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import lzma
 import pathlib
 import pickle
 import tarfile
@@ -9,6 +10,7 @@ import zlib
 
 import numpy as np
 
+from mpl_tf.common import formats
 from mpl_tf.datasets import prepared, tfds
 from mpl_tf.datasets.sources import source
 from mpl_tf.datasets.splits import Split, check_sizes
@@ -18,6 +20,7 @@ FOLDER = "cifar-10-batches-py"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
            "truck")
 SIZES = {"train": 50000, "test": 10000}
+_MOST = 400_000_000     # bytes; the published archive unpacks to 186 million
 MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
     "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
@@ -77,18 +80,39 @@ def _files(data_dir):
     for candidate in (folder, folder / FOLDER):
         files = [candidate / name for name in MD5 if (candidate / name).is_file()]
         if files:
-            return candidate, {file.name: file.read_bytes() for file in files}
+            return candidate, {file.name: _whole(file) for file in files}
     archive = folder / pathlib.PurePosixPath(URL).name
     if not archive.is_file():
         return None, None
-    try:
-        with tarfile.open(archive) as tar:    # in memory: nothing in it is written anywhere
-            files = {pathlib.PurePosixPath(m.name).name: m for m in tar if m.isfile()}
-            return archive, {name: tar.extractfile(member).read()
-                             for name, member in files.items() if name in MD5}
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{archive} cannot be read ({error}): it is truncated or damaged; get it "
-                         f"again from {URL}") from error
+    what, found, others = formats.of_file(archive), {}, []
+    try:        # in memory: nothing in it is written anywhere
+        with formats.Unpacked(archive, _MOST) as unpacked, tarfile.open(
+                fileobj=unpacked, mode="r|") as tar:
+            for member in tar:
+                name = pathlib.PurePosixPath(member.name).name
+                if name in MD5 and member.isfile():
+                    found[name] = tar.extractfile(member).read()
+                elif len(others) < 3:
+                    others.append(member.name)
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, zlib.error,
+            lzma.LZMAError) as error:
+        raise ValueError(f"{archive} cannot be read as the archive of CIFAR-10 "
+                         f"({' '.join(str(error).split())[:120]}; it is {what or 'no tar archive'}): "
+                         f"it is truncated, damaged or another file; get it again from {URL}"
+                         ) from error
+    if not found:
+        raise ValueError(f"{archive} holds {', '.join(others) or 'nothing'} and no file of "
+                         f"CIFAR-10: get it again from {URL}")
+    return archive, found
+
+
+def _whole(file):
+    """The bytes of a file that is no larger than one of CIFAR-10 can be."""
+    size = file.stat().st_size
+    if size > _MOST:
+        raise ValueError(f"{file} has {size} bytes, more than all of CIFAR-10: it is another file; "
+                         f"get it again from {URL}")
+    return file.read_bytes()
 
 
 def check_file(contents, md5, source):
@@ -97,9 +121,10 @@ def check_file(contents, md5, source):
         raise FileNotFoundError(f"there is no {source}: get all of CIFAR-10's files from {URL}")
     found = hashlib.md5(contents).hexdigest()
     if found != md5:
-        raise ValueError(f"{source} ({len(contents)} bytes) has md5 {found} instead of the "
-                         f"published {md5}: it is truncated or changed; get it again from "
-                         f"{URL}")
+        what = formats.described(contents[:512])
+        raise ValueError(f"{source} ({len(contents)} bytes{', ' + what if what else ''}) has md5 "
+                         f"{found} instead of the published {md5}: it is truncated or changed; get "
+                         f"it again from {URL}")
 
 
 class _Unpickler(pickle.Unpickler):

@@ -1,11 +1,14 @@
 """ImageNet, read from shards in the format of Szegedy et al."""
 
+import logging
+
 import numpy as np
 
 from mpl_tf.datasets import prepared, shard_sets
 from mpl_tf.datasets.sources import source
 from mpl_tf.shards import tfrecord
 
+log = logging.getLogger("mpl_tf")
 NUM_CLASSES = 1000      # of a folder without a dataset.json that names the classes
 
 
@@ -41,6 +44,11 @@ def imagenet(data_dir, image_size=224, labeled_shards=0, holdout_shards=0, label
     held_shards = number >= shards - holdout_shards
     labeled = ~held_shards & (number < (labeled_shards or shards))
     train = shard_sets.read_index(folder, "train", len(names), labeled | held_shards, skip_corrupt)
+    found = len(np.unique(train.label[train.label >= 0]))
+    if found < len(names) and not shard_sets.class_names(sidecar):
+        log.warning("%s has labels of %d of ImageNet's %d classes: for other classes than ImageNet's "
+                    "prepare the images with `python -m data_prep.image_folder`, and train with "
+                    "--dataset=image_folder", folder, found, len(names))
     parts = shard_sets.parts(train, labeled[train.shard], held_shards[train.shard], len(names),
                    labeled_examples, labeled_selection, split_seed, holdout)
     test = shard_sets.read_index(folder, "validation", len(names))

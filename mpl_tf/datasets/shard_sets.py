@@ -13,7 +13,7 @@ import numpy as np
 
 from mpl_tf.datasets import prepared
 from mpl_tf.datasets.splits import Split, select
-from mpl_tf.shards import record_index, tfrecord
+from mpl_tf.shards import record_index, schema, tfrecord
 from mpl_tf.shards.images import ShardImages
 
 TEST_SPLITS = ("test", "validation")
@@ -42,9 +42,8 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
         index = record_index.load_index(ready[0])
         wrong = np.flatnonzero(index.label >= num_classes) if num_classes else []
         if len(wrong):
-            raise tfrecord.CorruptRecord(
-                f"{index.where(wrong[0])}: label {index.label[wrong[0]]} is outside "
-                f"0-{num_classes - 1}; prepare the folder again")
+            raise tfrecord.CorruptRecord(schema.outside(
+                index.where(wrong[0]), index.label[wrong[0]], num_classes))
         return index
     parts, complete = [], True
     for some in (True, False):

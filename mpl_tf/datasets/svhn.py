@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from mpl_tf.common import storage
+from mpl_tf.common import formats, storage
 from mpl_tf.datasets import prepared, tfds
 from mpl_tf.datasets.sources import source
 from mpl_tf.datasets.splits import Split, check_sizes
@@ -103,7 +103,8 @@ def read_mat(path, size=None):
         if np.any((labels < 1) | (labels > 10)):
             raise ValueError("y has labels outside 1-10")
     except Exception as error:      # a damaged file can raise nearly anything
-        reason = " ".join(str(error).split())[:120]
+        what = formats.of_file(path)
+        reason = (what and f"it is {what}; ") + " ".join(str(error).split())[:120]
         raise ValueError(f"{path} is not a file of SVHN's cropped digits ({reason}): get it again "
                          f"from {URL}{pathlib.Path(path).name}") from error
     if size is not None and len(labels) != size:
@@ -115,6 +116,7 @@ def read_mat(path, size=None):
 def _check_file(path, published):
     found = storage.sha256(path)
     if found != published:
-        raise ValueError(f"{path} ({path.stat().st_size} bytes) has sha256 {found} instead of the "
-                         f"published {published}: it is truncated or changed; get it again from "
-                         f"{URL}{path.name}")
+        what = formats.of_file(path)
+        raise ValueError(f"{path} ({path.stat().st_size} bytes{', ' + what if what else ''}) has "
+                         f"sha256 {found} instead of the published {published}: it is truncated or "
+                         f"changed; get it again from {URL}{path.name}")

@@ -103,7 +103,8 @@ def build_index(paths: Sequence[str | os.PathLike[str]], num_classes: int | None
       (Index, skipped): skipped has a line for each record left out, naming file and position.
 
     Raises:
-      CorruptRecord: a record cannot be used and skip_corrupt is off, or no record is left.
+      CorruptRecord: a record cannot be used and skip_corrupt is off, no record is left, or labels
+        seem to start at 0: the first class would be left out, and the others be taken for theirs.
     """
     paths = tuple(os.fspath(path) for path in paths)
     parts: list[dict[str, np.ndarray]] = []
@@ -129,6 +130,10 @@ def build_index(paths: Sequence[str | os.PathLike[str]], num_classes: int | None
         if twice and not skip_corrupt:
             raise twice[0]
         problems += twice
+    zero = next((problem for problem in problems if isinstance(problem, schema.LabelZero)), None)
+    if zero and num_classes and not (index.label == num_classes - 1).any():
+        raise CorruptRecord(f"{zero}; no record has the last label, {num_classes}, so they seem to "
+                            "start at 0, and skip_corrupt would lose a class")
     if not len(index):
         raise CorruptRecord(f"{', '.join(paths[:1]) or 'no files'}{', ...' if paths[1:] else ''}: "
                             f"there is no usable record ({len(problems)} skipped): get or prepare "

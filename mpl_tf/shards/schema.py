@@ -29,6 +29,10 @@ _MOST_CLASSES = 2 ** 31 - 2     # the largest label that an index, int32, can ho
 _KINDS = {"bytes_list": "bytes", "int64_list": "int64", "float_list": "float", None: "nothing"}
 
 
+class LabelZero(CorruptRecord):
+    """A record's label is 0: its label, or that of all records, is not of this layout."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """One example.
@@ -134,12 +138,14 @@ def decode(serialized: bytes, where: str, labels: bool = True,
     if labels:
         label = one(LABEL, "int64") - 1
         if label == -1:
-            raise CorruptRecord(f"{where}: {LABEL} is 0, the background class: expected 1 or "
-                                "more; leave such examples out of labeled shards")
-        most = _MOST_CLASSES if num_classes is None else num_classes
-        if not 0 <= label < most:
-            raise CorruptRecord(f"{where}: {LABEL} {label + 1} is outside 1-{most}: correct the "
-                                "number of classes, or the file")
+            raise LabelZero(
+                f"{where}: {LABEL} is 0, and labels start at 1 in this layout, Szegedy et al.'s, as "
+                "0 is a background class that no data set here has: if your classes are numbered "
+                "from 0, add 1 to every label when you write the shards, or prepare the images with "
+                "`python -m data_prep.image_folder`; if 0 is a background class, leave its examples "
+                "out")
+        if not 0 <= label < (_MOST_CLASSES if num_classes is None else num_classes):
+            raise CorruptRecord(outside(where, label, num_classes))
     sides = [_values(found, key) for key in BOXES]
     if any(kind not in ("float", "nothing") or len(side) != len(sides[0][1])
            for kind, side in sides):
@@ -150,6 +156,17 @@ def decode(serialized: bytes, where: str, labels: bool = True,
         encoded=encoded, filename=_text(one(FILENAME, "bytes")), label=label, synset=text[SYNSET],
         text=text[TEXT], format=text[FORMAT], height=one(HEIGHT, "int64", default=0),
         width=one(WIDTH, "int64", default=0), boxes=tuple(zip(*(side for _, side in sides))))
+
+
+def outside(where: str, label: int, num_classes: int | None) -> str:
+    """The line that refuses the record at `where`, whose 0-based label is none of num_classes."""
+    if num_classes is None:
+        return (f"{where}: {LABEL} is {label + 1}: expected 1 to {_MOST_CLASSES}; get or prepare "
+                "the file again")
+    return (f"{where}: {LABEL} is {label + 1}, and the data set has {num_classes} classes, 1 to "
+            f"{num_classes}: if your data have other classes, prepare the images with `python -m "
+            "data_prep.image_folder`, which counts them, and train with --dataset=image_folder; if "
+            "not, get or prepare the file again")
 
 
 def _parse(serialized, where):

@@ -15,7 +15,7 @@ from typing import BinaryIO, Iterable
 
 import google_crc32c
 
-from mpl_tf.common import room
+from mpl_tf.common import formats, room
 
 HEADER, FOOTER = 12, 4      # bytes before and after a payload
 
@@ -59,6 +59,12 @@ def find_shards(folder: str | os.PathLike[str], split: str) -> list[str]:
                                 f"{shard_name(split, 0, 8)}; correct the path")
     splits = find_splits(folder)
     names = splits.get(split)
+    packed = sorted(name for name in os.listdir(folder)
+                    if _SHARD.fullmatch(name.rpartition(".")[0]) and split_of(name) == split)
+    if not names and packed:
+        raise FileNotFoundError(
+            f"{folder} has {packed[0]}, which is no name of a shard: expected names like "
+            f"{shard_name(split, 0, 8)}; rename the files, and unpack compressed ones first")
     if not names:
         raise FileNotFoundError(
             f"{folder} has no shards of {split!r}: expected files like {shard_name(split, 0, 8)}, "
@@ -125,7 +131,7 @@ def scan(path: str | os.PathLike[str],
                                     "record; prepare the file again")
             while offset < size:
                 place = position(path, len(offsets), offset)
-                length = _length(file.read(HEADER), place)
+                length = _length(file.read(HEADER), place, None if offset else path)
                 end = offset + HEADER + length + FOOTER
                 if end > size:
                     raise CorruptRecord(
@@ -165,15 +171,27 @@ def read(file: str | os.PathLike[str] | BinaryIO, offset: int, length: int,
     if len(block) != HEADER + length + FOOTER:
         raise CorruptRecord(f"{place}: the file ends inside the record: it is truncated; get or "
                             "prepare it again")
-    found = _length(block[:HEADER], place)
+    found = _length(block[:HEADER], place, None if offset else file.name)
     if found != length:
-        raise CorruptRecord(f"{place}: there is a record of {found} bytes instead of {length}: the "
-                            "file has changed since it was indexed; index it again")
+        raise CorruptRecord(f"{place}: a record of {_bytes(found)} is there, and the index says "
+                            f"{_bytes(length)}: the file has changed since it was indexed; index it "
+                            "again")
     payload = block[HEADER:-FOOTER]
     if masked_crc(payload) != struct.unpack("<I", block[-FOOTER:])[0]:
         raise CorruptRecord(f"{place}: the checksum of its {length} bytes is wrong: the record is "
                             "damaged; get or prepare the file again")
     return payload
+
+
+def _other_file(path):
+    """What a file is instead of a TFRecord file, and what to do about it; "" if that is unknown."""
+    what = formats.of_file(path)
+    if what in ("compressed by gzip", "compressed by zlib"):
+        kind = what.rpartition(" ")[2].upper()
+        return (f"the file is {what}, and only uncompressed shards can be read at any place; write "
+                f"it again by a TFRecordWriter without options (yours had {kind!r}), or unpack it"
+                + (" with gunzip" if kind == "GZIP" else ""))
+    return what and f"the file is {what}, no TFRecord file; get or prepare it again"
 
 
 def _read_at(file, size, offset):
@@ -184,16 +202,24 @@ def _read_at(file, size, offset):
         return own.read(size)
 
 
-def _length(header, place):
-    """Returns the payload's length from a record's header; CorruptRecord where it is damaged."""
+def _length(header, place, path):
+    """Returns the payload's length from a record's header; CorruptRecord where it is damaged.
+
+    path: of the file, if the record is its first one: it may be a file of another kind.
+    """
     if len(header) < HEADER:
         raise CorruptRecord(f"{place}: {len(header)} bytes are left instead of a header of "
                             f"{HEADER} bytes: the file is truncated here; get or prepare it again")
     length, crc = struct.unpack("<QI", header)
     if masked_crc(header[:8]) != crc:
-        raise CorruptRecord(f"{place}: no header of a record is here: the file is damaged from "
-                            "this byte on, or is no TFRecord file; get or prepare it again")
+        raise CorruptRecord(f"{place}: no header of a record is here: " + (
+            path and _other_file(path) or "the file is damaged from this byte on, or is no TFRecord file; "
+            "get or prepare it again"))
     return length
+
+
+def _bytes(count):
+    return f"{count} byte{'s' * (count != 1)}"
 
 
 def position(path: str | os.PathLike[str], number: int | None, offset: int) -> str:

@@ -86,6 +86,10 @@ def parse(arguments):
         if getattr(config, name) != getattr(of_file, name):
             raise ValueError(f"--{name}={getattr(config, name)}: the study trains all its learners "
                              "on two_moons, with seeds from --first_seed on; leave it out")
+    last = chosen.first_seed + chosen.seeds - 1
+    if last > 2 ** 31 - 1:
+        raise ValueError(f"--first_seed={chosen.first_seed} with --seeds={chosen.seeds}: the last "
+                         f"seed would be {last}, expected at most {2 ** 31 - 1}; use lower ones")
     return range(chosen.first_seed, chosen.first_seed + chosen.seeds), chosen.json, config
 
 

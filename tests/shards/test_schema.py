@@ -116,9 +116,11 @@ def test_records_of_others_are_read():
     (by_hand(class__label=None), "image/class/label is missing"),
     (by_hand(class__label=[1.0]), "holds 1 value of type float, expected 1 value of type int64"),
     (by_hand(class__label=[3, 3]), "image/class/label holds 2 values of type int64"),
-    (by_hand(class__label=[0]), "image/class/label is 0, the background"),
-    (by_hand(class__label=[-1]), "image/class/label -1 is outside 1-1000"),
-    (by_hand(class__label=[1001]), "image/class/label 1001 is outside 1-1000"),
+    (by_hand(class__label=[0]), "image/class/label is 0, and labels start at 1 in this layout.* "
+     "add 1 to every label"),
+    (by_hand(class__label=[-1]), "image/class/label is -1, and the data set has 1000 classes, 1 to"),
+    (by_hand(class__label=[1001]), "image/class/label is 1001, and the data set has 1000 classes, 1 "
+     "to 1000: if your data have other classes, prepare .*--dataset=image_folder"),
     (by_hand(height=[b"3"]), "image/height holds 1 value of type bytes, expected 1"),
     (by_hand(object__bbox__xmin=[0.5]), "image/object/bbox/.* equally many"),
     (by_hand(object__bbox__xmin=[1]), "image/object/bbox/.* float"),
@@ -138,7 +140,7 @@ def test_scan_and_read(tmp_path):
         for offset, length, payload in zip(offsets, lengths, payloads):
             assert tfrecord.read(file, offset, length) == payload
     assert tfrecord.read(path, offsets[3], lengths[3]) == payloads[3]
-    with pytest.raises(CorruptRecord, match="of [0-9]+ bytes instead of 9: .*has changed"):
+    with pytest.raises(CorruptRecord, match="of [0-9]+ bytes is there, and the index says 9 bytes: .*changed"):
         tfrecord.read(path, offsets[3], 9)
     with pytest.raises(CorruptRecord, match=f"a, record 2 at byte {offsets[2] + 1}: no header"):
         tfrecord.read(path, offsets[2] + 1, lengths[2], 2)
@@ -234,7 +236,7 @@ def test_index(tmp_path):
     headers, _ = record_index.build_index(paths, labels=False, workers=1)
     assert headers.label.tolist() == [-1] * 15 and headers.record(1).label is None
     np.testing.assert_array_equal(headers.offset, index.offset)
-    with pytest.raises(CorruptRecord, match="00002-of-00003, record 5 at byte.*label 6 is outside"):
+    with pytest.raises(CorruptRecord, match="00002-of-00003, record 5 at byte.*label is 6, and the data set has 5 classes"):
         record_index.build_index(paths, num_classes=5)
 
 
@@ -294,3 +296,63 @@ def test_shards_are_found_complete_or_refused(tmp_path):
     (tmp_path / "validation-00001-of-00004").write_bytes(b"")
     with pytest.raises(ValueError, match="2 data sets, -of-00003 and -of-00004"):
         tfrecord.find_shards(tmp_path, "validation")
+
+
+# ------------------------------------------------------------- files and labels of another layout
+
+@pytest.mark.parametrize("kind", ["GZIP", "ZLIB"])
+def test_compressed_shards_are_called_compressed(kind, tmp_path):
+    path = str(tmp_path / "train-00000-of-00001")
+    with tf.io.TFRecordWriter(path, kind) as writer:
+        writer.write(schema.encode(RECORD))
+    words = f"the file is compressed by {kind.lower()}, .* write it again by a TFRecordWriter without"
+    for call in (lambda: tfrecord.scan(path), lambda: tfrecord.read(path, 0, 9)):
+        with pytest.raises(CorruptRecord, match=words) as caught:
+            call()
+        one_line(caught)
+        assert "damaged" not in str(caught.value) and ("gunzip" in str(caught.value)) == (
+            kind == "GZIP")
+
+
+@pytest.mark.parametrize("data, words", [
+    (b"<!DOCTYPE html><html><body>log in</body></html>", "the file is a web page .HTML., no TFRecord"),
+    (b"version https://git-lfs.github.com/spec/v1", "the file is a pointer of Git LFS, not the file"),
+    (b"no kind that is known", "the file is damaged from this byte on, or is no TFRecord file")])
+def test_a_shard_that_is_another_file_is_called_so(data, words, tmp_path):
+    (tmp_path / "train-00000-of-00001").write_bytes(data)
+    with pytest.raises(CorruptRecord, match=f"record 0 at byte 0: no header of a record .*{words}"):
+        tfrecord.scan(tmp_path / "train-00000-of-00001")
+
+
+def test_a_damaged_later_record_is_not_taken_for_another_file(tmp_path):
+    path = write(tmp_path / "a", numbered(2))
+    offsets, _ = tfrecord.scan(path)
+    with open(path, "r+b") as file:
+        file.seek(offsets[1])
+        file.write(b"\x1f\x8b\x08")
+    with pytest.raises(CorruptRecord, match="record 1 at .*the file is damaged from this byte on"):
+        tfrecord.scan(path)
+
+
+def test_names_with_an_ending_are_told_from_missing_shards(tmp_path):
+    (tmp_path / "train-00000-of-00001.gz").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="train-00000-of-00001.gz, which is no name of a sh"):
+        tfrecord.find_shards(tmp_path, "train")
+
+
+def test_skipping_does_not_lose_a_class_of_labels_from_0(tmp_path):
+    def indexed(labels, skip=True):
+        path = str(tmp_path / "train-00000-of-00001")
+        by_number = [schema.encode(dataclasses.replace(RECORD, label=label, filename=str(i), boxes=()))
+                     if label >= 0 else by_hand(class__label=[0], filename=[b"%d" % i])
+                     for i, label in enumerate(labels)]
+        tfrecord.write(path, by_number)
+        return record_index.build_index([path], num_classes=3, skip_corrupt=skip)
+
+    for skip in (False, True):      # labels 0, 1, 2 are written where 1, 2, 3 should be
+        with pytest.raises(CorruptRecord, match="record 0 .*image/class/label is 0, and labels start"):
+            indexed([-1, 0, 1, -1, 1], skip)
+    with pytest.raises(CorruptRecord, match="no record has the last label, 3, so they seem to start"):
+        indexed([-1, 0, 1])
+    index, skipped = indexed([-1, 0, 1, 2])     # a background class: left out, as before
+    assert index.label.tolist() == [0, 1, 2] and len(skipped) == 1
