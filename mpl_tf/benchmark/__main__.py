@@ -7,6 +7,7 @@
 
 import sys
 
+from mpl_tf import networks
 from mpl_tf.common import command
 from mpl_tf.common.command import Parser, whole
 
@@ -33,6 +34,10 @@ def parse(arguments):
     chosen = parser.parse_args(arguments)
     chosen.network = chosen.network or (
         "efficientnet-b0" if chosen.what == "memory" else "wrn-28-2")
+    try:
+        networks.find(chosen.network)
+    except ValueError as error:
+        parser.error(f"--network={chosen.network[:60]}: {error}")
     return chosen
 
 

@@ -81,6 +81,18 @@ def test_only_the_last_ones_are_kept_and_the_newest_whole_one_counts(tmp_path):
     assert os.path.basename(checkpoints.latest(str(tmp_path))) == "ckpt-4"
 
 
+@pytest.mark.parametrize("listed", [("ckpt-2", "ckpt-1"), ("ckpt-1", "ckpt-2", "ckpt-9"),
+                                    ("{other}/ckpt-1", "{other}/ckpt-2")])
+def test_a_list_in_another_order_or_of_another_folder_names_ours(tmp_path, listed):
+    saved(tmp_path / "ours", steps=(1, 2))
+    saved(tmp_path / "other", steps=(1, 2, 9))
+    names = [name.format(other=tmp_path / "other") for name in listed]
+    (tmp_path / "ours" / "checkpoint").write_text(f'model_checkpoint_path: "{names[-1]}"\n' + "".join(
+        f'all_model_checkpoint_paths: "{name}"\n' for name in names))
+    assert checkpoints.complete(str(tmp_path / "ours")) == [
+        str(tmp_path / "ours" / name) for name in ("ckpt-1", "ckpt-2")]
+
+
 def test_what_a_kill_during_a_write_leaves_is_removed_and_not_restored(tmp_path):
     saved(tmp_path)
     before = sorted(os.listdir(tmp_path))

@@ -85,6 +85,15 @@ def test_parts_of_imagenet(folder):
     assert names == {f"n{n}.JPEG" for n in (*range(9), *range(12, 18))}
 
 
+def test_shards_of_fewer_classes_than_imagenets_are_told(folder, monkeypatch, caplog):
+    imagenet(folder)
+    assert caplog.text == ""
+    from mpl_tf.datasets import imagenet as module
+    monkeypatch.setattr(module, "NUM_CLASSES", 8)
+    imagenet(folder, labeled_examples=8)
+    assert "has labels of 5 of ImageNet's 8 classes: for other classes than" in caplog.text
+
+
 def test_batches_are_a_function_of_seed_and_step(folder):
     dataset = imagenet(folder, labeled_shards=2)
     options = dict(batch_size=4, unlabeled_batch_size=8, seed=3, cutout=0)

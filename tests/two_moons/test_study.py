@@ -172,6 +172,7 @@ def test_study(tmp_path, capsys):
     ("--noise=-1", "--noise=-1"),
     ("--split_seed=3", "seeds from --first_seed on"),
     ("--json=no/such/folder/x.json", "no/such/folder"),
+    ("--first_seed=2147483640", "the last seed would be 2147483659, expected at most 2147483647"),
 ])
 def test_bad_arguments(argument, line, capsys):
     assert study.main([argument]) == 2
