@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mpl_tf.common import keras_seam
 from mpl_tf.method import batches, objectives, passes, targets
-from mpl_tf.method.requirements import check_images, check_networks
+from mpl_tf.method.requirements import check_images, check_networks, check_passes
 
 for _objective in objectives.OBJECTIVES.values():   # their own file must not import TensorFlow
     tf.keras.utils.register_keras_serializable(package="mpl_tf")(_objective)
@@ -89,6 +89,7 @@ class TrainingModel(tf.keras.Model):
     def _remember(self, **arguments):
         """Keeps the arguments of compile, so that they can be saved."""
         self._compile_arguments = arguments
+        self._checked = set()
 
     def fit(self, x: Optional[tf.data.Dataset] = None, *args: Any,
             **kwargs: Any) -> tf.keras.callbacks.History:
@@ -181,6 +182,34 @@ class TrainingModel(tf.keras.Model):
         return batches.unpack(data, self.objective, self._needs_unlabeled, self._needs_probs,
                               known[-1] if known else None)
 
+    # Once after each compile: what is traced later differs in nothing that is checked.
+    def check_layers(self, images: Union[tf.Tensor, tf.TensorSpec]) -> None:
+        """Looks for layers that do not repeat their numbers, before the first step is traced.
+
+        `fit` calls it, and so does a step on one device. Call it before a loop of your own on
+        several replicas, from outside of them.
+
+        Args:
+          images: a batch of images, or its specification; its shape and dtype count.
+
+        Raises:
+          ValueError: in one line, if meta_gradient="jvp" would replay passes through such a layer.
+        """
+        key = tuple(images.shape[1:]), images.dtype
+        inside = tf.distribute.has_strategy() and not tf.distribute.in_cross_replica_context()
+        if inside or key in self._checked:
+            return
+        with tf.init_scope():
+            check_passes({role: (network, self._input_of(role, images))
+                          for role, network in self.networks.items()},
+                         getattr(self, "meta_gradient", None) == "jvp", self.seed,
+                         self.distribute_strategy, self.run_eagerly, bool(self.jit_compile))
+        self._checked.add(key)
+
+    def _input_of(self, role, images):
+        """The specification of what the network of `role` is given for `images`."""
+        return tf.TensorSpec(images.shape, images.dtype)
+
     def _build(self, images):
         """Builds the networks and optimizers that have no variables yet, before the first step."""
         if not self.built:
@@ -189,6 +218,7 @@ class TrainingModel(tf.keras.Model):
         check_networks(**self.networks)
         with tf.init_scope():
             self._build_state()
+        self.check_layers(images)
 
     def _build_state(self):
         """Makes the slots and metrics of the networks that have weights, before Keras would do it.

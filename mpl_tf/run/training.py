@@ -120,6 +120,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, pro
         return step
     stride = config.steps_per_execution
     journal = saved.journal
+    with strategy.scope():
+        model.check_layers(tf.TensorSpec((None, *dataset.unlabeled.shape[1:]), tf.float32))
     train_function, reset_metrics = model.make_train_function(), tf.function(model.reset_metrics)
     batches = wiring.train_batches(config, dataset, strategy, step)
     eval_datasets = wiring.eval_datasets(config, dataset)
