@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, Optional, Union
+from typing import Any, ContextManager, Dict, Optional, Union
 
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
-from mpl_tf.method import batches, objectives, passes, targets
-from mpl_tf.method.requirements import check_images, check_networks, check_passes
+from mpl_tf.method import batches, derivatives, objectives, passes, replay, targets
+from mpl_tf.method.requirements import check_images, check_networks
 
 for _objective in objectives.OBJECTIVES.values():   # their own file must not import TensorFlow
     tf.keras.utils.register_keras_serializable(package="mpl_tf")(_objective)
@@ -89,7 +89,7 @@ class TrainingModel(tf.keras.Model):
     def _remember(self, **arguments):
         """Keeps the arguments of compile, so that they can be saved."""
         self._compile_arguments = arguments
-        self._checked = set()
+        self._checked = []
 
     def fit(self, x: Optional[tf.data.Dataset] = None, *args: Any,
             **kwargs: Any) -> tf.keras.callbacks.History:
@@ -108,13 +108,8 @@ class TrainingModel(tf.keras.Model):
             with self.distribute_strategy.scope():
                 self._build(batch.labeled_image)
             batches.check_divisible(x.element_spec, self.distribute_strategy.num_replicas_in_sync)
-        try:
+        with self.errors_in_one_line():
             return super().fit(x, *args, **kwargs)
-        except (ValueError, tf.errors.InvalidArgumentError) as error:
-            line = _own_line(str(error))
-            if line is None:
-                raise
-            raise ValueError(line) from None
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates, as Keras's evaluate does, the student as it would be saved."""
@@ -182,33 +177,22 @@ class TrainingModel(tf.keras.Model):
         return batches.unpack(data, self.objective, self._needs_unlabeled, self._needs_probs,
                               known[-1] if known else None)
 
-    # Once after each compile: what is traced later differs in nothing that is checked.
+    def errors_in_one_line(self) -> ContextManager[None]:
+        """A context, as `fit` opens, in which an error of a step is a ValueError of one line."""
+        return derivatives.in_one_line(self, _own_line)
+
     def check_layers(self, images: Union[tf.Tensor, tf.TensorSpec]) -> None:
-        """Looks for layers that do not repeat their numbers, before the first step is traced.
+        """Looks for layers that do not repeat their numbers: `replay.check_before_steps`.
 
         `fit` calls it, and so does a step on one device. Call it before a loop of your own on
         several replicas, from outside of them.
-
-        Args:
-          images: a batch of images, or its specification; its shape and dtype count.
-
-        Raises:
-          ValueError: in one line, if meta_gradient="jvp" would replay passes through such a layer.
         """
-        key = tuple(images.shape[1:]), images.dtype
-        inside = tf.distribute.has_strategy() and not tf.distribute.in_cross_replica_context()
-        if inside or key in self._checked:
-            return
-        with tf.init_scope():
-            check_passes({role: (network, self._input_of(role, images))
-                          for role, network in self.networks.items()},
-                         getattr(self, "meta_gradient", None) == "jvp", self.seed,
-                         self.distribute_strategy, self.run_eagerly, bool(self.jit_compile))
-        self._checked.add(key)
+        replay.check_before_steps(self, images)
 
-    def _input_of(self, role, images):
-        """The specification of what the network of `role` is given for `images`."""
-        return tf.TensorSpec(images.shape, images.dtype)
+    def _networks_and_inputs(self, shape, dtype):
+        """{role: (network, the specification of its inputs for a batch of images)}."""
+        return {role: (network, tf.TensorSpec(shape, dtype))
+                for role, network in self.networks.items()}
 
     def _build(self, images):
         """Builds the networks and optimizers that have no variables yet, before the first step."""

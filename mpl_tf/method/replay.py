@@ -11,23 +11,20 @@ Layers of Keras's own are known, so that a network of nothing else costs nothing
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import itertools
 import random
 import warnings
-from typing import List, NamedTuple
+from typing import List, Mapping, NamedTuple, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
-from mpl_tf.method import passes, recording
+from mpl_tf.method import draws, passes, recording
 from mpl_tf.networks import layers
 
 IMAGES = 8      # of each replica
-_GENERATORS = ("StatefulUniform", "StatefulStandardNormal", "StatefulTruncatedNormal",
-               "StatefulRandomBinomial", "RngSkip", "RngReadAndSkip", "NonDeterministicInts")
 
 
 class Findings(NamedTuple):
@@ -40,6 +37,57 @@ class Findings(NamedTuple):
 
     changing: List[str]
     unsaved: List[str]
+
+
+def check_before_steps(model: tf.keras.Model, images: Union[tf.Tensor, tf.TensorSpec]) -> None:
+    """Makes `check` of a base.TrainingModel, once for each `compile` and shape of images.
+
+    What is traced later differs in nothing that is checked. Within replicas nothing is done.
+
+    Args:
+      images: a batch of images, or its specification; its shape and dtype count.
+    """
+    key = (None, *images.shape[1:]), images.dtype
+    inside = tf.distribute.has_strategy() and not tf.distribute.in_cross_replica_context()
+    if inside or key in model._checked:
+        return
+    with tf.init_scope():
+        check(model._networks_and_inputs(*key), getattr(model, "meta_gradient", None) == "jvp",
+              model.seed, model.distribute_strategy, model.run_eagerly, bool(model.jit_compile))
+    model._checked.append(key)
+
+
+def check(networks: Mapping[str, Tuple[tf.keras.Model, tf.TensorSpec]], replayed: bool,
+          seed: int, strategy: tf.distribute.Strategy, eager: bool, compiled: bool) -> None:
+    """Passes through each network twice, and compares; nothing of the networks is changed.
+
+    A layer whose random numbers a resumed run would not have is named in a warning.
+
+    Args:
+      networks: {role: (network, the specification of a batch of its inputs)}.
+      replayed: whether the steps replay passes.
+      seed, strategy: those of the model. Call this from outside of the strategy's replicas.
+      eager: whether the steps run without a graph.
+      compiled: whether XLA compiles the steps.
+
+    Raises:
+      ValueError: in one line, if passes are replayed and a layer gives other outputs then.
+    """
+    for role, (network, images) in networks.items():
+        changing, unsaved = findings(network, images, seed, strategy, eager, compiled,
+                                     weights_kept=role == "student")
+        if changing and replayed:
+            raise ValueError(
+                f'meta_gradient="jvp" replays passes, but {role} has {", ".join(changing)}, which '
+                "gives other outputs when the same pass is made again (it draws random numbers, or "
+                "keeps a state that is no weight): use mpl_tf.layers.ReplayableDropout or the seed "
+                'mpl_tf.layers.layer_seed(name), or "nested_tape"')
+        if unsaved:
+            warnings.warn(
+                f'{role} has {", ".join(unsaved)}, whose random numbers or state are in no '
+                "checkpoint: a run that is resumed will not have the numbers of one that was not "
+                "interrupted; mpl_tf.layers.ReplayableDropout and numbers drawn from the seed "
+                "mpl_tf.layers.layer_seed(name) are the same again", stacklevel=2)
 
 
 class _Trace:
@@ -155,8 +203,9 @@ class _Search:
                     if self.weights_kept else contextlib.nullcontext())
             with recording.recorded() as calls, kept, passes.averages_restored(self.network):
                 self.calls.append(calls)
-                passes.forward(self.network, images,
-                               passes.pass_seed(self.seed, 0, passes.STUDENT_UNLABELED))
+                seed = passes.pass_seed(self.seed, 0, passes.STUDENT_UNLABELED)
+                with layers.random_seed(seed):
+                    self.network(images, training=True)
             both.append(calls)
         trace = _Trace(both)
         self.traces.append(trace)
@@ -178,7 +227,8 @@ class _Search:
         if function is not None:
             state = [part for variable in self.network.non_trainable_variables
                      for part in self.strategy.experimental_local_results(variable)]
-            changing, drawing = _drawing(self.traces, state, self.seeds_hold)
+            changing, drawing = draws.drawing(
+                [trace.pairs + trace.inner for trace in self.traces], state, self.seeds_hold)
             changing += [call for trace in self.traces for call in trace.skipped]
         if not self.eager:
             with _variables_kept(function.graph.variables):
@@ -222,61 +272,6 @@ class _Search:
         inner = {id(call.layer): recording.name_of(call.layer, self.network)
                  for call in calls if id(call) not in outer}
         return list(inner.values())
-
-
-def _drawing(traces, state, seeds_hold):
-    """(calls whose operations draw other numbers in the second pass, calls that draw at all)."""
-    first, second = {}, {}
-    for trace in traces:
-        for draws, calls in zip((first, second), zip(*trace.pairs, *trace.inner)):
-            draws.update(_draws(calls, state))
-    changing, drawing = [], []
-    for trace in traces:
-        for one, other in trace.pairs + trace.inner:
-            drawn = first.get(one, ()), second.get(other, ())
-            fixed = seeds_hold and drawn[0] == drawn[1] and all(map(any, drawn[0]))
-            drawing += [one] * bool(drawn[0])
-            changing += [one] * bool(drawn[0] and not fixed)
-    return changing, drawing
-
-
-def _draws(calls, state):
-    """{call: the seeds of each operation by which it draws}, by innermost calls; seeds may be (0, 0)."""
-    found = collections.defaultdict(list)
-    for graph in {call.graph for call in calls}:
-        here = sorted((call for call in calls if call.graph is graph), key=lambda call: call.start)
-        library = {function.signature.name: function.node_def
-                   for function in graph.as_graph_def().library.function}
-        for number, operation in enumerate(graph.get_operations()):
-            seeds = _seeds(operation.node_def, library)
-            if seeds and not (operation.type.startswith(_GENERATORS)
-                              and _holds(state, operation.inputs[0])):
-                inner = [call for call in here if call.start <= number < call.end]
-                if inner:
-                    found[inner[-1]] += seeds
-    return found
-
-
-def _seeds(node, library):
-    """The seeds of each random operation in a node, or in the functions that it calls."""
-    if node.op.startswith(_GENERATORS):
-        return [(0, 0)]
-    if "seed" in node.attr and "seed2" in node.attr:
-        return [(node.attr["seed"].i, node.attr["seed2"].i)]
-    names = [value.func.name for value in node.attr.values() if value.HasField("func")]
-    names += [each.name for value in node.attr.values() for each in value.list.func]
-    return [seeds for name in names for inner in library.get(name, ())
-            for seeds in _seeds(inner, library)]
-
-
-def _holds(variables, handle):
-    """Whether `handle`, a resource within a function, is that of one of `variables`."""
-    while handle is not None:
-        if any(handle is variable.handle for variable in variables):
-            return True
-        captures = getattr(getattr(handle, "graph", None), "captures", ())
-        handle = next((outer for outer, inner in captures if inner is handle), None)
-    return False
 
 
 def _made_up(network, image):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, Mapping, Tuple
+from typing import Any, Mapping
 
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
-from mpl_tf.method import objectives, replay
+from mpl_tf.method import objectives
 from mpl_tf.networks import layers
 
 
@@ -127,37 +126,3 @@ def check_replayable(**networks: tf.keras.Model) -> None:
     if embeddings:
         raise ValueError(f'meta_gradient="jvp" cannot differentiate the embedding {embeddings[0]} '
                          'of student in TensorFlow: use "nested_tape"')
-
-
-def check_passes(networks: Mapping[str, Tuple[tf.keras.Model, tf.TensorSpec]], replayed: bool,
-                 seed: int, strategy: tf.distribute.Strategy, eager: bool,
-                 compiled: bool) -> None:
-    """Passes through each network twice, and compares; nothing of the networks is changed.
-
-    A layer whose random numbers a resumed run would not have is named in a warning.
-
-    Args:
-      networks: {role: (network, the specification of a batch of its inputs)}.
-      replayed: whether the steps replay passes.
-      seed, strategy: those of the model. Call this from outside of the strategy's replicas.
-      eager: whether the steps run without a graph.
-      compiled: whether XLA compiles the steps.
-
-    Raises:
-      ValueError: in one line, if passes are replayed and a layer gives other outputs then.
-    """
-    for role, (network, images) in networks.items():
-        changing, unsaved = replay.findings(network, images, seed, strategy, eager, compiled,
-                                            weights_kept=role == "student")
-        if changing and replayed:
-            raise ValueError(
-                f'meta_gradient="jvp" replays passes, but {role} has {", ".join(changing)}, which '
-                "gives other outputs when the same pass is made again (it draws random numbers, or "
-                "keeps a state that is no weight): use mpl_tf.layers.ReplayableDropout or the seed "
-                'mpl_tf.layers.layer_seed(name), or "nested_tape"')
-        if unsaved:
-            warnings.warn(
-                f'{role} has {", ".join(unsaved)}, whose random numbers or state are in no '
-                "checkpoint: a run that is resumed will not have the numbers of one that was not "
-                "interrupted; mpl_tf.layers.ReplayableDropout and numbers drawn from the seed "
-                "mpl_tf.layers.layer_seed(name) are the same again", stacklevel=2)

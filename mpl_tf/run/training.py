@@ -65,7 +65,7 @@ def _train(config, writer, figures=None):
                         config.steps_per_execution, config.plots)
 
     with watch.Clock(saved.journal, start) as clock, watch.StopRequest() as stop, \
-            wiring.records_in_one_line(dataset):
+            wiring.records_in_one_line(dataset), model.errors_in_one_line():
         step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
                     probes)
     if step < config.train_steps:
