@@ -71,6 +71,55 @@ def random_layers(network):
             if isinstance(layer, tf.keras.__internal__.layers.BaseRandomLayer)]
 
 
+def seeds_kept(network):
+    """A function that puts back the seeds which the random layers of a network have now.
+
+    A layer such as Dropout(0.5, seed=1) counts its seed up whenever it is traced, and nothing
+    public tells the count.
+    """
+    generators = [layer._random_generator for layer in random_layers(network)]
+    before = [generator._seed for generator in generators]
+
+    def put_back():
+        for generator, seed in zip(generators, before):
+            generator._seed = seed
+    return put_back
+
+
+def is_of_keras(layer):
+    """Whether a layer's computation is Keras's own: no code and no function of somebody else's.
+
+    A Lambda, an operation that became a layer, a layer with an activation that Keras does not have,
+    and SpectralNormalization, which assigns to a weight whenever it is called, are none of these.
+    """
+    names = [type(layer).__name__, *(base.__name__ for base in type(layer).__mro__)]
+    ours = type(layer).__module__.split(".")[0] in ("keras", "tf_keras") and "call" not in vars(layer)
+    functions = [value for value in vars(layer).values() if hasattr(value, "__code__")]
+    return ours and not {"Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod",
+                         "InstanceProperty", "SpectralNormalization"} & set(names) and all(
+        (value.__module__ or "").split(".")[0] in ("keras", "tf_keras") for value in functions)
+
+
+def observe_calls(observe):
+    """Makes every call of a layer a call of observe(call, layer, args, kwargs); returns an undo.
+
+    `call(layer, *args, **kwargs)` is Keras's own. Keras has no public hook around a layer's call, and
+    replacing the method `call` of each layer would miss layers that a layer keeps to itself, and
+    change what autograph converts.
+    """
+    original = tf.keras.layers.Layer.__call__
+
+    def __call__(self, *args, **kwargs):
+        return observe(original, self, args, kwargs)
+
+    __call__.__module__ = original.__module__   # so that autograph leaves it as it leaves Keras's
+    tf.keras.layers.Layer.__call__ = __call__
+
+    def undo():
+        tf.keras.layers.Layer.__call__ = original
+    return undo
+
+
 def default_training():
     """What `training=None` means to a layer that is called now: a bool or int, or a tensor of one.
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Dict, Optional, Union
+from typing import Any, ContextManager, Dict, Optional, Union
 
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
-from mpl_tf.method import batches, objectives, passes, targets
+from mpl_tf.method import batches, derivatives, objectives, passes, replay, targets
 from mpl_tf.method.requirements import check_images, check_networks
 
 for _objective in objectives.OBJECTIVES.values():   # their own file must not import TensorFlow
@@ -89,6 +89,7 @@ class TrainingModel(tf.keras.Model):
     def _remember(self, **arguments):
         """Keeps the arguments of compile, so that they can be saved."""
         self._compile_arguments = arguments
+        self._checked = []
 
     def fit(self, x: Optional[tf.data.Dataset] = None, *args: Any,
             **kwargs: Any) -> tf.keras.callbacks.History:
@@ -107,13 +108,8 @@ class TrainingModel(tf.keras.Model):
             with self.distribute_strategy.scope():
                 self._build(batch.labeled_image)
             batches.check_divisible(x.element_spec, self.distribute_strategy.num_replicas_in_sync)
-        try:
+        with self.errors_in_one_line():
             return super().fit(x, *args, **kwargs)
-        except (ValueError, tf.errors.InvalidArgumentError) as error:
-            line = _own_line(str(error))
-            if line is None:
-                raise
-            raise ValueError(line) from None
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates, as Keras's evaluate does, the student as it would be saved."""
@@ -181,6 +177,23 @@ class TrainingModel(tf.keras.Model):
         return batches.unpack(data, self.objective, self._needs_unlabeled, self._needs_probs,
                               known[-1] if known else None)
 
+    def errors_in_one_line(self) -> ContextManager[None]:
+        """A context, as `fit` opens, in which an error of a step is a ValueError of one line."""
+        return derivatives.in_one_line(self, _own_line)
+
+    def check_layers(self, images: Union[tf.Tensor, tf.TensorSpec]) -> None:
+        """Looks for layers that do not repeat their numbers: `replay.check_before_steps`.
+
+        `fit` calls it, and so does a step on one device. Call it before a loop of your own on
+        several replicas, from outside of them.
+        """
+        replay.check_before_steps(self, images)
+
+    def _networks_and_inputs(self, shape, dtype):
+        """{role: (network, the specification of its inputs for a batch of images)}."""
+        return {role: (network, tf.TensorSpec(shape, dtype))
+                for role, network in self.networks.items()}
+
     def _build(self, images):
         """Builds the networks and optimizers that have no variables yet, before the first step."""
         if not self.built:
@@ -189,6 +202,7 @@ class TrainingModel(tf.keras.Model):
         check_networks(**self.networks)
         with tf.init_scope():
             self._build_state()
+        self.check_layers(images)
 
     def _build_state(self):
         """Makes the slots and metrics of the networks that have weights, before Keras would do it.

@@ -150,6 +150,13 @@ class MetaPseudoLabels(TrainingModel):
         if self.meta_gradient == "jvp":     # layers may have been made with the weights
             check_replayable(**self.networks)
 
+    def _networks_and_inputs(self, shape, dtype):
+        found = super()._networks_and_inputs(shape, dtype)
+        if self._needs_probs:
+            found["teacher"] = self.teacher, tf.TensorSpec(
+                (None, self.teacher.input_shape[-1]), self.loss_dtype)
+        return found
+
     def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
         """Takes one step of student and teacher on a batch.
 

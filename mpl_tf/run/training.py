@@ -65,7 +65,7 @@ def _train(config, writer, figures=None):
                         config.steps_per_execution, config.plots)
 
     with watch.Clock(saved.journal, start) as clock, watch.StopRequest() as stop, \
-            wiring.records_in_one_line(dataset):
+            wiring.records_in_one_line(dataset), model.errors_in_one_line():
         step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
                     probes)
     if step < config.train_steps:
@@ -120,6 +120,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, pro
         return step
     stride = config.steps_per_execution
     journal = saved.journal
+    with strategy.scope():
+        model.check_layers(tf.TensorSpec((None, *dataset.unlabeled.shape[1:]), tf.float32))
     train_function, reset_metrics = model.make_train_function(), tf.function(model.reset_metrics)
     batches = wiring.train_batches(config, dataset, strategy, step)
     eval_datasets = wiring.eval_datasets(config, dataset)

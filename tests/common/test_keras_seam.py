@@ -41,6 +41,49 @@ def test_layers_at_any_depth_without_metrics():
     assert [layer.name for layer in keras_seam.random_layers(network)] == ["noise"]
 
 
+def test_layers_whose_computation_is_keras_own():
+    """Not those that run a function of somebody else's."""
+    image = tf.keras.Input([2])
+    operation = tf.keras.Model(image, tf.nn.dropout(image, 0.5)).layers[-1]
+    changed = LAYERS.Dense(2)
+    changed.call = lambda inputs: inputs
+    for layer, known in (
+            (LAYERS.Dense(2), True), (LAYERS.Dense(2, "relu"), True), (LAYERS.BatchNormalization(), True),
+            (tiny.network("student", 1), True), (tf.keras.Model(image, image), True),
+            (LAYERS.Dense(2, tf.nn.relu), False), (LAYERS.Dense(2, lambda x: x), False),
+            (LAYERS.Lambda(lambda x: x), False), (operation, False), (Holder(), False), (changed, False),
+            (LAYERS.SpectralNormalization(LAYERS.Dense(2)), False)):
+        assert keras_seam.is_of_keras(layer) == known, layer
+
+
+def test_every_call_of_a_layer_is_observed_until_it_is_undone():
+    network, seen = nested(), []
+
+    def observe(call, layer, *args, **kwargs):
+        seen.append(layer.name)
+        return call(layer, *args[0], **args[1])
+
+    undo = keras_seam.observe_calls(observe)
+    try:
+        network(tf.ones([1, 2]))
+    finally:
+        undo()
+    network(tf.ones([1, 2]))
+    assert [name for name in seen if "_image" not in name and name != "points"] == [
+        "outer", "holder", "held", "inner", "noise", "innermost", "deep"]
+
+
+def test_seeds_of_random_layers_are_put_back():
+    layer = LAYERS.Dropout(0.5, seed=4)
+    network = tf.keras.Sequential([tf.keras.Input([20]), layer])
+    masks = []
+    for _ in range(2):
+        put_back = keras_seam.seeds_kept(network)
+        masks.append(tf.function(lambda: network(tf.ones([1, 20]), training=True))())
+        put_back()
+    np.testing.assert_array_equal(*masks)
+
+
 def test_the_last_layer_and_what_it_applies():
     last = keras_seam.last_layer(nested())
     assert last.name == "deep" and keras_seam.last_function(last) is tf.keras.activations.relu
