@@ -4,6 +4,9 @@ A PATH is an image file, or a folder, whose image files at any depth are classif
 ones. The program prints a line for each image: the file, then the likeliest classes with their
 probabilities. With --json_lines the line is JSON and has all classes. An image that cannot be read
 is named on stderr, and the exit code is 1.
+
+Trust DIR as you trust a program. The weights are loaded into the network that DIR's config.json
+names; only where they do not fit it, DIR's saved_model is run, which can do what any program can.
 """
 
 import json

@@ -101,7 +101,7 @@ def test_weights_that_would_be_unpickled_are_refused(sound, tmp_path):
             return write_marker, (0, str(tmp_path / "marker"))
 
     stream = io.BytesIO()
-    np.savez(stream, **{"": np.array(Payload(), dtype=object)})
+    np.savez(stream, **{"layers/dense": np.array(Payload(), dtype=object)})
     path = changed(sound, tmp_path / "npz.keras", **{
         "model.weights.h5": None, "model.weights.npz": stream.getvalue()})
     with pytest.raises(ValueError, match="cannot be read: it holds model.weights.npz, which"):
