@@ -122,8 +122,8 @@ def without_own_dropout(network: tf.keras.Model) -> tf.keras.Model:
             return without_own_dropout(layer)
         return type(layer).from_config(layer.get_config())
 
-    functional = type(tf.keras.Model(network.inputs, network.outputs))
-    if type(network) not in (functional, tf.keras.Sequential):
+    if not network.inputs or type(network) not in (
+            tf.keras.Sequential, type(tf.keras.Model(network.inputs, network.outputs))):
         return network
     copy = tf.keras.models.clone_model(network, clone_function=plain)
     copy.set_weights(network.get_weights())
