@@ -96,7 +96,7 @@ def _main(arguments):
     names = run_folder.class_names(chosen.model_dir)
     if run.source.points:
         raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: load its "
-                         "saved_model in Python instead")
+                         "saved_model in Python instead, see docs/serving.md")
     view = serving.view_of(run)
     network = serving.Served(chosen.model_dir, view["size"], len(names) if names else None)
     return classify(network, files, view["crop"], names, chosen)

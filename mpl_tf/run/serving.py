@@ -45,7 +45,7 @@ class Served:
         self._tf = tf
         with _readable(path, model_dir):
             self.shape, classes = promised(path)
-            check_weights(path)
+            shapes = shapes_of_weights(path)
         expected = classes if num_classes is None else num_classes
         if (*self.shape[:2], classes) != (size, size, expected):
             raise ValueError(
@@ -53,7 +53,7 @@ class Served:
                 f"gives {classes} classes, but its flags and {run_folder.CLASSES} say {size} and "
                 f"{expected}: train it again")
         try:
-            self._serve = restored(model_dir, self.shape, classes)
+            self._serve = restored(model_dir, self.shape, classes, shapes)
         except Exception as error:  # whatever builders of networks and TensorFlow raise
             logging.getLogger("mpl_tf").warning(
                 "%s is run as a program, because its weights do not fit the network in %s here "
@@ -97,16 +97,25 @@ def promised(path):
     return tuple(shape[1:]), served.outputs["probabilities"].tensor_shape.dim[-1].size
 
 
-def check_weights(path):
-    """Raises an error of TensorFlow's if a weight of the SavedModel in `path` is damaged."""
+def shapes_of_weights(path):
+    """The shapes of all weights of the SavedModel in `path`, sorted.
+
+    Raises an error of TensorFlow's where one is damaged.
+    """
     import tensorflow as tf
     reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
-    for name in reader.get_variable_to_shape_map():
-        reader.get_tensor(name)     # compares checksums
+    # Reading compares checksums. The object graph is no weight.
+    values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    values.pop("_CHECKPOINTABLE_OBJECT_GRAPH", None)
+    return sorted(value.shape for value in values.values())
 
 
-def restored(model_dir, shape, num_classes):
+def restored(model_dir, shape, num_classes, shapes):
     """Builds the network that a run's flags name, with the weights of its SavedModel.
+
+    Args:
+      model_dir: folder of the run. shape: (H, W, C) of an image. num_classes: K.
+      shapes: what `shapes_of_weights` returned.
 
     Returns:
       A function of uint8 [B, H, W, C] that returns probabilities float32 [B, K].
@@ -125,6 +134,8 @@ def restored(model_dir, shape, num_classes):
             drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay)
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)
+    if sorted(tuple(weight.shape) for weight in network.weights) != shapes:
+        raise ValueError(f"{config.student_network} has weights of other shapes")
     status = tf.train.Checkpoint(root=network).read(
         os.path.join(model_dir, "saved_model", "variables", "variables"))
     status.assert_existing_objects_matched()
