@@ -4,10 +4,11 @@
         --output_dir=DIR [--shard_index=0 --num_shards=1]
 
 RUN is the folder of q_large's finished run, whose exported student sees each image as an evaluation
-does. SHARDS is a folder that data_prep or Szegedy et al.'s program wrote, or `digits`. Test and
-validation shards are left out unless --splits names them. The same command continues an interrupted
-run. Several machines share the work by --num_shards and --shard_index; they write to the same
-folder, or to folders of their own whose files are put together afterwards.
+does; trust it as you trust a program, see `python -m mpl_tf.predict --help`. SHARDS is a folder that
+data_prep or Szegedy et al.'s program wrote, or `digits`. Test and validation shards are left out
+unless --splits names them. The same command continues an interrupted run. Several machines share the
+work by --num_shards and --shard_index; they write to the same folder, or to folders of their own
+whose files are put together afterwards.
 """
 
 import sys

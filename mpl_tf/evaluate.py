@@ -1,7 +1,8 @@
 """Reproduces a run's figures from its last checkpoint: `python -m mpl_tf.evaluate --model_dir=DIR`.
 
 The data are those that the run was started with, chosen by the same flags; only --data_dir may be
-another.
+another. The weights of DIR's checkpoint are loaded into the networks that its config.json names, and
+its saved_model is not run. Still trust DIR as you trust a program.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ Evaluates the last checkpoint of a run.
 
 usage: python -m mpl_tf.evaluate --model_dir=DIR [--data_dir=DIR]
 
-The data and the networks are those of the run. Defaults are shown in [ ]."""
+The data and the networks are those of the run: trust DIR as you trust a
+program. Of its files config.json, the checkpoint and results.json are read,
+and the data that it names; its saved_model is not run. Defaults are shown in [ ]."""
 FLAGS = ("model_dir", "data_dir", "eval_batch_size")
 
 

@@ -4,6 +4,9 @@ A PATH is an image file, or a folder, whose image files at any depth are classif
 ones. The program prints a line for each image: the file, then the likeliest classes with their
 probabilities. With --json_lines the line is JSON and has all classes. An image that cannot be read
 is named on stderr, and the exit code is 1.
+
+Trust DIR as you trust a program. The weights are loaded into the network that DIR's config.json
+names; only where they do not fit it, DIR's saved_model is run, which can do what any program can.
 """
 
 import json
@@ -93,7 +96,7 @@ def _main(arguments):
     names = run_folder.class_names(chosen.model_dir)
     if run.source.points:
         raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: load its "
-                         "saved_model in Python instead")
+                         "saved_model in Python instead, see docs/serving.md")
     view = serving.view_of(run)
     network = serving.Served(chosen.model_dir, view["size"], len(names) if names else None)
     return classify(network, files, view["crop"], names, chosen)

@@ -116,7 +116,7 @@ class Flags:
         "takes less memory and more time.", choices=("nested_tape", "jvp"))
     fixed_teacher: str = _flag(
         "", "The trained network that labels for the student: a finished run's model_dir, or a "
-        ".keras file.",
+        ".keras file. It is loaded in Keras's safe mode: files that hold code are refused.",
         path=True)
     temperature: float = _flag(1.0, "The temperature of a fixed teacher's soft targets.", above=0)
 

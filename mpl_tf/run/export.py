@@ -1,48 +1,161 @@
-"""Exports a trained student: as a .keras file, and as a SavedModel with serving signatures."""
+"""Exports a trained student: Keras files, and a SavedModel with serving signatures.
+
+docs/serving.md says how programs elsewhere use them.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Any, Dict
+import shutil
+import zipfile
+from typing import Any, Dict, Optional, Sequence
 
 import tensorflow as tf
 
 from mpl_tf.common import storage
-from mpl_tf.data import augment
+from mpl_tf.data import augment, resize
+from mpl_tf.networks.layers import ReplayableDropout
 
 
-def export(student: tf.keras.Model, folder: str) -> None:
-    """Writes `folder`/student.keras and `folder`/saved_model, each whole or not at all.
+def export(student: tf.keras.Model, folder: str, class_names: Optional[Sequence[str]] = None,
+           crop: str = "whole") -> None:
+    """Writes student.keras, classifier.keras and saved_model, each whole or not at all.
 
-    `tf.keras.models.load_model` reads the .keras file where mpl_tf can be imported. The SavedModel
-    needs TensorFlow alone. Its signatures take:
+        student.keras       what was trained: images as it takes them, pixels in [-1, 1] -> logits
+        classifier.keras    raw pixels 0..255 [B, H, W, C] of any size -> probabilities [B, K]
+        saved_model         needs TensorFlow alone; see `signatures`
 
-        serving_default  image float32 [B, ...], as the network takes it (pixels in [-1, 1])
-        serving_uint8    image uint8 [B, H, W, C], raw pixels 0..255; only for networks of images
+    For networks of points, classifier.keras takes the points as they are.
 
-    Both return {"logits": [B, K], "probabilities": [B, K]}, float32.
+    Args:
+      student: a Keras model with one input, to logits [B, K].
+      folder: an existing folder.
+      class_names: K names; None stands for the numbers of the classes.
+      crop: one of crops.CROPS, how the run's evaluation crops an image of another size.
     """
     file = os.path.join(folder, "student.keras")
     with storage.partial(file) as temporary:
-        student.save(temporary, save_format="keras")
+        save(student, temporary)
     # A copy, because its variables belong to no strategy.
     network = tf.keras.models.load_model(file, compile=False)
+    with storage.partial(os.path.join(folder, "classifier.keras")) as temporary:
+        save(classifier(network, crop), temporary)
     with storage.partial(os.path.join(folder, "saved_model")) as temporary:
-        tf.saved_model.save(network, temporary, signatures=signatures(network))
+        tf.saved_model.save(network, temporary, signatures=signatures(network, class_names, crop))
 
 
-def signatures(network: tf.keras.Model) -> Dict[str, Any]:
-    """The serving functions of `network`, by the names of their signatures."""
-    shape = network.input_shape[1:]
+def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = None,
+               crop: str = "whole") -> Dict[str, Any]:
+    """The serving functions of `network`, by the names of their signatures.
+
+        serving_default  image uint8 [B, H, W, C], raw pixels 0..255 of any size, the same for all
+                         images of a call; they are cropped and resized as in the run's evaluation
+        serving_float    image float32 [B, ...], as the network takes it (pixels in [-1, 1])
+        serving_uint8    image uint8, raw pixels of the network's own size
+
+    All return {"logits": [B, K], "probabilities": [B, K]}, float32. serving_default also returns
+    strings: {"class_names": [B, K], the same K in each row, as TensorFlow Serving wants a row for
+    each image; "predicted_class": [B]}. For a network of points, serving_default takes what
+    serving_float takes, and there is no serving_uint8.
+    """
+    shape, classes = tuple(network.input_shape[1:]), network.output_shape[-1]
+    names = [str(k) for k in range(classes)] if class_names is None else class_names
+    names = tf.constant([name.encode("utf-8", "surrogateescape") for name in names])
 
     def outputs(image):
         logits = tf.cast(network(image, training=False), tf.float32)
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
-    serving = {"serving_default": tf.function(outputs).get_concrete_function(
-        tf.TensorSpec([None, *shape], tf.float32, name="image"))}
-    if len(shape) == 3:
-        raw = tf.function(lambda image: outputs(augment.normalize(image)))
-        serving["serving_uint8"] = raw.get_concrete_function(
-            tf.TensorSpec([None, *shape], tf.uint8, name="image"))
-    return serving
+    def named(image):
+        found = outputs(image)
+        rows = tf.repeat(names[None], tf.shape(found["logits"])[0], axis=0)
+        return {**found, "class_names": rows,
+                "predicted_class": tf.gather(names, tf.argmax(found["logits"], axis=-1))}
+
+    def serve(function, *spec):
+        return tf.function(function).get_concrete_function(tf.TensorSpec(*spec, name="image"))
+
+    serving = {"serving_float": serve(outputs, [None, *shape], tf.float32)}
+    if not is_of_images(network):
+        return {**serving, "serving_default": serve(named, [None, *shape], tf.float32)}
+    return {**serving,
+            "serving_uint8": serve(lambda image: outputs(augment.normalize(image)),
+                                   [None, *shape], tf.uint8),
+            "serving_default": serve(
+                lambda image: named(augment.normalize(
+                    resize.evaluation_pixels(image, shape[0], crop))),
+                [None, None, None, shape[-1]], tf.uint8)}
+
+
+def is_of_images(network: tf.keras.Model) -> bool:
+    """Whether a network takes square images [B, size, size, C]."""
+    shape = network.input_shape[1:]
+    return len(shape) == 3 and shape[0] == shape[1] and shape[0] is not None
+
+
+def classifier(network: tf.keras.Model, crop: str = "whole") -> tf.keras.Model:
+    """Makes a model of raw pixels [B, H, W, C] (or points) -> probabilities [B, K] of `network`.
+
+    It has layers of Keras's alone, unless the network has others than ReplayableDropout, whose
+    place Keras's Dropout takes. So a program without this package can load it.
+    """
+    raw = pixels = tf.keras.Input(network.input_shape[1:], dtype=network.inputs[0].dtype,
+                                  name="point")
+    if is_of_images(network):
+        raw = tf.keras.Input((None, None, network.input_shape[-1]), name="image", dtype="float32")
+        pixels = augment.normalize(resize.evaluation_pixels(raw, network.input_shape[1], crop))
+    logits = without_own_dropout(network)(pixels)
+    probabilities = tf.keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+    return tf.keras.Model(raw, probabilities, name="classifier")
+
+
+def without_own_dropout(network: tf.keras.Model) -> tf.keras.Model:
+    """A copy of a functional or Sequential network with Keras's Dropout instead of ours.
+
+    Another network, whose layers only its own code knows, is returned as it is.
+    """
+    def plain(layer):
+        if isinstance(layer, ReplayableDropout):
+            return tf.keras.layers.Dropout.from_config(layer.get_config())
+        if isinstance(layer, tf.keras.Model):
+            return without_own_dropout(layer)
+        return type(layer).from_config(layer.get_config())
+
+    if not network.inputs or type(network) not in (
+            tf.keras.Sequential, type(tf.keras.Model(network.inputs, network.outputs))):
+        return network
+    copy = tf.keras.models.clone_model(network, clone_function=plain)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def save(model: tf.keras.Model, path: str) -> None:
+    """Writes a .keras file that tells a program without this package what it lacks.
+
+    Where a layer's class is not registered, Keras 2 says "'str' object is not callable" for a class
+    with a module, and names the class for one without. A registered class needs no module.
+    """
+    def without_module(part):
+        if isinstance(part, list):
+            return [without_module(each) for each in part]
+        if not isinstance(part, dict):
+            return part
+        part = {key: without_module(value) for key, value in part.items()}
+        if str(part.get("registered_name")).startswith("mpl_tf>"):
+            part.update(module=None, class_name=f"{part['class_name']} of mpl_tf, which has to be "
+                        "imported before this file is loaded")
+        return part
+
+    whole = f"{path[:-len('.keras')]}.whole.keras"
+    try:
+        model.save(whole, save_format="keras")
+        with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
+            for name in old.namelist():
+                if name == "config.json":
+                    new.writestr(name, json.dumps(without_module(json.loads(old.read(name)))))
+                else:
+                    with old.open(name) as source, new.open(name, "w", force_zip64=True) as target:
+                        shutil.copyfileobj(source, target)
+    finally:
+        storage.remove(whole)

@@ -4,8 +4,8 @@
     data.json           a description of the data that the run learns from
     checkpoints/        what the run continues from, see checkpoints.py
     tensorboard/        see tensorboard.py
-    student.keras, saved_model/, classes.json, curves.png, results.json     of a finished run
-    targets.png                                                 of a finished run of reduced_mpl
+    student.keras, classifier.keras, saved_model/, classes.json, curves.png, results.json
+                        of a finished run, and targets.png of one of reduced_mpl
 
 A file that is being written has a name that begins with storage.PARTIAL. A process that is killed
 leaves it behind, and the next process of the run removes it. (In a folder of predictions, where

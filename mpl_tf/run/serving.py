@@ -1,7 +1,11 @@
 """Loads the exported student of a finished run, for programs that classify images with it."""
 
+import contextlib
+import logging
 import os
 
+from mpl_tf import config as config_module
+from mpl_tf import networks
 from mpl_tf.run import run_folder
 
 
@@ -13,6 +17,11 @@ def view_of(config):
 
 class Served:
     """The student in a run's saved_model: maps uint8 [B, size, size, C] to probabilities [B, K].
+
+    A SavedModel is a program, whose operations can write files, for example. So its weights alone
+    are read, into the network that the run's config.json names. Where there is no such network
+    here, or the weights do not fit it, as after a change of this package's networks, a warning says
+    so and the SavedModel is run.
 
     Args:
       model_dir: folder of the run.
@@ -34,22 +43,105 @@ class Served:
                              "finished; train it to the end first")
         import tensorflow as tf
         self._tf = tf
-        try:
-            self._loaded = tf.saved_model.load(path)    # its variables live as long as it does
-            self._serve = self._loaded.signatures["serving_uint8"]
-            self.shape = tuple(self._serve.structured_input_signature[1]["image"].shape[1:])
-            classes = self._serve.structured_outputs["probabilities"].shape[-1]
-        except Exception as error:      # a damaged one raises whatever TensorFlow comes upon
-            raise ValueError(f"{path} cannot be read "
-                             f"({' '.join(str(error).split())[:120]}): delete results.json in "
-                             f"{model_dir} and run its training again, which exports it") from error
+        with _readable(path, model_dir):
+            self.shape, classes = promised(path)
+            shapes = shapes_of_weights(path)
         expected = classes if num_classes is None else num_classes
         if (*self.shape[:2], classes) != (size, size, expected):
             raise ValueError(
                 f"model_dir={model_dir}: saved_model takes images of {self.shape[0]} pixels and "
                 f"gives {classes} classes, but its flags and {run_folder.CLASSES} say {size} and "
                 f"{expected}: train it again")
+        try:
+            self._serve = restored(model_dir, self.shape, classes, shapes)
+        except Exception as error:  # whatever builders of networks and TensorFlow raise
+            logging.getLogger("mpl_tf").warning(
+                "%s is run as a program, because its weights do not fit the network in %s here "
+                "(%s)", path, run_folder.CONFIG, " ".join(str(error).split())[:160])
+            with _readable(path, model_dir):
+                self._loaded = tf.saved_model.load(path)    # its variables live as long as it does
+                serve = self._loaded.signatures["serving_uint8"]
+            self._serve = lambda image: serve(image=image)["probabilities"]
 
     def __call__(self, images):
         """Starts a forward pass; returns float32 [B, K], for which only .numpy() waits."""
-        return self._serve(image=self._tf.constant(images))["probabilities"]
+        return self._serve(self._tf.constant(images))
+
+
+@contextlib.contextmanager
+def _readable(path, model_dir):
+    """Context manager: raises what TensorFlow comes upon in a damaged SavedModel in one line."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read ({' '.join(str(error).split())[:120]}): move "
+            f"{run_folder.RESULTS} out of {model_dir} and run its training again, which exports "
+            "it anew") from error
+
+
+def promised(path):
+    """What the SavedModel in `path` says of itself: (shape (H, W, C) of an image, K).
+
+    Its description is read, nothing of it is run.
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+    model = saved_model_pb2.SavedModel()
+    with open(os.path.join(path, "saved_model.pb"), "rb") as file:
+        model.ParseFromString(file.read())
+    signatures = model.meta_graphs[0].signature_def if model.meta_graphs else {}
+    if "serving_uint8" not in signatures:
+        raise ValueError("it has no signature serving_uint8: it is no exported network of images")
+    served = signatures["serving_uint8"]
+    shape = [dim.size for dim in served.inputs["image"].tensor_shape.dim]
+    return tuple(shape[1:]), served.outputs["probabilities"].tensor_shape.dim[-1].size
+
+
+def shapes_of_weights(path):
+    """The shapes of all weights of the SavedModel in `path`, sorted.
+
+    Raises an error of TensorFlow's where one is damaged.
+    """
+    import tensorflow as tf
+    reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
+    # Reading compares checksums. The object graph is no weight.
+    values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    values.pop("_CHECKPOINTABLE_OBJECT_GRAPH", None)
+    return sorted(value.shape for value in values.values())
+
+
+def restored(model_dir, shape, num_classes, shapes):
+    """Builds the network that a run's flags name, with the weights of its SavedModel.
+
+    Args:
+      model_dir: folder of the run. shape: (H, W, C) of an image. num_classes: K.
+      shapes: what `shapes_of_weights` returned.
+
+    Returns:
+      A function of uint8 [B, H, W, C] that returns probabilities float32 [B, K].
+
+    Raises:
+      ValueError, AssertionError or others: there is no such network, or it has other weights.
+    """
+    import tensorflow as tf
+    from mpl_tf.data import augment
+    config = config_module.of(**run_folder.read_flags(model_dir))
+    policy = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(config.precision)
+    try:
+        network = networks.build(
+            config.student_network, num_classes, shape, dropout=config.student_dropout,
+            drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay)
+    finally:
+        tf.keras.mixed_precision.set_global_policy(policy)
+    if sorted(tuple(weight.shape) for weight in network.weights) != shapes:
+        raise ValueError(f"{config.student_network} has weights of other shapes")
+    status = tf.train.Checkpoint(root=network).read(
+        os.path.join(model_dir, "saved_model", "variables", "variables"))
+    status.assert_existing_objects_matched()
+    status.assert_consumed()
+
+    def serve(images):
+        logits = network(augment.normalize(images), training=False)
+        return tf.nn.softmax(tf.cast(logits, tf.float32))
+    return tf.function(serve, input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])

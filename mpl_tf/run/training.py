@@ -11,8 +11,8 @@ import tensorflow as tf
 from mpl_tf import datasets
 from mpl_tf.common import command, storage
 from mpl_tf.config import Config
-from mpl_tf.run import (checkpoints, devices, evaluation, export, run_folder, tensorboard, watch,
-                        wiring)
+from mpl_tf.run import (checkpoints, devices, evaluation, export, run_folder, serving, tensorboard,
+                        watch, wiring)
 from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
@@ -80,7 +80,8 @@ def _train(config, writer, figures=None):
         write_outcome(config, model, dataset.class_names, results, probes, figures)
         drawn = sorted(name for name in os.listdir(config.model_dir) if name.endswith(".png"))
         print(f"{evaluation.table(results)}\nin {config.model_dir}: " + ", ".join([
-            run_folder.RESULTS, *drawn, "student.keras", "saved_model", "tensorboard"]), flush=True)
+            run_folder.RESULTS, *drawn, "student.keras", "classifier.keras", "saved_model",
+            "tensorboard"]), flush=True)
     return results
 
 
@@ -176,7 +177,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, pro
 def write_outcome(config, model, class_names, results, probes=None, figures=None):
     """Writes the student, the figures and, after all else, results.json."""
     folder = config.model_dir
-    export.export(model.classifiers["student"], folder)
+    export.export(model.classifiers["student"], folder, class_names,
+                  serving.view_of(config)["crop"])
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))
     if config.plots:
         with storage.partial(os.path.join(folder, "curves.png")) as temporary:

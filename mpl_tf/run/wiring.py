@@ -13,7 +13,7 @@ from mpl_tf.method.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.method.mpl import MetaPseudoLabels
 from mpl_tf.method.requirements import check_networks
 from mpl_tf.method.schedules import WarmupCosine, WarmupExponential
-from mpl_tf.run import devices
+from mpl_tf.run import devices, keras_files
 
 # The labeled accuracy of images in shards is measured on at most this many of them (or as many as
 # there are test images, if more): each evaluation decodes them again, and all of ImageNet's labeled
@@ -155,7 +155,8 @@ def load_fixed_teacher(config, student):
     """Loads the trained network in --fixed_teacher, a .keras file or a finished run's model_dir.
 
     Raises:
-      ValueError: in one line: there is no such network, or it does not fit the student.
+      ValueError: in one line: there is no such network, its file is not to be loaded (see
+        keras_files), or it does not fit the student.
     """
     path = config.fixed_teacher
     file = os.path.join(path, "student.keras") if os.path.isdir(path) else path
@@ -163,11 +164,9 @@ def load_fixed_teacher(config, student):
         raise ValueError(f"fixed_teacher={path} has no student.keras: expected the model_dir of a "
                          "finished run, or a .keras file; train it to the end first")
     try:
-        teacher = tf.keras.models.load_model(file, compile=False)
-    except Exception as error:  # a damaged file raises whatever zipfile, h5py and Keras raise
-        reason = " ".join(str(error).split())[:160]
-        raise ValueError(f"fixed_teacher={file} cannot be read ({type(error).__name__}: {reason}): "
-                         "expected a model saved by Keras 2; train or save it again") from error
+        teacher = keras_files.load(file)
+    except ValueError as error:
+        raise ValueError(f"fixed_teacher={error}") from error
     check_networks(student=student, fixed_teacher=teacher)
     if teacher.input_shape != student.input_shape:
         raise ValueError(f"fixed_teacher={path} takes inputs of shape {teacher.input_shape[1:]}, "

@@ -69,7 +69,8 @@ def test_results_hold_the_figures_and_every_flag(finished):
     assert results["examples_per_second"] > 0 and results["tensorflow"] == tf.__version__
     assert results["flags"]["holdout"] == 20 and len(results["flags"]) > 40
     assert f"student{100 * last['student_test_accuracy']:15.2f}" in out.splitlines()[-4]
-    for name in ("checkpoints", "tensorboard", "saved_model", "student.keras", "curves.png"):
+    for name in ("checkpoints", "tensorboard", "saved_model", "student.keras", "classifier.keras",
+                 "curves.png"):
         assert os.path.exists(os.path.join(folder, name))
     assert not [name for name in os.listdir(folder) if name.startswith(".")]
 
@@ -92,10 +93,14 @@ def test_the_exported_student_is_the_trained_one(finished):
     logits = loaded(images).numpy()
     assert np.mean(logits.argmax(-1) == test.labels) == results["student_test_accuracy"]
     served = tf.saved_model.load(os.path.join(folder, "saved_model")).signatures
-    for name, batch in (("serving_default", images), ("serving_uint8", test.images)):
+    for name, batch in (("serving_float", images), ("serving_uint8", test.images),
+                        ("serving_default", test.images)):
         outputs = served[name](image=tf.constant(batch))
         np.testing.assert_allclose(outputs["logits"], logits, atol=1e-5)
         np.testing.assert_allclose(outputs["probabilities"], tf.nn.softmax(logits), atol=1e-5)
+    assert outputs["class_names"][0].numpy().tolist() == [b"%d" % k for k in range(10)]
+    classifier = tf.keras.models.load_model(os.path.join(folder, "classifier.keras"))
+    np.testing.assert_allclose(classifier(test.images), tf.nn.softmax(logits), atol=1e-5)
 
 
 def test_evaluate_reproduces_the_figures(finished, capsys):
