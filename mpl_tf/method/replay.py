@@ -109,13 +109,14 @@ class _Trace:
         self.inner = _while_alike(*inner)
         self.inner += [(call, call) for call in inner[0][len(self.inner):]]
         rest = [each[len(self.pairs)] for each in outer if len(each) > len(self.pairs)]
-        self.skipped = [max(rest, key=_depth).parent] if rest and len(rest) == 2 else []
+        self.skipped = [max(rest, key=lambda call: call.depth).parent] if rest and len(rest) == 2 else []
 
     def compare(self):
-        """Bool [2, compared]: whether the inputs were the same, and the outputs."""
-        return tf.stack([tf.stack([_same(part(one), part(other)) for one, other in self.compared])
-                         for part in (lambda call: (call.args, call.kwargs),
-                                      lambda call: call.outputs)])
+        """Bool [3, compared]: whether the inputs were the same, the outputs, and but for rounding."""
+        return tf.stack([tf.stack([
+            _same((one.args, one.kwargs), (other.args, other.kwargs)),
+            _same(one.outputs, other.outputs), _same(one.outputs, other.outputs, rounded=True),
+        ]) for one, other in self.compared], axis=1)
 
 
 def _while_alike(first, second):
@@ -124,12 +125,8 @@ def _while_alike(first, second):
                                     zip(first, second)))
 
 
-def _depth(call):
-    return 0 if call.parent is None else 1 + _depth(call.parent)
-
-
-def _same(one, other):
-    """Whether two nests of tensors of the present graph are the same but for rounding."""
+def _same(one, other, rounded=False):
+    """Whether two nests of tensors of the present graph are the same, or are but for rounding."""
     here = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
     lists = [[tensor for tensor in recording.tensors(values)
               if here is None or (hasattr(tensor, "op") and tensor.graph is here)]
@@ -138,15 +135,17 @@ def _same(one, other):
             one.dtype == other.dtype and one.shape.is_compatible_with(other.shape)
             for one, other in zip(*lists)):
         return tf.constant(False)
-    equal = [_equal(*pair) for pair in zip(*lists)]
+    equal = [_equal(*pair, rounded) for pair in zip(*lists)]
     return tf.reduce_all(tf.stack(equal)) if equal else tf.constant(True)
 
 
-def _equal(one, other):
+def _equal(one, other, rounded):
     if one.dtype in (tf.variant, tf.resource):
         return tf.constant(True)
     if not one.dtype.is_floating:
         return tf.reduce_all(tf.equal(one, other))
+    if not rounded:
+        return tf.reduce_all(tf.equal(one, other) | (tf.math.is_nan(one) & tf.math.is_nan(other)))
     limit = 2.0 ** -4 if one.dtype == tf.bfloat16 else float(
         np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps))
     one, other = (tf.cast(value, tf.float64) for value in (one, other))
@@ -252,8 +251,8 @@ class _Search:
             except Exception as error:  # made-up images need not be what a layer can do with
                 reason = error
                 continue
-            return [trace.compared[number][0] for trace, (inputs, outputs) in zip(self.traces, same)
-                    for number in np.flatnonzero(np.asarray(inputs) & ~np.asarray(outputs))]
+            return [trace.compared[number][0] for trace, flags in zip(self.traces, same)
+                    for number in _first_that_differ(*np.asarray(flags))]
         self._not_done(reason)
         return []
 
@@ -275,6 +274,11 @@ class _Search:
         inner = {id(call.layer): recording.name_of(call.layer, self.network)
                  for call in calls if id(call) not in outer}
         return list(inner.values())
+
+
+def _first_that_differ(inputs, outputs, rounded):
+    """Numbers of the calls of equal inputs and other outputs, if any of them is more than rounding."""
+    return np.flatnonzero(inputs & ~outputs) if np.any(inputs & ~rounded) else []
 
 
 def _made_up(network, image):
