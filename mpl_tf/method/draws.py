@@ -28,13 +28,14 @@ def drawing(replicas: Sequence[Pairs], state: Sequence[tf.Variable],
       (calls of the first pass that draw other numbers in the second, all that draw).
     """
     found = [[], []]
-    for pairs in replicas:
-        first, second = (_draws(calls, state) for calls in zip(*pairs)) if pairs else ({}, {})
-        for one, other in pairs:
-            drawn = first.get(one, []), second.get(other, [])
-            fixed = seeds_hold and drawn[0] == drawn[1] and all(map(any, drawn[0]))
-            found[0] += [one] * bool(drawn[0] and not fixed)
-            found[1] += [one] * bool(drawn[0])
+    pairs = [pair for of_replica in replicas for pair in of_replica]
+    # All at once: where replicas meet within a layer, operations of one stand among another's.
+    by_call = _draws(list(dict.fromkeys(call for pair in pairs for call in pair)), state)
+    for one, other in pairs:
+        drawn = by_call.get(one, []), by_call.get(other, [])
+        fixed = seeds_hold and drawn[0] == drawn[1] and all(map(any, drawn[0]))
+        found[0] += [one] * bool(drawn[0] and not fixed)
+        found[1] += [one] * bool(drawn[0])
     return found[0], found[1]
 
 
@@ -42,7 +43,9 @@ def _draws(calls, state):
     """{call: the seeds of each operation by which it draws}, by innermost calls; seeds may be (0, 0)."""
     found = collections.defaultdict(list)
     for graph in {call.graph for call in calls}:
-        here = sorted((call for call in calls if call.graph is graph), key=lambda call: call.start)
+        # Of those that start at one operation, the outer ones come first.
+        here = sorted((call for call in calls if call.graph is graph),
+                      key=lambda call: (call.start, call.depth))
         library = {function.signature.name: function.node_def
                    for function in graph.as_graph_def().library.function}
         for number, operation in enumerate(graph.get_operations()):

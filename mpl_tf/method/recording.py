@@ -19,13 +19,14 @@ class Call:
 
     Attributes:
       layer, args, kwargs, outputs: what was called, with what, and what came of it.
-      parent: the Call that this one is part of, or None.
+      parent, depth: the Call that this one is part of, or None, and how many there are around it.
       graph: the graph that the call's operations are in, or None for an eager call.
       start, end: the call made the operations number start, ..., end - 1 of that graph.
     """
 
     def __init__(self, layer, args, kwargs, parent):
         self.layer, self.args, self.kwargs, self.parent = layer, args, kwargs, parent
+        self.depth = 0 if parent is None else parent.depth + 1
         self.graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
         self.outputs, self.start, self.end = None, self._operations(), None
 

@@ -95,25 +95,28 @@ class _Trace:
 
     Attributes:
       pairs: the calls of both passes that lie side by side in one graph, or in none.
+      compared: those of them whose outputs are not known to follow from their inputs.
       inner: those in graphs within it. A layer's tf.function makes them in the first pass alone.
       skipped: calls in which one pass called a layer that the other did not call.
     """
 
-    def __init__(self, passes_):
+    def __init__(self, passes_, known):
         both = [calls.finished for calls in passes_]
         outer = [[call for call in each if call.graph is each[-1].graph] for each in both]
         inner = [[call for call in each if call.graph is not each[-1].graph] for each in both]
         self.pairs = _while_alike(*outer)
+        self.compared = [pair for pair in self.pairs if pair[0].layer not in known] or self.pairs[-1:]
         self.inner = _while_alike(*inner)
         self.inner += [(call, call) for call in inner[0][len(self.inner):]]
         rest = [each[len(self.pairs)] for each in outer if len(each) > len(self.pairs)]
-        self.skipped = [max(rest, key=_depth).parent] if rest and len(rest) == 2 else []
+        self.skipped = [max(rest, key=lambda call: call.depth).parent] if rest and len(rest) == 2 else []
 
     def compare(self):
-        """Bool [2, pairs]: whether the inputs were the same, and the outputs."""
-        return tf.stack([tf.stack([_same(part(one), part(other)) for one, other in self.pairs])
-                         for part in (lambda call: (call.args, call.kwargs),
-                                      lambda call: call.outputs)])
+        """Bool [3, compared]: whether the inputs were the same, the outputs, and but for rounding."""
+        return tf.stack([tf.stack([
+            _same((one.args, one.kwargs), (other.args, other.kwargs)),
+            _same(one.outputs, other.outputs), _same(one.outputs, other.outputs, rounded=True),
+        ]) for one, other in self.compared], axis=1)
 
 
 def _while_alike(first, second):
@@ -122,29 +125,27 @@ def _while_alike(first, second):
                                     zip(first, second)))
 
 
-def _depth(call):
-    return 0 if call.parent is None else 1 + _depth(call.parent)
-
-
-def _same(one, other):
-    """Whether two nests of tensors of the present graph are the same but for rounding."""
+def _same(one, other, rounded=False):
+    """Whether two nests of tensors of the present graph are the same, or are but for rounding."""
     here = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
     lists = [[tensor for tensor in recording.tensors(values)
               if here is None or (hasattr(tensor, "op") and tensor.graph is here)]
              for values in (one, other)]
-    if [(each.dtype, each.shape.rank) for each in lists[0]] != [
-            (each.dtype, each.shape.rank) for each in lists[1]]:
+    if len(lists[0]) != len(lists[1]) or not all(
+            one.dtype == other.dtype and one.shape.is_compatible_with(other.shape)
+            for one, other in zip(*lists)):
         return tf.constant(False)
-    equal = [_equal(*pair) for pair in zip(*lists)
-             if pair[0].shape.is_compatible_with(pair[1].shape)]
+    equal = [_equal(*pair, rounded) for pair in zip(*lists)]
     return tf.reduce_all(tf.stack(equal)) if equal else tf.constant(True)
 
 
-def _equal(one, other):
+def _equal(one, other, rounded):
     if one.dtype in (tf.variant, tf.resource):
         return tf.constant(True)
     if not one.dtype.is_floating:
         return tf.reduce_all(tf.equal(one, other))
+    if not rounded:
+        return tf.reduce_all(tf.equal(one, other) | (tf.math.is_nan(one) & tf.math.is_nan(other)))
     limit = 2.0 ** -4 if one.dtype == tf.bfloat16 else float(
         np.sqrt(np.finfo(one.dtype.as_numpy_dtype).eps))
     one, other = (tf.cast(value, tf.float64) for value in (one, other))
@@ -175,8 +176,9 @@ def findings(network: tf.keras.Model, image: tf.TensorSpec, seed: int,
     drawing = layers.not_replayable(network)
     if len(known) == len(every) or not network.built:
         return Findings(drawing, drawing)
+    known = {layer for layer in known if set(keras_seam.layers_of(layer)) <= set(known)}
     with _python_state_kept(network), recording.observed():
-        found = _Search(network, image, seed, strategy, eager, compiled,
+        found = _Search(network, known, image, seed, strategy, eager, compiled,
                         weights_kept).findings()
     return Findings(*(list(dict.fromkeys([*drawing, *names])) for names in found))
 
@@ -187,8 +189,8 @@ _OWN = (layers.GaussianFeatures, layers.LogProbabilities)
 class _Search:
     """The two passes of one network, in a graph and without one."""
 
-    def __init__(self, network, image, seed, strategy, eager, compiled, weights_kept):
-        self.network, self.strategy, self.eager = network, strategy, eager
+    def __init__(self, network, known, image, seed, strategy, eager, compiled, weights_kept):
+        self.network, self.known, self.strategy, self.eager = network, known, strategy, eager
         self.seed, self.weights_kept = seed, weights_kept
         # In a graph, two operations of one seed draw the same numbers, from a state of their own.
         self.seeds_hold = not (eager or compiled)
@@ -207,7 +209,7 @@ class _Search:
                 with layers.random_seed(seed):
                     self.network(images, training=True)
             both.append(calls)
-        trace = _Trace(both)
+        trace = _Trace(both, self.known)
         self.traces.append(trace)
         return trace.compare()
 
@@ -249,8 +251,8 @@ class _Search:
             except Exception as error:  # made-up images need not be what a layer can do with
                 reason = error
                 continue
-            return [trace.pairs[number][0] for trace, (inputs, outputs) in zip(self.traces, same)
-                    for number in np.flatnonzero(np.asarray(inputs) & ~np.asarray(outputs))]
+            return [trace.compared[number][0] for trace, flags in zip(self.traces, same)
+                    for number in _first_that_differ(*np.asarray(flags))]
         self._not_done(reason)
         return []
 
@@ -272,6 +274,11 @@ class _Search:
         inner = {id(call.layer): recording.name_of(call.layer, self.network)
                  for call in calls if id(call) not in outer}
         return list(inner.values())
+
+
+def _first_that_differ(inputs, outputs, rounded):
+    """Numbers of the calls of equal inputs and other outputs, if any of them is more than rounding."""
+    return np.flatnonzero(inputs & ~outputs) if np.any(inputs & ~rounded) else []
 
 
 def _made_up(network, image):

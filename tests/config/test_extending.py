@@ -66,6 +66,26 @@ def test_a_network_of_no_kind_of_input_is_refused():
         networks.network("deaf", takes=("sound",))
 
 
+@pytest.mark.parametrize("layer, strategy, said", [
+    (lambda x: tf.nn.dropout(x, 0.5), "mirrored", r"student has tf.nn.dropout\w* .TFOpLambda., which"),
+    (lambda x: tf.image.resize(x, (4, 4), "nearest"), "default",
+     r"student has tf.image.resize\w* .TFOpLambda., and TensorFlow lacks its forward-mode")])
+def test_a_network_that_a_run_cannot_do_with_is_told_of_in_one_line(tmp_path, layer, strategy, said):
+    @networks.network("odd", takes=("image",))
+    def build(num_classes, input_shape, dropout=0.0, name=None, seed=None):
+        image = tf.keras.Input(input_shape)
+        x = tf.keras.layers.Flatten()(layer(tf.keras.layers.Conv2D(2, 1)(image)))
+        return tf.keras.Model(image, tf.keras.layers.Dense(num_classes)(x), name=name)
+
+    try:
+        with pytest.raises(ValueError, match=said) as error:
+            training.run(settings(tmp_path, student_network="odd", teacher_network="mlp-8", train_steps=2,
+                                  meta_gradient="jvp", student_dropout=0.0, strategy=strategy))
+        assert "\n" not in str(error.value)
+    finally:
+        del networks.NETWORKS["odd"]
+
+
 @pytest.fixture
 def squared():
     @objectives.objective("squared", weight="supervised_weight", temperature="uda_temperature")

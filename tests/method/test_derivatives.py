@@ -28,8 +28,8 @@ JVP = 'use meta_gradient="nested_tape"'
 CASES = {
     "nearest": (lambda: LAYERS.UpSampling2D(name="odd"), *[
         "(ResizeNearestNeighborGrad has no gradient): use tf.keras.layers.Conv2DTranspose"] * 2),
-    "bilinear": (lambda: LAYERS.Resizing(3, 3, name="odd"), *[
-        "(ResizeBilinearGrad has no gradient): use tf.keras.layers.Conv2DTranspose"] * 2),
+    "area": (_lambda(lambda x: tf.image.resize(x, (3, 3), "area")), *[
+        "lacks its derivative (ResizeArea has no gradient): use tf.keras.layers.Conv2DTr"] * 2),
     "softsign": (lambda: LAYERS.Activation("softsign", name="odd"), *["SoftsignGrad has no"] * 2),
     "lrn": (_lambda(tf.nn.lrn), *["LRNGrad has no gradient): use tf.keras.layers.BatchNorm"] * 2),
     "argmax": (_lambda(lambda x: tf.nn.max_pool_with_argmax(x, 2, 1, "SAME")[0]),
@@ -58,7 +58,8 @@ def test_operations_by_both_ways(name):
 def _functional():
     """Two operations that became layers, of which only the second stands behind weights."""
     image = tf.keras.Input(IMAGE)
-    hidden = tf.image.resize(LAYERS.Conv2D(3, 1)(tf.image.resize(image, (5, 5))), (3, 3))
+    hidden = tf.image.resize(LAYERS.Conv2D(3, 1)(tf.image.resize(image, (5, 5), "nearest")), (3, 3),
+                             "nearest")
     return tf.keras.Model(image, LAYERS.Dense(3)(LAYERS.Flatten()(hidden)), name="student")
 
 
