@@ -17,6 +17,7 @@ from data_prep import shards
 from data_prep import sources
 from mpl_tf.common.command import whole
 from mpl_tf.shards import image_files
+from mpl_tf.shards.listing import list_images
 from mpl_tf.shards.schema import Record
 
 
@@ -41,21 +42,24 @@ def plan(source, seed, image_size=None, num_shards=None):
       ValueError, FileNotFoundError: in one line: it does not exist or cannot be used.
     """
     if os.path.isdir(source):
-        names, others = image_files.list_images(source)
-        items = [(name,) for name in names]
-        sizes = [os.path.getsize(os.path.join(source, name)) for name in names]
+        found = list_images(source)
+        others, lines = len(found.others), found.left_out()
+        items = [(name,) for name in found.names]
+        sizes = [os.path.getsize(os.path.join(source, name)) for name in found.names]
     elif os.path.isfile(source):
         items, others = sources.list_tar(source)
+        lines = [f"{others} files that are no images by their name are left out"] if others else []
         sizes = [size for _, _, size in items]
     else:
         raise FileNotFoundError(f"--source_dir={source}: nothing is there; expected a folder of "
                                 "images, or a tar file")
     if not items:
         suffixes = ", ".join(image_files.SUFFIXES)
-        raise ValueError(f"--source_dir={source}: no images are there ({others} other files); "
+        more = "".join(f"; {line}" for line in lines[bool(others):])
+        raise ValueError(f"--source_dir={source}: no images are there ({others} other files{more}); "
                          f"expected files that end in one of {suffixes}")
-    if others:
-        print(f"{others} files that are no images by their name are left out", flush=True)
+    for line in lines:
+        print(line, flush=True)
     size = sum(sizes) if image_size is None else len(items) * 3 * image_size ** 2
     num_shards = num_shards or sources.shards_for(len(items), size)
     return shards.Plan("unlabeled", "unlabeled", seed, options={"image_size": image_size},
