@@ -96,8 +96,8 @@ def refuse(two_labels, both, remedy):
             (two_labels, "labeled in two classes"), (both, "both to train on and to test with"))
             if pairs]
         first, second = (two_labels or both)[0]
-        raise ValueError(f"{first} and {second} are the same image, byte for byte; of such images "
-                         f"there are {' and '.join(counts)}: {remedy}")
+        raise ValueError(f"{first} and {second} are the same image, byte for byte (found in all: "
+                         f"{', '.join(counts)}): {remedy}")
 
 
 def split_unlabeled(unlabeled, train, test, same):

@@ -62,7 +62,7 @@ def plan(flags):
     boxes = read_boxes(flags.bounding_boxes) if flags.bounding_boxes else {}
     train = by_synset(flags.source_dir, "train", synsets, synsets)
     splits = [shards.SplitPlan("train", flags.train_shards, sources.shuffled(
-        with_names(train, boxes), flags.seed), f"shuffled by seed {flags.seed}")]
+        with_names(train, boxes), flags.seed), f"shuffled by seed {flags.seed}", label_at=2)]
     if flags.validation_shards:
         command.require_folder(val_folder, expected="the validation images (or leave them out with "
                                "--validation_shards=0)")
@@ -70,7 +70,8 @@ def plan(flags):
         val = (by_synset(flags.source_dir, "val", folders, synsets) if folders
                else flat(flags.source_dir, flags.validation_labels, synsets))
         splits.append(shards.SplitPlan("validation", flags.validation_shards,
-                                       sorted(with_names(val, boxes)), "sorted by name"))
+                                       sorted(with_names(val, boxes)), "sorted by name",
+                                       label_at=2))
     return synsets, shards.Plan(
         "imagenet", "imagenet", flags.seed, splits=tuple(splits), notes={"synsets": synsets},
         class_names=[texts[synset] for synset in synsets] if texts else synsets)
