@@ -9,7 +9,9 @@ import os
 
 from mpl_tf.common import storage
 from mpl_tf.common.bar import Bar
-from mpl_tf.shards import image_files
+from mpl_tf.datasets.shard_sets import TEST_SPLITS
+from mpl_tf.shards import image_files, schema, tfrecord
+from mpl_tf.shards.listing import list_images
 
 _END = 4096     # bytes
 
@@ -129,3 +131,43 @@ def split_unlabeled(unlabeled, train, test, same):
                      f"class or of unlabeled/, such as {copies[0][1][0]} of {copies[0][0][0]}: "
                      "each copy counts as an image")
     return left, lines, {"test_images_left_out_of_unlabeled": len(out)}
+
+
+def test_images(folder):
+    """{(size in bytes, sha256)} of a folder's test images.
+
+    They are those in the shards of test and validation, or where there are no shards all image
+    files. ValueError, in one line, if there are none.
+    """
+    splits = tfrecord.find_splits(folder)
+    found = set()
+    if splits:
+        for path in (path for split in TEST_SPLITS if split in splits
+                     for path in tfrecord.find_shards(folder, split)):
+            for number, (offset, length) in enumerate(zip(*tfrecord.scan(path))):
+                encoded = schema.decode(tfrecord.read(path, offset, length, number),
+                                        tfrecord.position(path, number, offset), labels=False).encoded
+                found.add((len(encoded), hashlib.sha256(encoded).hexdigest()))
+    else:
+        for path in (os.path.join(folder, name) for name in list_images(folder).names):
+            found.add((os.path.getsize(path), storage.sha256(path)))
+    if not found:
+        raise ValueError(f"--exclude_dir={folder} has no test images: expected shards of "
+                         f"{' or '.join(TEST_SPLITS)}, or a folder of image files")
+    return found
+
+
+def without(items, sizes, digest, excluded):
+    """Leaves out those of `items`, of `sizes` bytes, that are in `excluded`; (left, number out).
+
+    Args:
+      digest: function item -> sha256. excluded: of `test_images`.
+    """
+    lengths = {size for size, _ in excluded}
+    left = []
+    with Bar(len(items), " files", "looking for test images") as bar:
+        for item, size in zip(items, sizes):
+            if size not in lengths or (size, digest(item)) not in excluded:
+                left.append((item, size))
+            bar.update(1)
+    return left, len(items) - len(left)

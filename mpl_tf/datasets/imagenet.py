@@ -41,7 +41,7 @@ def imagenet(data_dir, image_size=224, labeled_shards=0, holdout_shards=0, label
     held_shards = number >= shards - holdout_shards
     labeled = ~held_shards & (number < (labeled_shards or shards))
     train = shard_sets.read_index(folder, "train", len(names), labeled | held_shards, skip_corrupt)
-    if sidecar and (labeled | held_shards).all():
+    if shard_sets.class_names(sidecar) and (labeled | held_shards).all():
         prepared.require_classes(folder, names, train.label)
     parts = shard_sets.parts(train, labeled[train.shard], held_shards[train.shard], len(names),
                    labeled_examples, labeled_selection, split_seed, holdout)

@@ -88,6 +88,7 @@ def check_counts(folder, split, index, fewer=False):
     histogram = part.get("class_histogram")
     if isinstance(histogram, list) and len(index) and np.all(index.label >= 0):
         counts = np.bincount(index.label, minlength=len(histogram)).tolist()
+        histogram = histogram + [0] * (len(counts) - len(histogram))
         for label, (said, found) in enumerate(zip(histogram, counts)):
             compare(said, found, f"examples of label {label + 1}")
             if said and not found:
