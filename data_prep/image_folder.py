@@ -5,7 +5,8 @@
 SOURCE is a folder that holds labeled/CLASS/ with the images of each class. It may also hold
 unlabeled/ with images at any depth, and test/CLASS/ with test images of the same classes. Without
 test/ a part of each class's labeled images, --test_fraction, becomes the test set. JPEG, PNG, GIF,
-BMP, WebP, TIFF and PPM files are read, and their EXIF orientation is applied.
+BMP, WebP, TIFF and PPM files are read, and their EXIF orientation is applied. Linked folders are
+read too. Test images that also lie in unlabeled/, byte for byte, are left out of it.
 """
 
 import argparse
@@ -13,11 +14,16 @@ import functools
 import os
 import sys
 
+from data_prep import class_folders
 from data_prep import command
+from data_prep import duplicates as equal
 from data_prep import shards
 from data_prep import sources
 from mpl_tf.shards import image_files
+from mpl_tf.shards.listing import list_images
 from mpl_tf.shards.schema import Record
+
+FOLDERS = ("labeled", "unlabeled", "test")
 
 
 def run(arguments):
@@ -26,87 +32,166 @@ def run(arguments):
     parser.add_argument("--test_fraction", type=_fraction, default=0.2, help="the fraction of each "
                         "class's labeled images, at least one image, that becomes the test set "
                         "where there is no test/ (default: %(default)s)")
+    parser.add_argument("--duplicates", choices=("refuse", "keep"), default="refuse", help="what "
+                        "to do with an image that is, byte for byte, labeled in two classes, or "
+                        "in labeled/ and in test/: refuse it, or keep it as it lies (default: "
+                        "%(default)s)")
     flags = parser.parse_args(arguments)
     command.require_folder(flags.source_dir)
-    made = plan(flags.source_dir, flags.seed, flags.test_fraction)
+    made = plan(flags.source_dir, flags.seed, flags.test_fraction, flags.duplicates)
     shards.prepare(made, functools.partial(make_record, flags.source_dir, made.class_names),
                    flags.output_dir, command.command_line("image_folder", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
 
 
-def plan(source_dir, seed, test_fraction):
+def plan(source_dir, seed, test_fraction, duplicates="refuse"):
     """Returns the Plan for a user's folder; ValueError, in one line, if it cannot be used."""
-    labeled = os.path.join(source_dir, "labeled")
-    command.require_folder(labeled, expected="a folder for each class, with its images")
-    class_names = sources.list_folders(labeled)
-    if len(class_names) < 2:
-        raise ValueError(f"{labeled} has {len(class_names)} folders with classes: expected at least "
-                         "2, each with its images")
-    train, others = class_items(source_dir, "labeled", class_names)
-    test_folder, notes = os.path.join(source_dir, "test"), {}
-    if os.path.isdir(test_folder):
-        unknown = sorted(set(sources.list_folders(test_folder)) - set(class_names))
-        if unknown:
-            raise ValueError(f"{os.path.join(test_folder, unknown[0])}: there is no such class in "
-                             "labeled/; correct its name, or remove it")
-        present = sources.list_folders(test_folder)
-        if not present:
-            raise ValueError(f"{test_folder} has no folders with classes: add them, or remove it, "
-                             "so that a part of labeled/ becomes the test set")
-        test, more = class_items(source_dir, "test", present, class_names)
-        others += more
-        notes["test"] = "the images of test/"
-    else:
-        train, test = set_aside(train, class_names, test_fraction, seed)
+    lines, left_out = unused(source_dir)
+    class_names, more = _class_names(source_dir)
+    lines += more
+    train = _class_items(source_dir, "labeled", class_names, class_names, lines, left_out)
+    own_test = os.path.isdir(os.path.join(source_dir, "test"))
+    test = _test_items(source_dir, class_names, lines, left_out) if own_test else []
+    unlabeled = _unlabeled(source_dir, left_out)
+    same = equal.same_files(source_dir, [
+        *(name for name, _ in train), *(name for name, _ in test), *(unlabeled or ())])
+    pairs = equal.conflicts(source_dir, train, test, same)
+    if duplicates == "refuse":
+        equal.refuse(*pairs, "leave each in one place, or use them as they lie with "
+                             "--duplicates=keep")
+    elif any(pairs):
+        lines.append(f"{len(pairs[0])} images in two classes and {len(pairs[1])} in labeled/ and "
+                     "test/ are used as they lie")
+    notes = {"test": "the images of test/"}
+    if not own_test:
+        train, test = set_aside(train, class_names, test_fraction, seed, same)
         notes["test"] = (f"{test_fraction:g} of each class's labeled images, at least one each, "
                          f"drawn by seed {seed}: there was no test/")
+    left, more, counts = equal.split_unlabeled(unlabeled or [], train, test, same)
+    if unlabeled and not left:
+        raise ValueError(f"{os.path.join(source_dir, 'unlabeled')} has only images that are test "
+                         "images too, byte for byte: put others there, or rename the folder")
+    notes.update({key: count for key, count in counts.items() if count})
+    for line in (*lines, *more, *left_out.left_out()):
+        print(line, flush=True)
     splits = [("train", sources.shuffled(train, seed), f"shuffled by seed {seed}", True)]
-    unlabeled_folder = os.path.join(source_dir, "unlabeled")
-    if os.path.isdir(unlabeled_folder):
-        names, more = image_files.list_images(unlabeled_folder)
-        others += more
-        if not names:
-            raise ValueError(f"{unlabeled_folder} has no images: put some there, or remove it")
-        unlabeled = sources.shuffled([(f"unlabeled/{name}", None) for name in names], seed)
-        splits.append(("unlabeled", unlabeled, f"shuffled by seed {seed}", False))
+    if unlabeled:
+        splits.append(("unlabeled", sources.shuffled([(name, None) for name in left], seed),
+                       f"shuffled by seed {seed}", False))
     splits.append(("test", sorted(test), "sorted by name", True))
-    if others:
-        print(f"{others} files that are no images by their name are left out", flush=True)
     return shards.Plan(
         "image_folder", "image_folder", seed, class_names=class_names, notes=notes,
-        options={"test_fraction": None if os.path.isdir(test_folder) else test_fraction},
+        options={"test_fraction": None if own_test else test_fraction},
         splits=tuple(shards.SplitPlan(
             split, sources.shards_for(len(items), sum(
                 os.path.getsize(os.path.join(source_dir, item[0])) for item in items)),
             items, order, has_labels) for split, items, order, has_labels in splits))
 
 
-def class_items(source_dir, folder, present, class_names=None):
-    """Lists the class folders `present`: ([(relative path, label)], number of other files)."""
-    class_names = present if class_names is None else class_names
-    items, others = [], 0
-    for class_name in present:
-        names, more = image_files.list_images(os.path.join(source_dir, folder, class_name))
-        others += more
-        if not names:
-            raise ValueError(f"{os.path.join(source_dir, folder, class_name)} has no images: put "
-                             "some there, or remove it")
-        label = class_names.index(class_name)
-        items += [(f"{folder}/{class_name}/{name}", label) for name in names]
-    return items, others
+def unused(source_dir):
+    """(lines, Listing) about what lies in SOURCE and is none of the folders that are read.
+
+    Raises:
+      ValueError: in one line: what has the name of one of them is no folder.
+    """
+    for path in (os.path.join(source_dir, name) for name in FOLDERS):
+        if os.path.lexists(path) and not os.path.isdir(path):
+            found = "a file" if os.path.exists(path) else "a link that leads nowhere"
+            raise ValueError(f"{path} is {found}: expected a folder of images; mend it, or rename "
+                             "it")
+    found = list_images(source_dir, deep=False)
+    lines = []
+    for name in sources.list_folders(source_dir):
+        if name not in FOLDERS:
+            alike = class_folders.like(name, FOLDERS)
+            meant = f"; is {alike}/ meant? Then rename it" if alike else ""
+            lines.append(f"{os.path.join(source_dir, name)} is not used: only labeled/, unlabeled/ "
+                         f"and test/ are{meant}")
+    if found.names:
+        lines.append(f"{len(found.names)} images lie directly in {source_dir}, such as "
+                     f"{found.names[0]}, and are left out: put them into unlabeled/, or into "
+                     "labeled/ and the folder of their class")
+    found.names, found.others, found.hidden = [], [], []
+    return lines, found
 
 
-def set_aside(items, class_names, fraction, seed):
-    """Splits items into (train, test), with at least one image of each class in both."""
+def _class_names(source_dir):
+    """(names of the classes, lines about them)."""
+    labeled = os.path.join(source_dir, "labeled")
+    if not os.path.isdir(labeled):
+        alike = class_folders.like("labeled", sources.list_folders(source_dir))
+        command.require_folder(labeled, expected="a folder for each class, with its images" + (
+            f"; is {alike!r} meant? Then rename it" if alike else ""))
+    class_names, lines = class_folders.names(labeled)
+    if len(class_names) < 2:
+        found, more = class_folders.outside(source_dir, "labeled")
+        why = "; ".join([*more, *found.left_out("labeled/")])
+        raise ValueError(f"{labeled} has {len(class_names)} folders with classes: expected at least "
+                         f"2, each with its images{f' ({why})' if why else ''}")
+    return class_names, lines
+
+
+def _test_items(source_dir, class_names, lines, left_out):
+    """The images of test/, [(relative path, label)]; appends to `lines` and `left_out`."""
+    folder = os.path.join(source_dir, "test")
+    present = sources.list_folders(folder)
+    if not present:
+        raise ValueError(f"{folder} has no folders with classes: add them, or remove it, so that a "
+                         "part of labeled/ becomes the test set")
+    class_folders.names(folder)     # refuses what cannot be told apart
+    items = _class_items(source_dir, "test", present, class_names, lines, left_out)
+    absent = [name for label, name in enumerate(class_names)
+              if label not in {label for _, label in items}]
+    if absent:
+        lines.append(f"test/ has no images of {len(absent)} classes, such as {absent[0]!r}: the "
+                     "accuracy will say nothing about them")
+    return items
+
+
+def _class_items(source_dir, folder, present, class_names, lines, left_out):
+    """The images of the class folders `present`, and what lies beside them, as _test_items."""
+    labels = class_folders.labels(os.path.join(source_dir, folder), present, class_names)
+    items, found, deep = class_folders.items(source_dir, folder, labels)
+    beside, outside = class_folders.outside(source_dir, folder)
+    left_out.add(found)
+    left_out.add(beside, f"{folder}/")
+    lines += [*outside, *deep]
+    return items
+
+
+def _unlabeled(source_dir, left_out):
+    """The relative paths of the unlabeled images; None without unlabeled/."""
+    folder = os.path.join(source_dir, "unlabeled")
+    if not os.path.isdir(folder):
+        return None
+    found = list_images(folder)
+    names = [f"unlabeled/{name}" for name in found.names]
+    found.names = []
+    left_out.add(found, "unlabeled/")
+    if not names:
+        raise ValueError(f"{folder} has no images: put some there, or remove it")
+    return names
+
+
+def set_aside(items, class_names, fraction, seed, same=None):
+    """Splits items into (train, test), with at least one image of each class in both.
+
+    same: of duplicates.same_files: equal images come into the same part.
+    """
     train, test = [], []
     for label, class_name in enumerate(class_names):
-        members = sources.shuffled([item for item in items if item[1] == label], seed, "test")
-        if len(members) < 2:
-            raise ValueError(f"labeled/{class_name} has 1 image: expected at least 2, one to train "
-                             "and one to test; add images, or a test/ folder")
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
-        test += members[:count]
-        train += members[count:]
+        members = [item for item in items if item[1] == label]
+        groups = equal.grouped(sources.shuffled(members, seed, "test"), same or {})
+        if len(groups) < 2:
+            copies = f" in {len(members)} copies" if len(members) > 1 else ""
+            raise ValueError(f"labeled/{class_name} has 1 image{copies}: expected at least 2, one "
+                             "to train and one to test; add images, or a test/ folder")
+        count = max(1, round(fraction * len(members)))
+        for number, group in enumerate(groups):
+            last = number == len(groups) - 1
+            chosen = test if count > 0 and not last else train
+            chosen += group
+            count -= len(group) if chosen is test else 0
     return train, test
 
 

@@ -14,11 +14,13 @@ import functools
 import os
 import sys
 
+from data_prep import class_folders
 from data_prep import command
 from data_prep import shards
 from data_prep import sources
 from mpl_tf.common.command import path_type, whole
 from mpl_tf.shards import image_files
+from mpl_tf.shards.listing import list_images
 from mpl_tf.shards.schema import Record
 
 
@@ -60,40 +62,44 @@ def plan(flags):
     boxes = read_boxes(flags.bounding_boxes) if flags.bounding_boxes else {}
     train = by_synset(flags.source_dir, "train", synsets, synsets)
     splits = [shards.SplitPlan("train", flags.train_shards, sources.shuffled(
-        with_names(train, boxes), flags.seed), f"shuffled by seed {flags.seed}")]
+        with_names(train, boxes), flags.seed), f"shuffled by seed {flags.seed}", label_at=2)]
     if flags.validation_shards:
         command.require_folder(val_folder, expected="the validation images (or leave them out with "
                                "--validation_shards=0)")
         folders = sources.list_folders(val_folder)
-        unknown = sorted(set(folders) - set(synsets))
-        if unknown:
-            raise ValueError(f"{os.path.join(val_folder, unknown[0])}: there is no such synset in "
-                             "train/: expected the same synsets, or images without folders")
         val = (by_synset(flags.source_dir, "val", folders, synsets) if folders
                else flat(flags.source_dir, flags.validation_labels, synsets))
         splits.append(shards.SplitPlan("validation", flags.validation_shards,
-                                       sorted(with_names(val, boxes)), "sorted by name"))
+                                       sorted(with_names(val, boxes)), "sorted by name",
+                                       label_at=2))
     return synsets, shards.Plan(
         "imagenet", "imagenet", flags.seed, splits=tuple(splits), notes={"synsets": synsets},
         class_names=[texts[synset] for synset in synsets] if texts else synsets)
 
 
 def by_synset(source_dir, folder, present, synsets):
-    """Lists the images in the synset folders `present`: [(relative path, label)]."""
-    items = []
-    for synset in present:
-        names, _ = image_files.list_images(os.path.join(source_dir, folder, synset))
-        if not names:
-            raise ValueError(f"{os.path.join(source_dir, folder, synset)} has no images: unpack its "
-                             "archive there, or remove it")
-        label = synsets.index(synset)
-        items += [(f"{folder}/{synset}/{name}", label) for name in names]
+    """Lists the images in the synset folders `present`, and prints what is left out.
+
+    Returns:
+      [(relative path, label)].
+    """
+    labels = class_folders.labels(os.path.join(source_dir, folder), present, synsets, "train",
+                                  "synset")
+    items, found, deep = class_folders.items(source_dir, folder, labels,
+                                             "unpack its archive there, or remove it")
+    beside, outside = class_folders.outside(source_dir, folder, instead="")
+    found.add(beside, f"{folder}/")
+    for line in (*outside, *deep, *found.left_out()):
+        print(line, flush=True)
     return items
 
 
 def flat(source_dir, labels_file, synsets):
     """Lists the images of a val/ without folders: [(relative path, label)], labels from a file."""
-    names, _ = image_files.list_images(os.path.join(source_dir, "val"))
+    found = list_images(os.path.join(source_dir, "val"))
+    names = found.names
+    for line in found.left_out("val/"):
+        print(line, flush=True)
     if not labels_file:
         raise ValueError(f"{os.path.join(source_dir, 'val')} is flat: give --validation_labels=FILE "
                          "with a synset per line, or sort the images into one folder per synset")

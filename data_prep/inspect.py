@@ -94,6 +94,8 @@ def inspect_split(folder, split, files, seed=0, workers=1):
                 broken.append(f"{place}: the same record as {seen[key]}: expected every example "
                               "once")
             seen.setdefault(key, place)
+    broken += [] if broken else _otherwise(folder, split, [
+        sum(part["records"] for part in parts), histogram])
     report = {
         "files": len(files), "records": sum(part["records"] for part in parts),
         "bytes": sum(part["bytes"] for part in parts), "formats": dict(formats),
@@ -205,6 +207,23 @@ def _expected(folder, split):
         return {}, [str(error) if isinstance(error, ValueError) else
                     f"{os.path.join(folder, prepared.SIDECAR)} lacks {error}: prepare the folder "
                     "again"]
+
+
+def _otherwise(folder, split, counts):
+    """What dataset.json says of a split otherwise than `counts`, [records, Counter of labels]."""
+    sidecar = prepared.read_sidecar(folder)
+    if not sidecar:
+        return []
+    path = os.path.join(folder, prepared.SIDECAR)
+    part = sidecar["splits"].get(split)
+    if part is None:
+        return [f"{path} does not list these shards: get or prepare the folder again"]
+    records, histogram = counts
+    told = [("records", part.get("examples"), records)] + [
+        (f"examples of label {label + 1}", said, histogram[label])
+        for label, said in enumerate(part.get("class_histogram") or ())]
+    return [f"{path} says {said} {what}, but there are {found}: get or prepare the folder again"
+            for what, said, found in told if said != found]
 
 
 def _spread(values):

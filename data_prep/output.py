@@ -9,7 +9,7 @@ from mpl_tf.common.structure import WHOLE
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import tfrecord
 
-PROGRESS = ".progress"      # folder of the plan and of a note for each finished shard
+PROGRESS = prepared.PROGRESS    # folder of the plan and of a note for each finished shard
 PLAN = "plan.json"
 _GIVE_BACK = "give it back, or choose another --output_dir"
 
@@ -64,6 +64,11 @@ class Output:
     def add_note(self, file, note):
         """Writes the note, a dict, that a shard is finished."""
         storage.write_json(self.path(os.path.join(PROGRESS, f"{file}.json")), note)
+
+    def discard(self, files):
+        """Removes shards that were written, so that the next run writes them again."""
+        for file in files:
+            self._remove([os.path.join(PROGRESS, f"{file}.json"), file])
 
     def finish(self, sidecar):
         """Writes dataset.json and removes PROGRESS."""

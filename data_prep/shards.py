@@ -10,10 +10,12 @@ import collections
 import dataclasses
 import hashlib
 import json
+import sys
 
 import numpy as np
 import PIL
 
+from data_prep import results
 from data_prep import workers as work
 from data_prep.output import Output
 from mpl_tf.common.bar import Bar
@@ -32,13 +34,14 @@ class SplitPlan:
       items: what `make` turns into records, in order: a list of tuples that begin with a name, or
         an object with a length, slices and digest().
       order: the order in words, for dataset.json.
-      labeled: whether the examples have labels.
+      labeled: whether the examples have labels. label_at: where in an item its label is.
     """
     name: str
     num_shards: int
     items: object
     order: str
     labeled: bool = True
+    label_at: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +89,8 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
 
     Raises:
       ValueError: in one line: the folder holds something else, a split has fewer images than
-        shards, or images cannot be read (the shards without such images are written, and kept).
+        shards, or images cannot be read (the shards without such images are written, and kept); with
+        skip_corrupt, that none of a class can.
     """
     for split in plan.splits:
         if not 1 <= split.num_shards <= len(split.items):
@@ -96,6 +100,7 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
     with Output(output_dir, described, overwrite) as output:
         if output.finished is not None:
             _refuse_skipped(output.finished["splits"].values(), output_dir, skip_corrupt)
+            _refuse_lost(plan, output.finished["splits"], output_dir)
             print(f"{output_dir} is finished already: {summary(output.finished)}", flush=True)
             return output.finished
         tasks = [_Task(split.name, shard, split.num_shards, split.items) for split in plan.splits
@@ -103,24 +108,41 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
         notes = _write_all(tasks, make, output, skip_corrupt, workers)
         _refuse_skipped(notes.values(), output_dir, skip_corrupt)
         sidecar = _sidecar(plan, described, notes, command)
+        try:
+            _refuse_lost(plan, sidecar["splits"], output_dir)
+        except ValueError:      # nobody shall train on it, and mended images are read again
+            output.discard(file for file, note in notes.items() if note["skipped"])
+            raise
         for split in plan.splits:
             record_index.save_index(prepared.index_path(output.folder, split.name),
                                     _index(output, split, notes))
         output.finish(sidecar)
     print(f"{output_dir}: {summary(sidecar)}", flush=True)
-    for split, part in sidecar["splits"].items():
+    for split in plan.splits:
+        part = sidecar["splits"][split.name]
         if part["skipped"]:
-            first = part["skipped"][0].encode("utf-8", "backslashreplace").decode()
-            print(f"{split}: {len(part['skipped'])} images skipped, see dataset.json: {first}",
-                  flush=True)
+            print(f"{split.name}: {len(part['skipped'])} images skipped, see dataset.json: "
+                  f"{results.shown(part['skipped'][0])}", flush=True)
+        for line in results.warnings(split, plan.class_names, part):
+            print(f"warning: {results.shown(line)}", file=sys.stderr, flush=True)
     return sidecar
+
+
+def _refuse_lost(plan, parts, output_dir):
+    """Raises ValueError if a class has no image left; `parts` are the splits of dataset.json."""
+    for split in plan.splits:
+        lost = results.lost_class(split, plan.class_names, parts[split.name])
+        if lost:
+            raise ValueError(f"{output_dir}: {lost}: --skip_corrupt leaves out images, not a whole "
+                             "class; replace them, or move them out of the source folder, and give "
+                             "--overwrite")
 
 
 def _refuse_skipped(parts, output_dir, skip_corrupt):
     """Raises ValueError if an earlier run left images out but skip_corrupt is now off."""
     skipped = [line for part in parts for line in part["skipped"]]
     if skipped and not skip_corrupt:
-        first = skipped[0].encode("utf-8", "backslashreplace").decode()
+        first = results.shown(skipped[0])
         raise ValueError(f"{output_dir}: {len(skipped)} images were left out by --skip_corrupt, the "
                          f"first is {first}; give that flag again, or repair the images and give "
                          "--overwrite")

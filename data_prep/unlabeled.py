@@ -9,14 +9,17 @@ pixels and kept as PNG; without it, images keep their size. EXIF orientation is 
 """
 
 import functools
+import hashlib
 import os
 import sys
 
 from data_prep import command
+from data_prep import duplicates
 from data_prep import shards
 from data_prep import sources
-from mpl_tf.common.command import whole
+from mpl_tf.common.command import path_type, whole
 from mpl_tf.shards import image_files
+from mpl_tf.shards.listing import list_images
 from mpl_tf.shards.schema import Record
 
 
@@ -27,35 +30,52 @@ def run(arguments):
                         "images, in pixels (default: images keep their size)")
     parser.add_argument("--shards", type=whole(1, 99_999), help="how many shards to write (default: as "
                         "many as give each at most about 10,000 images and 100 MB)")
+    parser.add_argument("--exclude_dir", type=path_type, help="folder of shards, or of image files, "
+                        "whose test images are left out: those of test and validation shards, or "
+                        "all files. Bytes are compared; in shards an RGB JPEG has the file's")
     flags = parser.parse_args(arguments)
-    shards.prepare(plan(flags.source_dir, flags.seed, flags.image_size, flags.shards),
+    if flags.exclude_dir is not None:
+        command.require_folder(flags.exclude_dir, "exclude_dir", "shards or images to leave out")
+    shards.prepare(plan(flags.source_dir, flags.seed, flags.image_size, flags.shards,
+                        flags.exclude_dir),
                    functools.partial(make_record, flags.source_dir, flags.image_size),
                    flags.output_dir, command.command_line("unlabeled", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
 
 
-def plan(source, seed, image_size=None, num_shards=None):
-    """Returns the Plan for a folder or tar file.
+def plan(source, seed, image_size=None, num_shards=None, exclude_dir=None):
+    """Returns the Plan for a folder or tar file, without the test images in exclude_dir.
 
     Raises:
       ValueError, FileNotFoundError: in one line: it does not exist or cannot be used.
     """
     if os.path.isdir(source):
-        names, others = image_files.list_images(source)
-        items = [(name,) for name in names]
-        sizes = [os.path.getsize(os.path.join(source, name)) for name in names]
+        found = list_images(source)
+        others, lines = len(found.others), found.left_out()
+        items = [(name,) for name in found.names]
+        sizes = [os.path.getsize(os.path.join(source, name)) for name in found.names]
     elif os.path.isfile(source):
         items, others = sources.list_tar(source)
+        lines = [f"{others} files that are no images by their name are left out"] if others else []
         sizes = [size for _, _, size in items]
     else:
         raise FileNotFoundError(f"--source_dir={source}: nothing is there; expected a folder of "
                                 "images, or a tar file")
     if not items:
         suffixes = ", ".join(image_files.SUFFIXES)
-        raise ValueError(f"--source_dir={source}: no images are there ({others} other files); "
+        more = "".join(f"; {line}" for line in lines[bool(others):])
+        raise ValueError(f"--source_dir={source}: no images are there ({others} other files{more}); "
                          f"expected files that end in one of {suffixes}")
-    if others:
-        print(f"{others} files that are no images by their name are left out", flush=True)
+    if exclude_dir is not None:
+        left, out = duplicates.without(items, sizes, lambda item: hashlib.sha256(
+            _bytes(source, item)).hexdigest(), duplicates.test_images(exclude_dir))
+        lines.append(f"{out} test images of {exclude_dir} are left out")
+        if not left:
+            raise ValueError(f"--source_dir={source} has only test images of --exclude_dir="
+                             f"{exclude_dir}: give others")
+        items, sizes = map(list, zip(*left))
+    for line in lines:
+        print(line, flush=True)
     size = sum(sizes) if image_size is None else len(items) * 3 * image_size ** 2
     num_shards = num_shards or sources.shards_for(len(items), size)
     return shards.Plan("unlabeled", "unlabeled", seed, options={"image_size": image_size},
@@ -66,18 +86,20 @@ def plan(source, seed, image_size=None, num_shards=None):
 
 def make_record(source, image_size, item):
     """Makes a Record from an item: (name,) in a folder, (name, first byte, size) in a tar file."""
+    image = image_files.convert(_bytes(source, item), orient=True, size=image_size)
+    return Record(encoded=image.encoded, filename=item[0], height=image.height, width=image.width,
+                  format=image.format)
+
+
+def _bytes(source, item):
     name, *place = item
     if place:
         begin, size = place
         with open(source, "rb", buffering=0) as file:
             file.seek(begin)
-            data = file.read(size)
-    else:
-        with open(os.path.join(source, name), "rb") as file:
-            data = file.read()
-    image = image_files.convert(data, orient=True, size=image_size)
-    return Record(encoded=image.encoded, filename=name, height=image.height, width=image.width,
-                  format=image.format)
+            return file.read(size)
+    with open(os.path.join(source, name), "rb") as file:
+        return file.read()
 
 
 if __name__ == "__main__":

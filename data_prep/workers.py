@@ -97,8 +97,9 @@ def write_shard(file, items, make, path, skip_corrupt):
             if skipped and not skip_corrupt:
                 raise _Unreadable
             if not lengths:
+                fewer = "" if file.endswith("-of-00001") else ", or give fewer shards"
                 raise ValueError(f"{file} would be empty, as none of its {len(items)} images can "
-                                 f"be read ({skipped[0]}): give fewer shards")
+                                 f"be read ({skipped[0]}): replace them{fewer}")
             digest, size = storage.sha256(temporary), os.path.getsize(temporary)
     except _Unreadable:
         return file, None, skipped

@@ -19,7 +19,7 @@ from mpl_tf import config as config_module
 from mpl_tf.common import command, storage
 from mpl_tf.common.command import Parser, path_type, whole
 from mpl_tf.run import run_folder, serving
-from mpl_tf.shards import crops, image_files
+from mpl_tf.shards import crops, image_files, listing
 
 BATCH = 64
 
@@ -48,7 +48,7 @@ def files_of(paths):
     files = []
     for path in paths:
         if os.path.isdir(path):
-            names, _ = image_files.list_images(path)
+            names = listing.list_images(path).names
             if not names:
                 raise ValueError(f"{path} holds no images: expected files like *.jpg or *.png; "
                                  "correct the path")

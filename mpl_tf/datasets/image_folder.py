@@ -23,7 +23,9 @@ def image_folder(data_dir, image_size=64, labeled_examples=0, labeled_selection=
     if not names:
         raise ValueError(f"{folder} has no {prepared.SIDECAR} with class names: expected a folder "
                          "that `python -m data_prep.image_folder` wrote; prepare one with it")
+    prepared.check_listed(folder, sidecar, ("train", "unlabeled", "test"))
     train = shard_sets.read_index(folder, "train", len(names), skip_corrupt=skip_corrupt)
+    prepared.require_classes(folder, names, train.label)
     labeled = np.ones(len(train), bool)
     if "unlabeled" in sidecar["splits"]:
         others = shard_sets.read_unlabeled(folder, "unlabeled", skip_corrupt)

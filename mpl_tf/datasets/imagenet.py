@@ -49,6 +49,8 @@ def imagenet(data_dir, image_size=224, labeled_shards=0, holdout_shards=0, label
         log.warning("%s has labels of %d of ImageNet's %d classes: for other classes than ImageNet's "
                     "prepare the images with `python -m data_prep.image_folder`, and train with "
                     "--dataset=image_folder", folder, found, len(names))
+    if shard_sets.class_names(sidecar) and (labeled | held_shards).all():
+        prepared.require_classes(folder, names, train.label)
     parts = shard_sets.parts(train, labeled[train.shard], held_shards[train.shard], len(names),
                    labeled_examples, labeled_selection, split_seed, holdout)
     test = shard_sets.read_index(folder, "validation", len(names))

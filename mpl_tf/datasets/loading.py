@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import os
 
 import numpy as np
@@ -18,6 +19,8 @@ from mpl_tf.datasets import (prediction_files, predictions, prepared, selection 
                              shard_sets, sources)
 from mpl_tf.datasets.images import Images, as_images
 from mpl_tf.datasets.splits import Split, check_labels, select
+
+log = logging.getLogger("mpl_tf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,11 +117,20 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
     others = dict(unlabeled_dir=unlabeled_dir, skip_corrupt=skip_corrupt,
                   predictions_dir=predictions_dir, selection=selection)
     if source.in_shards:
-        return _from_records(source, data_dir, image_size or source.image_size, own, **others)
+        return _told(_from_records(source, data_dir, image_size or source.image_size, own, **others))
     splits = source.read(**own)
     for part in splits.values():
         check_labels(part, len(source.class_names), name)
-    return _from_arrays(source, splits, **options, **others)
+    return _told(_from_arrays(source, splits, **options, **others))
+
+
+def _told(dataset):
+    """The same Dataset; warns of classes that the choice of labeled examples has left without any."""
+    absent = sorted(set(range(dataset.num_classes)) - set(np.unique(dataset.labeled.labels).tolist()))
+    if absent:
+        log.warning("%d of %d classes have no labeled example to train on, such as %r",
+                    len(absent), dataset.num_classes, dataset.class_names[absent[0]])
+    return dataset
 
 
 def _from_arrays(source, splits, labeled_examples, labeled_selection, split_seed, holdout,

@@ -22,6 +22,8 @@ CONTENTS = {
         "examples": WHOLE, "labeled": bool, "class_histogram": ([WHOLE], None), "skipped": [str],
         "shards": [{"file": str, "examples": WHOLE, "bytes": WHOLE, "sha256": str}]}},
     "plan": {"splits": {...: {"examples": WHOLE, "shards": WHOLE}}}}
+PROGRESS = ".progress"      # folder of data_prep's notes; beside no SIDECAR it is not finished
+_OTHERS = "get or prepare the folder again, or give back the file that data_prep wrote"
 
 
 def index_path(folder, split, labeled=None):
@@ -72,6 +74,74 @@ def _unlike_plan(sidecar):
     return ""
 
 
+def check_finished(folder):
+    """Raises ValueError if data_prep has begun to write `folder`, and has not finished it."""
+    if os.path.isdir(os.path.join(folder, PROGRESS)) and not os.path.exists(
+            os.path.join(folder, SIDECAR)):
+        raise ValueError(f"{folder} is not finished, as it has no {SIDECAR}: run the command of "
+                         "data_prep that began it to its end")
+
+
+def check_listed(folder, sidecar, splits):
+    """Raises ValueError if shards of one of `splits` lie in `folder`, and `sidecar` lacks it."""
+    there = tfrecord.find_splits(folder)
+    for split in splits:
+        if split in there and split not in sidecar["splits"]:
+            raise ValueError(f"{folder} has shards of {split!r} which its {SIDECAR} does not list: "
+                             f"{_OTHERS}; shards that another command made belong into a folder of "
+                             "their own, see --unlabeled_dir")
+
+
+def check_counts(folder, split, index, fewer=False):
+    """Compares an Index with what dataset.json, where data_prep wrote one, says of its split.
+
+    Args:
+      fewer: whether examples may be missing, as long as each class has one: those that
+        --skip_corrupt left out.
+
+    Raises:
+      CorruptRecord: in one line: the number of examples, of those of a class, or the size of a shard
+        is another.
+    """
+    try:
+        part = (read_sidecar(folder) or {"splits": {}})["splits"].get(split)
+    except ValueError:      # not data_prep's; whoever needs it reads it before
+        return
+    part = part if isinstance(part, dict) else {}
+
+    def compare(said, found, what):
+        if isinstance(said, int) and (found > said or found < said and not fewer):
+            raise CorruptRecord(f"{os.path.join(folder, SIDECAR)} says {said} {what} of {split!r}, "
+                                f"but there are {found}: {_OTHERS}")
+
+    compare(part.get("examples"), len(index), "examples")
+    histogram = part.get("class_histogram")
+    if isinstance(histogram, list) and len(index) and np.all(index.label >= 0):
+        counts = np.bincount(index.label, minlength=len(histogram)).tolist()
+        histogram = histogram + [0] * (len(counts) - len(histogram))
+        for label, (said, found) in enumerate(zip(histogram, counts)):
+            compare(said, found, f"examples of label {label + 1}")
+            if said and not found:
+                raise CorruptRecord(f"{folder}: none of the {said} examples of label {label + 1} of "
+                                    f"{split!r} can be used: get or prepare the folder again; "
+                                    "--skip_corrupt leaves out examples, not a whole class")
+    shards = part.get("shards")
+    if isinstance(shards, list) and len(shards) == len(index.paths) and not fewer:
+        for path, size, shard in zip(index.paths, index.sizes, shards):
+            said = shard.get("bytes") if isinstance(shard, dict) else None
+            if isinstance(said, int) and said != size:
+                raise CorruptRecord(f"{path} has {size} bytes, but {SIDECAR} says {said}: {_OTHERS}")
+
+
+def require_classes(folder, class_names, labels):
+    """Raises ValueError unless each class has an example; labels: int [N]."""
+    absent = sorted(set(range(len(class_names))) - set(labels.tolist()))
+    if absent:
+        raise ValueError(f"{folder} has no labeled training image of {len(absent)} of its "
+                         f"{len(class_names)} classes, such as {class_names[absent[0]]!r}: prepare "
+                         "it again with images of each class, or without these classes")
+
+
 def read_arrays(folder, name, splits):
     """Reads a data set of small images of one size from shards into memory.
 
@@ -103,6 +173,7 @@ def read_arrays(folder, name, splits):
 
 def _read_split(folder, split):
     index = record_index.load_index(index_path(folder, split))
+    check_counts(folder, split, index)
     images, labels, names = None, np.zeros(len(index), np.int64), []
     with_files = [open(path, "rb", buffering=0) for path in index.paths]
     try:

@@ -32,8 +32,10 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
       skip_corrupt: leaves out records that cannot be used, and logs them.
 
     Raises:
-      ValueError, FileNotFoundError: in one line: a shard is missing or cannot be used.
+      ValueError, FileNotFoundError: in one line: a shard is missing or cannot be used, or what
+        dataset.json says of the split is not what is there.
     """
+    prepared.check_finished(folder)
     paths = tfrecord.find_shards(folder, split)
     labeled = np.ones(len(paths), bool) if labeled is None else labeled
     own = prepared.index_path(folder, split, labeled)
@@ -44,6 +46,7 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
         if len(wrong):
             raise tfrecord.CorruptRecord(schema.outside(
                 index.where(wrong[0]), index.label[wrong[0]], num_classes))
+        prepared.check_counts(folder, split, index)
         return index
     parts, complete = [], True
     for some in (True, False):
@@ -56,6 +59,7 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
             complete &= not skipped
             parts.append(index)
     index = in_order_of(record_index.joined(parts), paths)
+    prepared.check_counts(folder, split, index, fewer=not complete)
     if complete:
         with contextlib.suppress(OSError):      # a folder that only others write
             record_index.save_index(own, index)
@@ -159,10 +163,10 @@ def as_images(train, labeled, unlabeled, held, test, image_size, skip_corrupt):
     Returns:
       (labeled Split, unlabeled images, test Split, holdout Split or None).
     """
-    def split(index):
-        return Split(ShardImages(index, image_size, "inception", skip_corrupt),
+    def split(index, every_class=False):
+        return Split(ShardImages(index, image_size, "inception", skip_corrupt, every_class),
                      index.label.astype(np.int64))
 
-    return (split(train.subset(labeled)),
+    return (split(train.subset(labeled), every_class=True),
             ShardImages(train.subset(unlabeled), image_size, "inception", skip_corrupt),
             split(test), split(train.subset(held)) if len(held) else None)

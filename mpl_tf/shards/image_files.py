@@ -1,4 +1,4 @@
-"""Lists image files, opens their bytes, and converts them to the formats that records hold.
+"""Opens the bytes of image files, and converts them to the formats that records hold.
 
 `opened` is the only place that gives bytes to a decoder. `convert` turns a file of any kind into an
 RGB JPEG or PNG that TensorFlow decodes too. The bytes of an RGB JPEG stay as they are, whatever the
@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
-import os
 import warnings
 from typing import Iterator
 
@@ -43,34 +42,6 @@ class Encoded:
     height: int
     width: int
     format: str
-
-
-def list_images(folder: str | os.PathLike[str]) -> tuple[list[str], int]:
-    """Lists the files in `folder`, at any depth, whose suffix is in SUFFIXES.
-
-    Hidden files and folders are left out.
-
-    Returns:
-      (names, others): relative paths with "/", sorted, and the number of other files.
-    """
-    names: list[str] = []
-    others, waiting = 0, [""]
-    while waiting:
-        inside = waiting.pop()
-        with os.scandir(os.path.join(folder, inside)) as entries:
-            for entry in entries:
-                if entry.name.startswith("."):
-                    continue
-                name = f"{inside}/{entry.name}" if inside else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(name)
-                elif not entry.is_file():
-                    others += 1         # a linked folder could lead round in a circle
-                elif entry.name.lower().endswith(SUFFIXES):
-                    names.append(name)
-                else:
-                    others += 1
-    return sorted(names), others
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ decode, crop and resize images with Pillow; TensorFlow does the rest, on batches
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import hashlib
 import logging
@@ -35,6 +36,8 @@ class ShardImages:
       crop: one of crops.CROPS.
       skip_corrupt: when training, replaces a record that cannot be used by the next one, logs it
         once and keeps it in `skipped`, instead of stopping the run.
+      every_class: whether a run stops all the same when no image of one of the index's labels is
+        left.
 
     Attributes:
       random_crops: whether training views are Inception crops.
@@ -48,12 +51,14 @@ class ShardImages:
     decoded_each_time = True
 
     def __init__(self, index: Index, size: int, crop: str = "inception",
-                 skip_corrupt: bool = False):
+                 skip_corrupt: bool = False, every_class: bool = False):
         if crop not in crops.CROPS:
             raise ValueError(f"crop {crop!r} is unknown: use one of {', '.join(crops.CROPS)}")
         if not len(index):
             raise ValueError("the index has no records: expected at least one image")
         self.index, self.size, self.crop, self.skip_corrupt = index, size, crop, skip_corrupt
+        self.every_class = every_class
+        self._left = collections.Counter(index.label.tolist()) if every_class else {}
         self.shape: tuple[int, ...] = (len(index), size, size, 3)
         self.ndim = 4
         self.random_crops = crop == "inception"
@@ -67,7 +72,8 @@ class ShardImages:
 
     def subset(self, chosen: np.ndarray) -> ShardImages:
         """ShardImages of the examples `chosen`, int [M] or bool [N]."""
-        part = ShardImages(self.index.subset(chosen), self.size, self.crop, self.skip_corrupt)
+        part = ShardImages(self.index.subset(chosen), self.size, self.crop, self.skip_corrupt,
+                           self.every_class)
         part._problems = self._problems     # whoever watches the whole sees a part's problems too
         return part
 
@@ -176,6 +182,13 @@ class ShardImages:
             if not self.skip_corrupt or len(self.skipped) + 1 >= len(self):
                 advice = "" if self.skip_corrupt else ", or continue with --skip_corrupt"
                 raise self._stopped(CorruptRecord(f"{problem}{advice}"))
+            label = int(self.index.label[example])
+            if self._left.get(label) == 1:
+                raise self._stopped(CorruptRecord(
+                    f"{problem}; no other image of label {label + 1} can be used either: replace "
+                    "them, as --skip_corrupt leaves out images, not a whole class"))
+            if label in self._left:
+                self._left[label] -= 1
             self.skipped[place] = str(problem)
             log.warning("skipped: %s", problem)
 

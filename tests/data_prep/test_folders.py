@@ -113,8 +113,8 @@ def test_image_folder_sets_a_test_set_aside(own, tmp_path, capsys):
 
 
 def test_image_folder_with_a_test_folder(own, tmp_path):
-    for name in ("dog", "eel"):
-        put(str(own / "test" / name / "t.jpg"), jpeg(300))
+    for i, name in enumerate(("dog", "eel")):
+        put(str(own / "test" / name / "t.jpg"), jpeg(300 + i))
     shutil.rmtree(own / "unlabeled")
     assert prepare(own, tmp_path / "out", module=image_folder) == 0
     splits = sidecar_of(tmp_path / "out")["splits"]

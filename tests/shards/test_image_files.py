@@ -1,7 +1,6 @@
 """Which files are images; those of every kind become RGB that TensorFlow decodes rightly."""
 
 import io
-import os
 
 import numpy as np
 import pytest
@@ -113,18 +112,6 @@ def test_formats_that_are_not_asked_for_are_not_tried():
     with pytest.raises(OSError, match="cannot identify"):
         with image_files.opened(saved(RGB, "BMP"), image_files.OF_RECORDS):
             pass
-
-
-def test_files_are_listed_at_any_depth_and_hidden_ones_are_not(tmp_path):
-    for name in ("b.JPG", "a/deep/c.png", "a/z.ppm", "._b.jpg", ".Trashes/d.png", "a/.x/y/e.gif",
-                 "note.txt", "a/no_suffix"):
-        put(str(tmp_path / name), "x")
-    os.symlink(tmp_path / "a", tmp_path / "round", target_is_directory=True)
-    os.symlink(tmp_path / "b.JPG", tmp_path / "linked.jpg")
-    os.symlink(tmp_path / "absent.jpg", tmp_path / "gone.jpg")
-    names, others = image_files.list_images(str(tmp_path))
-    assert names == ["a/deep/c.png", "a/z.ppm", "b.JPG", "linked.jpg"]
-    assert others == 4      # two that are no images, a linked folder, a link to nothing
 
 
 def test_only_jpegs_that_every_decoder_reads_count_as_plain():

@@ -213,6 +213,23 @@ def test_a_picture_that_is_skipped_is_black(folder):
     assert "none of the 3 images here can be used" in str(repeated.problem)
 
 
+def test_a_class_whose_last_image_is_bad_stops_a_run_that_skips(folder):
+    """Of the labeled images; unlabeled ones of that label may all go."""
+    dataset = imagenet(folder, skip_corrupt=True, labeled_examples=6)
+    for number in (0, 5):       # the two of label 1
+        damage(folder, number)
+    labeled, none = dataset.labeled.images, tf.zeros([1], tf.int64)
+    labeled.training_views(tf.constant([0], tf.int64), none, 0, [1])
+    assert len(labeled.skipped) == 1 and labeled.problem is None
+    with pytest.raises(tfrecord.CorruptRecord, match="no other image of label 1 can be used"):
+        labeled.training_views(tf.constant([5], tf.int64), none, 0, [1])
+    for position in (0, 5):
+        dataset.unlabeled.training_views(tf.constant([position], tf.int64), none, 0, [1])
+    two = ShardImages(dataset.unlabeled.index.subset(np.array([5, 6])), 16, skip_corrupt=True)
+    two.training_views(tf.constant([0], tf.int64), none, 0, [1])
+    assert two.problem is None
+
+
 def test_a_file_that_is_gone_is_one_line(folder):
     images, whole = imagenet(folder).unlabeled, imagenet(folder).unlabeled
     os.remove(folder / "train-00001-of-00004")
