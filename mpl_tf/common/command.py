@@ -17,6 +17,8 @@ import os
 import signal
 import sys
 
+from mpl_tf.common import quiet
+
 DONE, FAILED, USAGE = 0, 1, 2
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}     # of a full or broken disk
 
@@ -50,7 +52,9 @@ def run(main, arguments=None):
     """
     if hasattr(sys.stdout, "reconfigure"):      # names of files need not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")      # for this process and its workers
+    # For this process and its workers, unless the user asks for more by a value of his own.
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
+        quiet.while_importing("tensorflow")
     try:
         return main(sys.argv[1:] if arguments is None else list(arguments)) or DONE
     except KeyboardInterrupt:
