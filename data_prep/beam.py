@@ -114,7 +114,7 @@ def load(model_dir, model, num_classes, size):
 def _load(model_dir, model, num_classes, size):
     found = prediction_files.model_fingerprint(model_dir)
     if found != model:
-        raise ValueError(f"model_dir={model_dir} holds another network on this worker "
+        raise ValueError(f"--model_dir={model_dir} holds another network on this worker "
                          f"({found[:12]}) than where the pipeline began ({model[:12]}): give a "
                          "folder on a file system that all workers see")
     return Served(model_dir, size, num_classes)

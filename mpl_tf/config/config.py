@@ -231,8 +231,9 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
     overridden = {}     # of a flag that was typed before a file that has it too, which then wins
     for name, text, place in flag_files.read_arguments(arguments, switches):
         if name not in (only or FIELDS):
-            raise ValueError(
-                f"unknown flag --{name}{place}: {command.suggestion(name, only or FIELDS)}")
+            known = list(only or FIELDS)
+            known += [f"no{switch}" for switch in switches if switch in known]
+            raise ValueError(f"unknown flag --{name}{place}: {command.suggestion(name, known)}")
         if text is None:
             raise ValueError(f"--{name}{place} has no value: expected --{name}=VALUE")
         field = FIELDS[name]

@@ -63,7 +63,7 @@ def model_fingerprint(folder):
     """
     path = os.path.join(folder, "saved_model", "variables", "variables.data-00000-of-00001")
     if not os.path.isfile(path):
-        raise ValueError(f"model_dir={folder} has no saved_model: expected the folder of a "
+        raise ValueError(f"--model_dir={folder} has no saved_model: expected the folder of a "
                          "finished run; train it to the end first")
     return storage.sha256(path)
 

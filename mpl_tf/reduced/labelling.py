@@ -100,10 +100,10 @@ def plan_and_tasks(model_dir, sources, splits=None):
     of_run = config_module.of(**run_folder.read_flags(model_dir))
     model = predictions.model_fingerprint(model_dir)
     if of_run.source.points:
-        raise ValueError(f"model_dir={model_dir} classifies points: expected a run on images")
+        raise ValueError(f"--model_dir={model_dir} classifies points: expected a run on images")
     names = run_folder.class_names(model_dir)
     if not names:
-        raise ValueError(f"model_dir={model_dir} has no {run_folder.CLASSES}: train it again")
+        raise ValueError(f"--model_dir={model_dir} has no {run_folder.CLASSES}: train it again")
     tasks, sizes = tasks_of(sources, splits, of_run.dataset)
     view = view_of(of_run)
     where = [source if source == "digits" else os.path.abspath(source) for source in sources]

@@ -160,17 +160,17 @@ def load_fixed_teacher(config, student):
     path = config.fixed_teacher
     file = os.path.join(path, "student.keras") if os.path.isdir(path) else path
     if not os.path.isfile(file):
-        raise ValueError(f"fixed_teacher={path} has no student.keras: expected the model_dir of a "
+        raise ValueError(f"--fixed_teacher={path} has no student.keras: expected the model_dir of a "
                          "finished run, or a .keras file; train it to the end first")
     try:
         teacher = tf.keras.models.load_model(file, compile=False)
     except Exception as error:  # a damaged file raises whatever zipfile, h5py and Keras raise
         reason = " ".join(str(error).split())[:160]
-        raise ValueError(f"fixed_teacher={file} cannot be read ({type(error).__name__}: {reason}): "
+        raise ValueError(f"--fixed_teacher={file} cannot be read ({type(error).__name__}: {reason}): "
                          "expected a model saved by Keras 2; train or save it again") from error
     check_networks(student=student, fixed_teacher=teacher)
     if teacher.input_shape != student.input_shape:
-        raise ValueError(f"fixed_teacher={path} takes inputs of shape {teacher.input_shape[1:]}, "
+        raise ValueError(f"--fixed_teacher={path} takes inputs of shape {teacher.input_shape[1:]}, "
                          f"but the data have {student.input_shape[1:]}: use a teacher that was "
                          "trained on such data")
     teacher.trainable = False

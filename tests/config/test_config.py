@@ -9,6 +9,7 @@ import pytest
 
 from mpl_tf import config
 from mpl_tf.config import checks
+from mpl_tf.config.flag_files import shipped
 from tests.conftest import ROOT
 
 FILES = sorted((ROOT / "flags").glob("*.cfg"))
@@ -159,6 +160,16 @@ def test_bad_flag_files(text, expected, tmp_path):
             parse(f"--flagfile={tmp_path}/{bad}")
 
 
+def test_a_flag_file_is_suggested_by_its_name_without_the_end():
+    for name, near in (("nope.cfg", None), ("mnist.cfg", None), ("digit.cfg", "digits.cfg"),
+                       ("digits_contrl", "digits_control.cfg"), ("cifar.cfg", "cifar10.cfg")):
+        with pytest.raises(ValueError) as refused:
+            parse(f"--flagfile={name}")
+        said = str(refused.value)
+        assert ("did you mean" in said) == bool(near) and said.count("\n") == 0
+        assert (f"--flagfile={near}?" if near else f"{shipped()} holds those that come") in said
+
+
 # Refusals: received, expected, fix.
 
 @pytest.mark.parametrize("arguments, received, fix", [
@@ -179,6 +190,9 @@ def test_bad_flag_files(text, expected, tmp_path):
     ("--train_step=5", "unknown flag --train_step", "did you mean --train_steps"),
     ("--batch-size=5", "unknown flag --batch-size", "did you mean --batch_size"),
     ("--verbose", "unknown flag --verbose", "--help"),
+    ("--sudent=x", "unknown flag --sudent", "one of --student_network, --student_weights, "),
+    ("--steps=5", "unknown flag --steps", "did you mean one of --train_steps, --eval_steps"),
+    ("--no_plots", "unknown flag --no_plots", "did you mean --noplots?"),
     ("--seed --noplots", "--seed has no value", "--seed=VALUE"),
     ("digits", "'digits' is not a flag", "--NAME=VALUE"),
     ("--model_dir=", "--model_dir is missing", "runs/NAME"),
