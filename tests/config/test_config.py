@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -351,7 +352,31 @@ def test_a_typed_flag_that_a_later_file_overrides_is_told(caplog):
     [record] = caplog.records
     assert "--train_steps=9 is overridden (in " in record.getMessage()
     caplog.clear()
-    for arguments in ([file, "--train_steps=90"], ["--train_steps=400", file],
-                      ["--train_steps=9", file, "--train_steps=80"]):
+    for arguments in ([file, "--train_steps=900"], ["--train_steps=400", file],
+                      ["--train_steps=9", file, "--train_steps=800"]):
         config.parse(arguments)
     assert not caplog.records
+
+
+def test_a_warm_up_that_a_shorter_training_inherits_is_told(caplog):
+    file = f"--flagfile={ROOT / 'flags' / 'image_folder.cfg'}"
+    config.parse([file, "--data_dir=x", "--train_steps=2000"])
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "--train_steps=2000 leaves --warmup_steps=500 as it was, 25 % of the training: add "
+        "--warmup_steps=100")
+    caplog.clear()
+    for arguments in ([], ["--train_steps=2500"], ["--train_steps=2000", "--warmup_steps=500"],
+                      ["--train_steps=2000", "--schedule=constant"]):
+        config.parse([file, "--data_dir=x", *arguments])
+    assert not caplog.records
+
+
+def test_messages_write_flags_as_they_are_typed():
+    """A path in a message stands behind its flag with both dashes, wherever it is refused."""
+    names = "|".join(name for name, field in config.FIELDS.items() if field.metadata["path"])
+    bare = re.compile(rf'f"(?:[^"{{]*[ (])?(?:{names})=\{{')
+    found = [f"{path}: {line.strip()}" for package in ("mpl_tf", "data_prep")
+             for path in (ROOT / package).rglob("*.py")
+             for line in path.read_text().splitlines() if bare.search(line)]
+    assert not found
