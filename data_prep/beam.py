@@ -1,15 +1,16 @@
 """Runs data_prep.predict and data_prep.select on Apache Beam, for many machines (Section 4.2).
 
-    pip install '.[beam]'
+    pip install '.[beam]'       # or '.[dask]', with Dask to run it on
     python -m data_prep.beam predict FLAGS [-- BEAM OPTIONS]
     python -m data_prep.beam select FLAGS [-- BEAM OPTIONS]
 
 FLAGS are those of `python -m data_prep.predict` and `python -m data_prep.select`, and the output is
-the same, byte for byte. BEAM OPTIONS choose the runner, for example `--runner=FlinkRunner`; without
-them Beam's local runner does all the work on this machine. All workers must see the folders at the
-same paths, and need this project and its requirements. Beam distributes the files, repeats those
-that fail, and shows progress and counters in the way of its runner. An interrupted predict
-continues with the files that are missing.
+the same, byte for byte. BEAM OPTIONS choose the runner, for example `--runner=FlinkRunner`, or
+`--runner=DaskRunner --dask_client_address=HOST:8786`; without them Beam's local runner does all the
+work on this machine. All workers must see the folders at the same paths, and need this project and
+its requirements. Beam distributes the files, repeats those that fail, and shows progress in the way
+of its runner; what is printed at the end is counted in the files that the workers wrote. An
+interrupted predict continues with the files that are missing.
 """
 
 import functools
@@ -27,7 +28,8 @@ from mpl_tf.run.serving import Served
 
 try:
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.runners.runner import create_runner
 except ImportError:
     if __name__ != "__main__":
         raise
@@ -35,7 +37,9 @@ except ImportError:
         sys.exit(print(__doc__))
     sys.exit("error: Apache Beam is not installed: pip install '.[beam]'")
 
-SPACE = "mpl_tf"        # Beam's namespace of the counters
+SPACE = "mpl_tf"        # Beam's namespace of the counters, which some runners show
+RUNNERS = {"DaskRunner": "apache_beam.runners.dask.dask_runner.DaskRunner"}     # Beam wants it whole
+CLUSTERS = ("asyncio", "concurrent", "distributed", "grpc")     # whose errors are no fault of ours
 _LOADING = threading.Lock()
 
 
@@ -49,8 +53,24 @@ def run(arguments):
     if arguments[0] not in stages:
         raise ValueError(f"{arguments[0]!r}: expected predict or select, then their flags, then -- "
                          "and Beam's options")
-    options = PipelineOptions(arguments[end + 1:], save_main_session=False)
-    return stages[arguments[0]](arguments[1:end], options)
+    return stages[arguments[0]](arguments[1:end], options_of(arguments[end + 1:]))
+
+
+def options_of(arguments):
+    """Makes Beam's PipelineOptions of their command line; its runner is imported.
+
+    Raises:
+      ValueError: in one line: the runner is not known, or what it needs is not installed.
+    """
+    options = PipelineOptions(arguments, save_main_session=False)
+    standard = options.view_as(StandardOptions)
+    standard.runner = RUNNERS.get(standard.runner, standard.runner)
+    try:
+        create_runner(standard.runner or StandardOptions.DEFAULT_RUNNER)
+    except ImportError as error:
+        raise ValueError(f"--runner={standard.runner} cannot be imported ({error}): install what it "
+                         "needs, for DaskRunner with pip install '.[dask]'") from error
+    return options
 
 
 def run_predict(arguments, options):
@@ -66,11 +86,12 @@ def run_predict(arguments, options):
     if todo:
         work = functools.partial(predict_file, plan=plan, model_dir=model_dir, folder=output_dir,
                                  batch_size=flags.batch_size, skip_corrupt=flags.skip_corrupt)
-        counts = execute(lambda pipeline: (
+        execute(lambda pipeline: (
             pipeline | beam.Create(todo) | beam.Reshuffle() | "predict" >> beam.Map(work)), options)
-        print(f"{counts.get('images', 0)} images predicted", flush=True)
-        if counts.get("skipped"):
-            print(f"{counts['skipped']} images could not be read and were skipped", flush=True)
+        images, skipped = labelling.counted(output_dir, todo)
+        print(f"{images} images predicted", flush=True)
+        if skipped:
+            print(f"{skipped} images could not be read and were skipped", flush=True)
     labelling.end(output_dir, tasks)
 
 
@@ -93,7 +114,7 @@ def load(model_dir, model, num_classes, size):
 def _load(model_dir, model, num_classes, size):
     found = prediction_files.model_fingerprint(model_dir)
     if found != model:
-        raise ValueError(f"model_dir={model_dir} holds another network on this worker "
+        raise ValueError(f"--model_dir={model_dir} holds another network on this worker "
                          f"({found[:12]}) than where the pipeline began ({model[:12]}): give a "
                          "folder on a file system that all workers see")
     return Served(model_dir, size, num_classes)
@@ -123,6 +144,8 @@ def run_select(arguments, options):
             beam.pvalue.AsSingleton(histogram), choice))
 
     execute(stages, options)
+    selecting.check_written(*folders, plan, names, **choice)
+    selecting.say(flags.output_dir, plan)
 
 
 def read(numbered, folder, plan):
@@ -173,23 +196,25 @@ class BestOfClass(beam.CombineFn):
 
 
 def execute(stages, options):
-    """Runs a pipeline to its end; returns {name of a counter: its value}.
+    """Runs a pipeline to its end, on any runner.
 
     Args:
       stages: function that adds the steps to a beam.Pipeline.
 
     Raises:
-      ValueError: a step failed; the message is the one line that the step raised.
+      ValueError: a step failed, or the cluster did; the message is the one line that the step or
+        the cluster raised.
     """
     pipeline = beam.Pipeline(options=options)
     stages(pipeline)
     try:
         result = pipeline.run()
         result.wait_until_finish()
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:
+        if not (isinstance(error, (ValueError, OSError, RuntimeError))
+                or type(error).__module__.partition(".")[0] in CLUSTERS):
+            raise
         raise ValueError(reason(error)) from error
-    return {each.key.metric.name: each.result for each in result.metrics().query(
-        beam.metrics.MetricsFilter().with_namespace(SPACE))["counters"]}
 
 
 def reason(error):

@@ -12,6 +12,7 @@ read too. Test images that also lie in unlabeled/, byte for byte, are left out o
 import argparse
 import functools
 import os
+import shlex
 import sys
 
 from data_prep import class_folders
@@ -24,6 +25,8 @@ from mpl_tf.shards.listing import list_images
 from mpl_tf.shards.schema import Record
 
 FOLDERS = ("labeled", "unlabeled", "test")
+WITHOUT_GPU = ("--student_network=small_conv --teacher_network=small_conv --image_size=32 "
+               "--train_steps=2000 --warmup_steps=100")
 
 
 def run(arguments):
@@ -42,6 +45,15 @@ def run(arguments):
     shards.prepare(made, functools.partial(make_record, flags.source_dir, made.class_names),
                    flags.output_dir, command.command_line("image_folder", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
+    print(next_step(flags.output_dir), flush=True)
+
+
+def next_step(output_dir):
+    """Lines that say how to train on what was prepared, and how long that takes without a GPU."""
+    train = shlex.join(["python", "-m", "mpl_tf.train", "--flagfile=image_folder.cfg",
+                        f"--data_dir={output_dir}", "--model_dir=runs/images"])
+    return (f"begin the training with: {train}\n"
+            f"without a GPU add: {WITHOUT_GPU} (about half an hour on 2 cores)")
 
 
 def plan(source_dir, seed, test_fraction, duplicates="refuse"):

@@ -2,10 +2,10 @@
 
     python -m data_prep.inspect --source_dir=SHARDS [--output_dir=DIR]
 
-The program decodes every image. For each split it prints the number of examples, the keys, classes
-and image sizes, and each broken record with file and position. With --output_dir it also writes
-report.json, with the whole table of classes, and a montage of each split. The exit code is 1 if
-anything is broken.
+The program decodes every image. For each split it prints the number of examples, the classes and image
+sizes, the keys that some examples lack, and each broken record with file and position. With
+--output_dir it also writes report.json, with the whole tables of classes and keys, and a montage of
+each split. The exit code is 1 if anything is broken.
 """
 
 import collections
@@ -45,17 +45,19 @@ def run(arguments):
         if os.path.exists(os.path.join(flags.output_dir, REPORT)) and not flags.overwrite:
             raise ValueError(f"--output_dir={flags.output_dir} holds a {REPORT} already: choose "
                              "another folder, or give --overwrite")
-    report = {}
+    report, written = {}, [REPORT]
     for split, files in splits.items():
         report[split], tiles = inspect_split(flags.source_dir, split, files, flags.seed,
                                              flags.workers)
         print("\n".join(lines(split, report[split])), flush=True)
         if flags.output_dir is not None and tiles:
-            path = os.path.join(flags.output_dir, f"{split}.png")
+            written.append(f"{split}.png")
+            path = os.path.join(flags.output_dir, written[-1])
             with storage.partial(path) as temporary:
                 montage.sheet(tiles).save(temporary, "PNG")
     if flags.output_dir is not None:
         storage.write_json(os.path.join(flags.output_dir, REPORT), report)
+        print(f"in {flags.output_dir}: {', '.join(written)}", flush=True)
     broken = sum(len(part["broken"]) for part in report.values())
     return 1 if broken and not flags.skip_corrupt else 0
 
@@ -176,9 +178,8 @@ def _inspect_record(payload, where, result, shown):
 def lines(split, report):
     """Formats a split's report as lines of text."""
     result = [f"{split}: {report['records']} records in {report['files']} files, "
-              f"{report['bytes'] / 1e6:.1f} MB; {_counts(report['formats'])}"]
-    for what in ("height", "width"):
-        result.append(f"  {what}: {_words(report[what])}")
+              f"{report['bytes'] / 1e6:.1f} MB; {_counts(report['formats'])}",
+              f"  height: {_words(report['height'])}; width: {_words(report['width'])}"]
     if report["labeled"]:
         result.append(f"  {report['labeled']} labeled, {report['classes']} classes, examples of "
                       f"each: {_words(report['examples_per_class'])}")
@@ -188,13 +189,21 @@ def lines(split, report):
         result.append("  " + ", ".join(classes[:SHOWN] + more))
     else:
         result.append("  unlabeled")
-    result += [f"  {key}: {_counts(kinds)}" for key, kinds in report["keys"].items()]
+    read = max((sum(kinds.values()) for kinds in report["keys"].values()), default=0)
+    odd = [key for key, kinds in report["keys"].items() if _is_odd(kinds, read)]
+    result.append(f"  {len(report['keys']) - len(odd)} keys are in every one of {read} records")
+    result += [f"  {key}: {_counts(report['keys'][key])}" for key in odd]
     broken = report["broken"]
     result.append(f"  broken: {len(broken) or 'nothing'}")
     result += [f"    {line}" for line in broken[:SHOWN]]
     if len(broken) > SHOWN:
         result.append(f"    and {len(broken) - SHOWN} more")
     return [line.encode("ascii", "backslashreplace").decode() for line in result]
+
+
+def _is_odd(kinds, records):
+    """Whether a key is missing in some records, or has values of several types."""
+    return sum(kinds.values()) != records or len({kind.partition(" ")[0] for kind in kinds}) > 1
 
 
 def _expected(folder, split):
@@ -232,6 +241,8 @@ def _spread(values):
 
 
 def _words(spread):
+    if spread is not None and spread["least"] == spread["most"]:
+        return f"{spread['most']:g}"
     return "none" if spread is None else ", ".join(f"{k} {v:g}" for k, v in spread.items())
 
 

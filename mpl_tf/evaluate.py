@@ -57,7 +57,7 @@ def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
     devices.make_deterministic(of_run.seed)
     folder = os.path.join(of_run.model_dir, run_folder.CHECKPOINTS)
     if checkpoints.latest(folder) is None:
-        raise ValueError(f"model_dir={of_run.model_dir} has no checkpoint yet: train it first")
+        raise ValueError(f"--model_dir={of_run.model_dir} has no checkpoint yet: train it first")
     dataset = wiring.load_dataset(of_run, stored=False)
     # All weights are in the checkpoint, so no others are loaded.
     networks = wiring.build_networks(of_run.replace(student_weights=""), dataset)

@@ -95,7 +95,7 @@ def _main(arguments):
     files = files_of(chosen.paths)
     names = run_folder.class_names(chosen.model_dir)
     if run.source.points:
-        raise ValueError(f"model_dir={chosen.model_dir} classifies points, not images: load its "
+        raise ValueError(f"--model_dir={chosen.model_dir} classifies points, not images: load its "
                          "saved_model in Python instead, see docs/serving.md")
     view = serving.view_of(run)
     network = serving.Served(chosen.model_dir, view["size"], len(names) if names else None)

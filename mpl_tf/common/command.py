@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 
-from mpl_tf.common import room
+from mpl_tf.common import quiet, room
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -51,7 +51,9 @@ def run(main, arguments=None):
     """
     if hasattr(sys.stdout, "reconfigure"):      # names of files need not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")      # for this process and its workers
+    # For this process and its workers, unless the user asks for more by a value of his own.
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") == "3":
+        quiet.while_importing("tensorflow")
     try:
         code = main(sys.argv[1:] if arguments is None else list(arguments)) or DONE
         if sys.stdout:
@@ -158,9 +160,22 @@ def _list(package, names, arguments):
 
 
 def suggestion(name, names):
-    """The end of a line that refuses the flag `name`: it suggests the most similar of `names`."""
-    close = difflib.get_close_matches(name.replace("-", "_"), names, n=1)
-    return f"did you mean --{close[0]}?" if close else "expected a flag that --help lists"
+    """The end of a line that refuses the flag `name`: it suggests the most similar of `names`.
+
+    If none is alike as a whole, it suggests up to 4 that have the most similar word.
+    """
+    name, names = name.replace("-", "_"), list(names)
+    words = {word: None for known in names for word in known.split("_")}    # in their order
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+    if not close:
+        for word in difflib.get_close_matches(name, words, n=1, cutoff=0.75):
+            having = [known for known in names if word in known.split("_")]
+            close = [word] if word in names else having[:4]
+    close = close or difflib.get_close_matches(name, names, n=1)
+    if not close:
+        return "expected a flag that --help lists"
+    return "did you mean " + "one of " * (len(close) > 1) + ", ".join(
+        f"--{known}" for known in close) + "?"
 
 
 class Parser(argparse.ArgumentParser):

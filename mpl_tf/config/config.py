@@ -212,6 +212,7 @@ def differences(old: Mapping[str, Any], new: Config) -> List[str]:
     return lines
 
 
+SHORT_WARMUP = 0.2      # the share of a training up to which nothing is said of its warm-up
 _PARSERS = {bool: absl_flags.BooleanParser(), int: absl_flags.IntegerParser(),
             float: absl_flags.FloatParser(), str: absl_flags.ArgumentParser()}
 
@@ -232,8 +233,9 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
     overridden = {}     # of a flag that was typed before a file that has it too, which then wins
     for name, text, place in flag_files.read_arguments(arguments, switches):
         if name not in (only or FIELDS):
-            raise ValueError(
-                f"unknown flag --{name}{place}: {command.suggestion(name, only or FIELDS)}")
+            known = list(only or FIELDS)
+            known += [f"no{switch}" for switch in switches if switch in known]
+            raise ValueError(f"unknown flag --{name}{place}: {command.suggestion(name, known)}")
         if text is None:
             raise ValueError(f"--{name}{place} has no value: expected --{name}=VALUE")
         field = FIELDS[name]
@@ -258,6 +260,12 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
     for name, reason in config.unused().items():
         if name in typed:
             raise ValueError(f"{typed[name]} has no effect with {reason}: leave one of them out")
+    # Where a file's run is shortened, its warm-up is not.
+    if ("train_steps" in typed and "warmup_steps" not in {*typed, *config.unused()}
+            and config.warmup_steps > SHORT_WARMUP * config.train_steps):
+        log.warning("%s leaves --warmup_steps=%d as it was, %.0f %% of the training: add "
+                    "--warmup_steps=%d", typed["train_steps"], config.warmup_steps,
+                    100 * config.warmup_steps / config.train_steps, config.train_steps // 20)
     for flag, place in overridden.values():
         log.warning("%s is overridden%s, which stands after it: the last value wins, so write "
                     "--flagfile first", flag, place)

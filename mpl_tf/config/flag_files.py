@@ -101,10 +101,13 @@ def _find(path, file, place):
     known = os.listdir(near) if os.path.isdir(near) else []
     if near in (".", "flags"):
         known += os.listdir(shipped())
-    close = difflib.get_close_matches(os.path.basename(path), known, n=1)
+    # Without the ends, which make any two flag files alike.
+    stems = {os.path.splitext(name)[0]: name for name in sorted(known)}
+    close = difflib.get_close_matches(os.path.splitext(os.path.basename(path))[0], stems, n=1)
     raise ValueError(f"--flagfile={path}{place}: no such file; " + (
-        f"did you mean --flagfile={os.path.join(os.path.dirname(path), close[0])}?" if close
-        else "expected a file of flags, such as digits.cfg"))
+        f"did you mean --flagfile={os.path.join(os.path.dirname(path), stems[close[0]])}?" if close
+        else f"expected a file of flags, such as digits.cfg; {shipped()} holds those that come with "
+        "this package"))
 
 
 def _lines(path):

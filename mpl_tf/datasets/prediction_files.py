@@ -62,7 +62,7 @@ def model_fingerprint(folder):
     """
     path = os.path.join(folder, "saved_model", "variables", "variables.data-00000-of-00001")
     if not os.path.isfile(path):
-        raise ValueError(f"model_dir={folder} has no saved_model: expected the folder of a "
+        raise ValueError(f"--model_dir={folder} has no saved_model: expected the folder of a "
                          "finished run; train it to the end first")
     return storage.sha256(path)
 
@@ -171,15 +171,20 @@ def read_shard(folder, name, plan):
     return shard
 
 
-def count(folder, name):
+def count(folder, name, array="number"):
     """Reads from the header of a shard's predictions how many examples they are for.
+
+    Args:
+      folder: of the predictions. name: of the shard.
+      array: "number" counts the examples that were predicted, "skipped" those that could not be
+        used.
 
     Raises:
       ValueError: in one line: the file is missing or damaged.
     """
     path = shard_path(folder, name)
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("number.npy") as file:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{array}.npy") as file:
             np.lib.format.read_magic(file)
             return np.lib.format.read_array_header_1_0(file)[0][0]
     except arrays.DAMAGED as error:

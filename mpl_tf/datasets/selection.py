@@ -71,7 +71,7 @@ def load(folder, plan=None):
     report = storage.read_json(os.path.join(folder, REPORT), AGAIN,
                                {"model": str, "num_classes": WHOLE, "sha256": str})
     if report is None or not os.path.isfile(path):
-        raise ValueError(f"selection={folder} holds no selection: expected {ARRAYS} and {REPORT}; "
+        raise ValueError(f"--selection={folder} holds no selection: expected {ARRAYS} and {REPORT}; "
                          "write them with `python -m data_prep.select`, or correct the path")
     if storage.sha256(path) != report["sha256"]:
         raise ValueError(f"{path} is not the one that {REPORT} is of: one of them is damaged or "
@@ -108,7 +108,7 @@ def positions(folder, index, plan=None):
         if name not in place or index.sizes[place[name]] != size:
             found = (f"has {index.sizes[place[name]]} bytes there" if name in place else
                      "is not there")
-            raise ValueError(f"selection={folder} has examples of {name} ({size} bytes), which "
+            raise ValueError(f"--selection={folder} has examples of {name} ({size} bytes), which "
                              f"{found}: name the folder that was predicted and selected from, or "
                              "select again")
     shard = np.array([place.get(name, -1) for name in chosen.shards])[chosen.shard]
@@ -142,7 +142,7 @@ def positions_in_arrays(folder, counts, keep, plan=None):
             os.path.join(folder, ARRAYS), chosen.key[of_split], split, count)
         first += count
     if (at < 0).any():
-        raise ValueError(f"selection={folder} has examples of the split {splits[at < 0][0]!r}, but "
+        raise ValueError(f"--selection={folder} has examples of the split {splits[at < 0][0]!r}, but "
                          f"the data set has only {', '.join(counts)}: give the folder of their "
                          "shards as unlabeled_dir, or select again")
     return _found(folder, at, keep[at])
@@ -150,7 +150,7 @@ def positions_in_arrays(folder, counts, keep, plan=None):
 
 def _found(folder, at, found):
     if not found.any():
-        raise ValueError(f"selection={folder}: none of its {len(at)} examples are among the "
+        raise ValueError(f"--selection={folder}: none of its {len(at)} examples are among the "
                          "unlabeled ones; select from those with `python -m data_prep.select`")
     if not found.all():
         log.warning("%d of the %d selected examples are held out or are not among the unlabeled "

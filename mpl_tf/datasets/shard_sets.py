@@ -98,16 +98,16 @@ def load_unlabeled(folder, image_size, crop, skip_corrupt=False):
       ValueError, FileNotFoundError: in one line: there are no such shards, or they cannot be used.
     """
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"unlabeled_dir={folder}: there is no such folder; prepare one "
+        raise FileNotFoundError(f"--unlabeled_dir={folder}: there is no such folder; prepare one "
                                 "with `python -m data_prep.unlabeled`")
     splits = sorted(tfrecord.find_splits(folder))
     if not splits:
-        raise FileNotFoundError(f"unlabeled_dir={folder} has no shards: expected files like "
+        raise FileNotFoundError(f"--unlabeled_dir={folder} has no shards: expected files like "
                                 "unlabeled-00000-of-00008; prepare them with "
                                 "`python -m data_prep.unlabeled`")
     kept = [split for split in splits if split not in TEST_SPLITS]
     if not kept:
-        raise ValueError(f"unlabeled_dir={folder} has only shards of {', '.join(splits)}, which are "
+        raise ValueError(f"--unlabeled_dir={folder} has only shards of {', '.join(splits)}, which are "
                          "for testing; choose a folder with others")
     return ShardImages(record_index.joined([
         read_unlabeled(folder, split, skip_corrupt) for split in kept]), image_size, crop,

@@ -50,7 +50,7 @@ def read(name, data_dir=None, splits=("train", "test"), url="", download=True):
     except Exception as error:    # no network, no disk, a changed download: TFDS raises anything
         reason = " ".join(str(error).split())[:120]
         raise FileNotFoundError(
-            f"no {name} files in data_dir={data_dir}, and TensorFlow Datasets could not download "
+            f"no {name} files in --data_dir={data_dir}, and TensorFlow Datasets could not download "
             f"them ({type(error).__name__}: {reason}): get {url} and put it into data_dir"
         ) from error
     result = {}

@@ -71,6 +71,25 @@ def end(output_dir, tasks):
     print(f"{output_dir}: {there} of {len(tasks)} files are predicted", flush=True)
 
 
+def counted(output_dir, tasks):
+    """Counts what the files of `tasks` hold: (images predicted, images skipped).
+
+    So it can be told what workers did that report nothing but their end.
+
+    Raises:
+      ValueError: in one line: files are missing, or one is damaged.
+    """
+    missing = [task.name for task in tasks
+               if not os.path.isfile(predictions.shard_path(output_dir, task.name))]
+    if missing:
+        raise ValueError(f"{output_dir}: the predictions of {len(missing)} of {len(tasks)} files "
+                         f"are missing after the work's end, the first of {missing[0]}: expected "
+                         "that all workers see this folder at this path; give a folder on a file "
+                         "system that they share, and run the same command again")
+    return tuple(sum(predictions.count(output_dir, task.name, array) for task in tasks)
+                 for array in ("number", "skipped"))
+
+
 def plan_and_tasks(model_dir, sources, splits=None):
     """Returns (contents of predictions.json, list of Tasks) for a run and source folders.
 
@@ -81,10 +100,10 @@ def plan_and_tasks(model_dir, sources, splits=None):
     of_run = config_module.of(**run_folder.read_flags(model_dir))
     model = predictions.model_fingerprint(model_dir)
     if of_run.source.points:
-        raise ValueError(f"model_dir={model_dir} classifies points: expected a run on images")
+        raise ValueError(f"--model_dir={model_dir} classifies points: expected a run on images")
     names = run_folder.class_names(model_dir)
     if not names:
-        raise ValueError(f"model_dir={model_dir} has no {run_folder.CLASSES}: train it again")
+        raise ValueError(f"--model_dir={model_dir} has no {run_folder.CLASSES}: train it again")
     tasks, sizes = tasks_of(sources, splits, of_run.dataset)
     view = view_of(of_run)
     where = [source if source == "digits" else os.path.abspath(source) for source in sources]

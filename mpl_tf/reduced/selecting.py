@@ -45,6 +45,7 @@ def select(predictions_dir: str, output_dir: str, per_class: int,
     if names:
         kept, histogram = best_of(predictions_dir, plan, names, per_class, rank_all)
         write(predictions_dir, output_dir, plan, names, kept, histogram, per_class, rank_all, short)
+        say(output_dir, plan)
 
 
 def begin(predictions_dir, output_dir, per_class, splits=None, rank_all=False, short="repeat",
@@ -233,14 +234,33 @@ def write(predictions_dir, output_dir, plan, names, kept, histogram, per_class, 
     sheet = select_report.montage(plan, names, kept)
     for name in sorted(filter(_is_own, os.listdir(output_dir)), key=selection.REPORT.__ne__):
         os.remove(os.path.join(output_dir, name))   # another's or a killed one's; the report first
-    print("\n".join(select_report.lines(report)), flush=True)
-    if sheet is None:
-        print(f"no montage: no image can be read in {', '.join(plan['sources'])}", flush=True)
-    else:
+    if sheet is not None:
         with storage.partial(os.path.join(output_dir, selection.MONTAGE)) as temporary:
             sheet.save(temporary, "PNG")
     selection.save(output_dir, chosen, report)      # last: with its report a selection is finished
-    print(f"{output_dir}: {len(chosen.key)} examples", flush=True)
+
+
+def check_written(predictions_dir, output_dir, plan, names, per_class, rank_all=False,
+                  short="repeat"):
+    """Checks that `write`, on whatever machine, wrote this selection; the arguments are its own.
+
+    Raises:
+      ValueError: in one line: this selection is not in output_dir.
+    """
+    made_of = _made_of(predictions_dir, plan, per_class, rank_all, short)
+    if not _is_there(output_dir, names, made_of):
+        raise ValueError(f"{output_dir} does not hold the selection after the work's end: expected "
+                         "that all workers see this folder at this path; give a folder on a file "
+                         "system that they share, and run the same command again")
+
+
+def say(output_dir, plan):
+    """Prints the report of the selection in `output_dir`; `plan` is that of the predictions."""
+    report = storage.read_json(os.path.join(output_dir, selection.REPORT))
+    print("\n".join(select_report.lines(report)), flush=True)
+    if not os.path.exists(os.path.join(output_dir, selection.MONTAGE)):
+        print(f"no montage: no image can be read in {', '.join(plan['sources'])}", flush=True)
+    print(f"{output_dir}: {report['selected']} examples", flush=True)
 
 
 def _check_unique(predictions_dir, names, kept):

@@ -19,6 +19,7 @@ class Progress:
 
     def __init__(self, train_steps, start_step):
         self._train_steps, self._step = train_steps, start_step
+        self._first = None      # (a number of steps, when they were taken): where rates begin
         terminal = sys.stderr.isatty()
         self._bar = tqdm(total=train_steps, initial=start_step, unit="step", dynamic_ncols=True,
                          disable=not terminal)
@@ -29,10 +30,20 @@ class Progress:
         self._bar.set_postfix_str(describe(logs, examples_per_second), refresh=False)
         self._bar.update(step - self._step)
         self._step = step
+        if self._first is None:
+            self._first = step, time.monotonic()
         if time.monotonic() >= self._line_at:
-            print(f"step {step}/{self._train_steps}: {describe(logs, examples_per_second)}",
-                  file=sys.stderr, flush=True)
+            print(f"step {step}/{self._train_steps}: {describe(logs, examples_per_second)}"
+                  + self._left(), file=sys.stderr, flush=True)
             self._line_at = time.monotonic() + LINE_SECONDS
+
+    def _left(self):
+        """Words for the time left, at the rate since the first step, which traces as well."""
+        first, began = self._first
+        if self._step == first:
+            return ""
+        seconds = (time.monotonic() - began) / (self._step - first) * (self._train_steps - self._step)
+        return f", {tqdm.format_interval(seconds)} left"
 
     def say(self, text):
         """Prints `text` to stdout."""
@@ -45,12 +56,13 @@ class Progress:
 
 
 def describe(logs, examples_per_second=None):
-    """Writes what a step logged in a few words."""
-    shown = [f"loss {logs.get('student_loss', logs.get('loss')):.4f}"]
+    """Writes what a step logged in a few words: of the student, or of a baseline."""
+    whose = "student " if "student_loss" in logs else ""
+    shown = [f"{whose}loss {logs.get('student_loss', logs.get('loss')):.4f}"]
     if "R" in logs:
         shown.append(f"R {logs['R']:.4f}")
     if "accuracy" in logs:
-        shown.append(f"accuracy {100 * logs['accuracy']:.1f} %")
+        shown.append(f"{whose}accuracy {100 * logs['accuracy']:.1f} %")
     if examples_per_second:
         shown.append(f"{examples_per_second:.0f} examples/s")
     return ", ".join(shown)

@@ -47,7 +47,7 @@ def open_folder(config):
     """
     folder = config.model_dir
     if "://" in folder:
-        raise ValueError(f"model_dir={folder}: expected a folder of this machine; mount the remote "
+        raise ValueError(f"--model_dir={folder}: expected a folder of this machine; mount the remote "
                          "one, or choose another --model_dir")
     started = _started(folder)
     # Until there is a checkpoint, a run may be started anew with other flags.
@@ -56,7 +56,7 @@ def open_folder(config):
     if progress:
         lines = config_module.differences(started, config)
         if lines:
-            raise ValueError(f"model_dir={folder} is a run with other flags: {'; '.join(lines)}; "
+            raise ValueError(f"--model_dir={folder} is a run with other flags: {'; '.join(lines)}; "
                              "use those of the run, or another --model_dir")
     try:
         os.makedirs(folder, exist_ok=True)
@@ -67,7 +67,7 @@ def open_folder(config):
             flags["train_steps"] = started["train_steps"]
         storage.write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": flags})
     except OSError as error:
-        raise ValueError(f"model_dir={folder} cannot be written ({error.strerror or error}): "
+        raise ValueError(f"--model_dir={folder} cannot be written ({error.strerror or error}): "
                          "choose another --model_dir, or give this one write permission") from error
     return lock
 
@@ -102,7 +102,7 @@ def read_flags(folder):
     """
     started = _started(folder)
     if started is None:
-        raise ValueError(f"model_dir={folder} holds no run: expected a folder that "
+        raise ValueError(f"--model_dir={folder} holds no run: expected a folder that "
                          "`python -m mpl_tf.train` wrote; correct --model_dir")
     return started
 
@@ -114,10 +114,10 @@ def _started(folder):
     except FileNotFoundError:
         return None
     except NotADirectoryError as error:
-        raise ValueError(f"model_dir={folder} is a file, or lies in one: expected a folder; choose "
+        raise ValueError(f"--model_dir={folder} is a file, or lies in one: expected a folder; choose "
                          "another --model_dir") from error
     except OSError as error:
-        raise ValueError(f"model_dir={folder} cannot be read ({error.strerror}): expected a "
+        raise ValueError(f"--model_dir={folder} cannot be read ({error.strerror}): expected a "
                          "folder; choose another --model_dir") from error
     if not names:
         return None
@@ -126,7 +126,7 @@ def _started(folder):
     noted = storage.read_json(path, remedy)
     if noted is None or noted.get("program") != "mpl_tf":
         shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-        raise ValueError(f"model_dir={folder} is not a run's folder: it holds {shown} and no "
+        raise ValueError(f"--model_dir={folder} is not a run's folder: it holds {shown} and no "
                          f"{CONFIG} of this program; choose a new or empty --model_dir")
     flags = storage.read_json(path, remedy, {"flags": {"train_steps": WHOLE}})["flags"]
     try:        # names of an earlier version's flags may be others
@@ -158,7 +158,7 @@ def check_data(folder, data):
         changed = ", ".join(f"{name} {noted[name]} then, {data.get(name, 'none')} now"
                             for name in noted if data.get(name) != noted[name])
         if changed:     # a run of an earlier version has noted fewer things
-            raise ValueError(f"model_dir={folder} was trained on other data: {changed}; give the "
+            raise ValueError(f"--model_dir={folder} was trained on other data: {changed}; give the "
                              "same --data_dir, --unlabeled_dir, --fixed_teacher and "
                              "--predictions_dir (they may have moved), or another --model_dir")
     storage.write_json(path, data)

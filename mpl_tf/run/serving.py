@@ -39,7 +39,7 @@ class Served:
     def __init__(self, model_dir, size, num_classes=None):
         path = os.path.join(model_dir, "saved_model")
         if not os.path.isdir(path):
-            raise ValueError(f"model_dir={model_dir} has no saved_model: the run is not "
+            raise ValueError(f"--model_dir={model_dir} has no saved_model: the run is not "
                              "finished; train it to the end first")
         import tensorflow as tf
         self._tf = tf
@@ -49,7 +49,7 @@ class Served:
         expected = classes if num_classes is None else num_classes
         if (*self.shape[:2], classes) != (size, size, expected):
             raise ValueError(
-                f"model_dir={model_dir}: saved_model takes images of {self.shape[0]} pixels and "
+                f"--model_dir={model_dir}: saved_model takes images of {self.shape[0]} pixels and "
                 f"gives {classes} classes, but its flags and {run_folder.CLASSES} say {size} and "
                 f"{expected}: train it again")
         try:

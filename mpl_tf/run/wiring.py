@@ -161,15 +161,15 @@ def load_fixed_teacher(config, student):
     path = config.fixed_teacher
     file = os.path.join(path, "student.keras") if os.path.isdir(path) else path
     if not os.path.isfile(file):
-        raise ValueError(f"fixed_teacher={path} has no student.keras: expected the model_dir of a "
+        raise ValueError(f"--fixed_teacher={path} has no student.keras: expected the model_dir of a "
                          "finished run, or a .keras file; train it to the end first")
     try:
         teacher = keras_files.load(file)
     except ValueError as error:
-        raise ValueError(f"fixed_teacher={error}") from error
+        raise ValueError(f"--fixed_teacher={error}") from error
     check_networks(student=student, fixed_teacher=teacher)
     if teacher.input_shape != student.input_shape:
-        raise ValueError(f"fixed_teacher={path} takes inputs of shape {teacher.input_shape[1:]}, "
+        raise ValueError(f"--fixed_teacher={path} takes inputs of shape {teacher.input_shape[1:]}, "
                          f"but the data have {student.input_shape[1:]}: use a teacher that was "
                          "trained on such data")
     teacher.trainable = False

@@ -41,6 +41,17 @@ def test_a_stop_by_a_signal_is_not_done(capfd):
     assert capfd.readouterr().out == "stopped after step 3 of 6\n" * 2
 
 
+@pytest.mark.parametrize("name, said", [
+    ("sudent", "did you mean one of --student_network, --student_dropout?"),
+    ("teachr", "did you mean one of --fixed_teacher, --teacher_network?"),
+    ("source", "did you mean --source_dir?"), ("train-step", "did you mean --train_steps?"),
+    ("sead", "did you mean --seed?"), ("verbose", "expected a flag that --help lists")])
+def test_the_most_similar_flags_are_suggested(name, said):
+    assert command.suggestion(name, ["seed", "split_seed", "fixed_teacher", "student_network",
+                                     "student_dropout", "teacher_network", "source_dir",
+                                     "train_steps"]) == said
+
+
 def test_what_a_program_returns_is_its_exit_code():
     assert [command.run(lambda _: code, []) for code in (None, 0, 1)] == [0, 0, 1]
     assert command.run(lambda arguments: len(arguments), ["a", "b"]) == 2

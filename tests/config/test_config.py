@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 
 from mpl_tf import config
 from mpl_tf.config import checks
+from mpl_tf.config.flag_files import shipped
 from tests.conftest import ROOT
 
 FILES = sorted((ROOT / "flags").glob("*.cfg"))
@@ -159,6 +161,16 @@ def test_bad_flag_files(text, expected, tmp_path):
             parse(f"--flagfile={tmp_path}/{bad}")
 
 
+def test_a_flag_file_is_suggested_by_its_name_without_the_end():
+    for name, near in (("nope.cfg", None), ("mnist.cfg", None), ("digit.cfg", "digits.cfg"),
+                       ("digits_contrl", "digits_control.cfg"), ("cifar.cfg", "cifar10.cfg")):
+        with pytest.raises(ValueError) as refused:
+            parse(f"--flagfile={name}")
+        said = str(refused.value)
+        assert ("did you mean" in said) == bool(near) and said.count("\n") == 0
+        assert (f"--flagfile={near}?" if near else f"{shipped()} holds those that come") in said
+
+
 # Refusals: received, expected, fix.
 
 @pytest.mark.parametrize("arguments, received, fix", [
@@ -179,6 +191,9 @@ def test_bad_flag_files(text, expected, tmp_path):
     ("--train_step=5", "unknown flag --train_step", "did you mean --train_steps"),
     ("--batch-size=5", "unknown flag --batch-size", "did you mean --batch_size"),
     ("--verbose", "unknown flag --verbose", "--help"),
+    ("--sudent=x", "unknown flag --sudent", "one of --student_network, --student_weights, "),
+    ("--steps=5", "unknown flag --steps", "did you mean one of --train_steps, --eval_steps"),
+    ("--no_plots", "unknown flag --no_plots", "did you mean --noplots?"),
     ("--seed --noplots", "--seed has no value", "--seed=VALUE"),
     ("digits", "'digits' is not a flag", "--NAME=VALUE"),
     ("--model_dir=", "--model_dir is missing", "runs/NAME"),
@@ -339,7 +354,31 @@ def test_a_typed_flag_that_a_later_file_overrides_is_told(caplog):
     [record] = caplog.records
     assert "--train_steps=9 is overridden (in " in record.getMessage()
     caplog.clear()
-    for arguments in ([file, "--train_steps=90"], ["--train_steps=400", file],
-                      ["--train_steps=9", file, "--train_steps=80"]):
+    for arguments in ([file, "--train_steps=900"], ["--train_steps=400", file],
+                      ["--train_steps=9", file, "--train_steps=800"]):
         config.parse(arguments)
     assert not caplog.records
+
+
+def test_a_warm_up_that_a_shorter_training_inherits_is_told(caplog):
+    file = f"--flagfile={ROOT / 'flags' / 'image_folder.cfg'}"
+    config.parse([file, "--data_dir=x", "--train_steps=2000"])
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "--train_steps=2000 leaves --warmup_steps=500 as it was, 25 % of the training: add "
+        "--warmup_steps=100")
+    caplog.clear()
+    for arguments in ([], ["--train_steps=2500"], ["--train_steps=2000", "--warmup_steps=500"],
+                      ["--train_steps=2000", "--schedule=constant"]):
+        config.parse([file, "--data_dir=x", *arguments])
+    assert not caplog.records
+
+
+def test_messages_write_flags_as_they_are_typed():
+    """A path in a message stands behind its flag with both dashes, wherever it is refused."""
+    names = "|".join(name for name, field in config.FIELDS.items() if field.metadata["path"])
+    bare = re.compile(rf'f"(?:[^"{{]*[ (])?(?:{names})=\{{')
+    found = [f"{path}: {line.strip()}" for package in ("mpl_tf", "data_prep")
+             for path in (ROOT / package).rglob("*.py")
+             for line in path.read_text().splitlines() if bare.search(line)]
+    assert not found

@@ -1,6 +1,8 @@
 """Apache Beam's local runner gives exactly what the plain programs give, and fails in one line."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,14 +14,39 @@ from mpl_tf.reduced import labelling
 from mpl_tf.run import training
 from mpl_tf.run.serving import Served
 from mpl_tf.shards import tfrecord
+from tests.conftest import ROOT
 from tests.runs import settings
 from tests.stored import change, colors, predicted, write_images
 
 pytest.importorskip("apache_beam", reason="Apache Beam is optional: the extra beam")
+from apache_beam.runners.direct import direct_runner  # noqa: E402
 from data_prep import beam  # noqa: E402
 
 ONE, MANY = [], ["--", "--runner=DirectRunner", "--direct_num_workers=2",
                  "--direct_running_mode=multi_threading"]
+
+
+class WithoutMetrics(direct_runner.BundleBasedDirectRunner):
+    """Runs as Dask's runner does, whose results have no metrics."""
+
+    def run_pipeline(self, pipeline, options):
+        result = super().run_pipeline(pipeline, options)
+
+        def metrics():
+            raise NotImplementedError("collecting metrics will come later!")
+        result.metrics = metrics
+        return result
+
+
+class DoingNothing(direct_runner.BundleBasedDirectRunner):
+    """Ends well, and what its workers wrote is nowhere to be seen."""
+
+    def run_pipeline(self, pipeline, options):
+        return super().run_pipeline(beam.beam.Pipeline(), options)
+
+
+def on(runner):
+    return ["--", f"--runner={__name__}.{runner.__name__}"]
 
 
 def same_files(first, second, but=()):
@@ -49,7 +76,8 @@ def trained(tmp_path_factory):
     return root / "run", write_images(root / "images", counts=(5, 1, 8, 7))
 
 
-@pytest.mark.parametrize("options", [ONE, MANY], ids=["one", "many"])
+@pytest.mark.parametrize("options", [ONE, MANY, on(WithoutMetrics)],
+                         ids=["one", "many", "without metrics"])
 def test_predictions_are_those_of_the_plain_program(trained, tmp_path, options, capsys):
     run, source = trained
     flags = [f"--model_dir={run}", f"--source_dir={source}", "--batch_size=3"]
@@ -149,7 +177,7 @@ def test_what_a_worker_refuses_is_one_line(trained, stored, tmp_path, capfd):
 @pytest.mark.parametrize("arguments, said", [
     (["train"], "expected predict or select"),
     (["predict", "--model_dir=a", "--source_dir=b", "--output_dir=c", "--num_shards=2"],
-     "Beam shares the files out itself"),
+     "Beam distributes the files itself"),
 ])
 def test_bad_command_lines(arguments, said, capfd):
     assert said in refused(arguments, capfd)
@@ -162,3 +190,58 @@ def test_another_network_on_the_worker_is_refused(trained):
     with pytest.raises(ValueError, match="all workers see"):
         beam.load(str(run), "another", plan["num_classes"], 8)
     assert isinstance(beam.load(str(run), plan["model"], plan["num_classes"], 8), Served)
+
+
+def test_a_run_whose_files_are_not_there_is_not_done(trained, stored, tmp_path, capfd):
+    run, source = trained
+    line = refused(["predict", f"--model_dir={run}", f"--source_dir={source}",
+                    f"--output_dir={tmp_path / 'out'}", *on(DoingNothing)], capfd)
+    assert "the predictions of 4 of 4 files are missing" in line
+    assert "all workers see this folder" in line
+    line = refused(["select", f"--predictions_dir={stored}", f"--output_dir={tmp_path / 'selection'}",
+                    "--per_class=3", *on(DoingNothing)], capfd)
+    assert "does not hold the selection" in line and "all workers see this folder" in line
+
+
+def test_a_runner_that_cannot_be_imported_is_refused_before_anything_is_written(
+        trained, tmp_path, capfd, monkeypatch):
+    run, source = trained
+    monkeypatch.setitem(sys.modules, "apache_beam.runners.dask.dask_runner", None)
+    line = refused(["predict", f"--model_dir={run}", f"--source_dir={source}",
+                    f"--output_dir={tmp_path / 'out'}", "--", "--runner=DaskRunner"], capfd)
+    assert "cannot be imported" in line and "pip install '.[dask]'" in line
+    assert not os.path.exists(tmp_path / "out")
+
+
+def test_a_clusters_own_error_is_one_line():
+    class Killed(Exception):
+        __module__ = "distributed.scheduler"
+
+    class Failing(direct_runner.BundleBasedDirectRunner):
+        def run_pipeline(self, pipeline, options):
+            raise Killed("all those workers died\nmore")
+
+    with pytest.raises(ValueError, match="^all those workers died$"):
+        beam.execute(lambda pipeline: None, beam.PipelineOptions(runner=Failing()))
+
+
+@pytest.mark.slow
+def test_two_processes_of_dask_give_the_files_of_the_plain_programs(trained, stored, tmp_path):
+    distributed = pytest.importorskip("dask.distributed", reason="Dask is optional: the extra dask")
+    run, source = trained
+    predict_flags = [f"--model_dir={run}", f"--source_dir={source}", "--batch_size=3"]
+    select_flags = [f"--predictions_dir={stored}", "--per_class=3"]
+    predict.run([*predict_flags, f"--output_dir={tmp_path / 'predict' / 'plain'}"])
+    select.run([*select_flags, f"--output_dir={tmp_path / 'select' / 'plain'}"])
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True,
+                                  dashboard_address=None) as cluster:
+        for name, flags, said in (("predict", predict_flags, "21 images predicted"),
+                                  ("select", select_flags, "9 selected, of them 9 different")):
+            done = subprocess.run(
+                [sys.executable, "-m", "data_prep.beam", name, *flags,
+                 f"--output_dir={tmp_path / name / 'dask'}", "--", "--runner=DaskRunner",
+                 f"--dask_client_address={cluster.scheduler_address}"],
+                cwd=ROOT, text=True, capture_output=True, timeout=300)
+            assert done.returncode == 0, done.stderr
+            assert said in done.stdout and "Traceback" not in done.stderr
+            same_files(tmp_path / name / "plain", tmp_path / name / "dask")

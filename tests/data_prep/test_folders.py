@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shlex
 import shutil
 import tarfile
 
@@ -12,6 +13,8 @@ from PIL import Image
 from data_prep import command
 from data_prep import image_folder
 from data_prep import unlabeled
+from mpl_tf import config
+from tests.conftest import ROOT
 from tests.prep import jpeg, picture, put, saved
 from tests.data_prep.test_records_made import error_of, prepare
 from tests.data_prep.test_programs import classic, images_of, sidecar_of
@@ -110,6 +113,18 @@ def test_image_folder_sets_a_test_set_aside(own, tmp_path, capsys):
         f"unlabeled/deep/{i}.png" for i in range(4)]
     assert prepare(own, tmp_path / "half", "--test_fraction=0.5", module=image_folder) == 0
     assert sidecar_of(tmp_path / "half")["splits"]["test"]["class_histogram"] == [2, 2, 2]
+
+
+def test_image_folder_ends_with_the_command_that_trains(own, tmp_path, capsys):
+    out = tmp_path / "out of $5"
+    assert prepare(own, out, module=image_folder) == 0
+    train, without_gpu = capsys.readouterr().out.splitlines()[-2:]
+    arguments = shlex.split(train.partition("python -m mpl_tf.train ")[2])
+    assert config.parse(arguments).data_dir == str(out)
+    small = without_gpu.partition("add: ")[2].partition(" (about half an hour")[0].split()
+    assert config.parse([*arguments, *small]).train_steps == 2000
+    readme = " ".join((ROOT / "README.md").read_text().replace("\\\n", " ").split())
+    assert " ".join(small) in readme
 
 
 def test_image_folder_with_a_test_folder(own, tmp_path):

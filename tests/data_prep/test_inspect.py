@@ -33,11 +33,15 @@ def test_whole_shards(shards, tmp_path, capsys):
     assert look(shards, f"--output_dir={tmp_path / 'report'}") == 0
     out = capsys.readouterr().out
     assert "train: 12 records in 2 files" in out and "12 JPEG RGB" in out
-    assert "12 labeled, 3 classes, examples of each: least 4, median 4, most 4" in out
+    assert len(out.splitlines()) == 13 and "\n  height: 24; width: 32\n" in out
+    assert "12 labeled, 3 classes, examples of each: 4\n" in out
     assert "\n  n01440764 4, n02084071 4, n15075141 4\n" in out
-    assert "image/class/label: 12 int64 x 1" in out and out.count("broken: nothing") == 2
+    assert "image/class/label" not in out and out.count("broken: nothing") == 2
+    assert out.endswith(f"\nin {tmp_path / 'report'}: report.json, train.png, validation.png\n")
     report = json.loads((tmp_path / "report" / "report.json").read_text())
     assert report["train"]["height"] == {"least": 24, "median": 24, "most": 24}
+    assert report["train"]["keys"]["image/class/label"] == {"int64 x 1": 12}
+    assert f"\n  {len(report['train']['keys'])} keys are in every one of 12 records\n" in out
     assert report["validation"]["class_histogram"]["2"] == {"examples": 1, "text": "n15075141"}
     with Image.open(tmp_path / "report" / "train.png") as sheet:
         assert sheet.size == (8 * 100, 2 * 110) and len(sheet.convert("RGB").getcolors(10 ** 6)) > 99
@@ -60,7 +64,7 @@ def test_broken_shards_of_others(tmp_path, capsys):
         b"garbage", good, by_hand(encoded=[jpeg(1)], height=[5], width=[5], filename=[b"3"])])
     tfrecord.write(tmp_path / "train-00002-of-00003", [
         by_hand(encoded=[jpeg(i)], height=[24], width=[32], filename=[b"%d" % (i + 10)],
-                class__label=[7]) for i in range(3)])
+                class__label=[7], channels=None if i == 0 else [3]) for i in range(3)])
     with open(tmp_path / "train-00002-of-00003", "r+b") as file:
         file.truncate(os.path.getsize(tmp_path / "train-00002-of-00003") - 9)
     assert look(tmp_path) == 1
@@ -74,6 +78,7 @@ def test_broken_shards_of_others(tmp_path, capsys):
                   "but the record says 5 x 5", "the same record as", "truncated"):
         assert words in out
     assert "4 labeled, 2 classes" in out
+    assert "  9 keys are in every one of 7 records\n  image/channels: 6 int64 x 1\n  broken" in out
     assert look(tmp_path, "--skip_corrupt") == 0
 
 

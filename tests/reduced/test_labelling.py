@@ -30,6 +30,11 @@ def test_a_corrupt_record_is_an_error_or_skipped(tmp_path):
     plan = predicted(tmp_path / "out", source, skip_corrupt=True)
     shard = prediction_files.read_shard(str(tmp_path / "out"), name, plan)
     assert shard.skipped.tolist() == [2] and shard.number.tolist() == [0, 1, 3, 4, 5]
+    tasks = [task for task, _ in labelling.tasks_of_one(source, None, "cifar10")]
+    assert labelling.counted(str(tmp_path / "out"), tasks) == (5, 1)
+    with pytest.raises(ValueError, match="the predictions of 1 of 1 files are missing .*00000-of-0000"
+                                         "1: expected that all workers see this folder"):
+        labelling.counted(str(tmp_path / "elsewhere"), tasks)
     index = shard_sets.read_index(source, "unlabeled", labeled=np.zeros(1, bool))
     probs = predictions.load(str(tmp_path / "out"), index, 3)
     np.testing.assert_allclose(probs[2], 1 / 3, rtol=1e-3)

@@ -152,6 +152,11 @@ def test_another_selection_is_replaced_only_when_asked(stored, tmp_path, capsys)
         with pytest.raises(ValueError, match="holds another selection, .* add --overwrite"):
             selected(folder, out, **options)
     assert {name: (out / name).read_bytes() for name in os.listdir(out)} == before
+    plan = prediction_files.read_plan(str(folder))
+    names = sorted(plan["shards"])
+    selecting.check_written(str(folder), str(out), plan, names, 5)
+    with pytest.raises(ValueError, match="does not hold the selection .* all workers see"):
+        selecting.check_written(str(folder), str(out), plan, names, 6)
     second, report = selected(folder, out, per_class=6, overwrite=True)
     assert (len(first.key), len(second.key), report["per_class"]) == (15, 18, 6)
     (out / selection.ARRAYS).write_bytes(before[selection.ARRAYS])  # whole, but not this one's
