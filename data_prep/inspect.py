@@ -17,7 +17,7 @@ import numpy as np
 
 from data_prep import command
 from data_prep import workers as work
-from mpl_tf.common import storage
+from mpl_tf.common import pictures, storage
 from mpl_tf.common.bar import Bar
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import image_files, montage, schema, tfrecord
@@ -51,9 +51,8 @@ def run(arguments):
                                              flags.workers)
         print("\n".join(lines(split, report[split])), flush=True)
         if flags.output_dir is not None and tiles:
-            path = os.path.join(flags.output_dir, f"{split}.png")
-            with storage.partial(path) as temporary:
-                montage.sheet(tiles).save(temporary, "PNG")
+            pictures.write(os.path.join(flags.output_dir, f"{split}.png"),
+                           lambda file, tiles=tiles: montage.sheet(tiles).save(file, "PNG"))
     if flags.output_dir is not None:
         storage.write_json(os.path.join(flags.output_dir, REPORT), report)
     broken = sum(len(part["broken"]) for part in report.values())
@@ -150,7 +149,8 @@ def _inspect_record(payload, where, result, shown):
         with image_files.opened(record.encoded, image_files.OF_RECORDS) as image:
             kind, mode = image.format, image.mode
             image.load()
-            tile = np.asarray(montage.tile(image)) if shown else None
+    except MemoryError:
+        raise
     except Exception as error:      # a damaged image can raise nearly anything
         raise CorruptRecord(f"{where}: the image of {len(record.encoded)} bytes cannot be decoded "
                             f"({' '.join(str(error).split())[:100]}): prepare the file "
@@ -167,7 +167,8 @@ def _inspect_record(payload, where, result, shown):
     if shown:
         caption = record.filename if record.label is None else (
             f"{record.label} {record.text or record.synset}")
-        result["tiles"].append((caption, tile))
+        with pictures.or_warn(f"{where}: the tile for the montage"):
+            result["tiles"].append((caption, np.asarray(montage.tile(image))))
     result["seen"].append((schema.identity(payload, record), where))
 
 

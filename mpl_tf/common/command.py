@@ -14,6 +14,7 @@ import errno
 import importlib.util
 import itertools
 import os
+import re
 import signal
 import sys
 
@@ -66,7 +67,12 @@ def run(main, arguments=None):
     except (ValueError, OSError) as error:
         if "\n" in str(error).strip() and not _is_own(error):   # show where it arose
             raise
-        return fail(error, FAILED if getattr(error, "errno", None) in _FULL else USAGE)
+        return fail(error, FAILED if is_full(error) else USAGE)
+
+
+def is_full(error):
+    """Whether an exception is of a full or broken disk, which no other command line mends."""
+    return isinstance(error, OSError) and error.errno in _FULL
 
 
 def _is_own(error):
@@ -80,9 +86,15 @@ def _is_own(error):
 
 def fail(message, code, begin="error: "):
     """Prints `message` in one line on stderr, after the words `begin`; returns `code`."""
-    line = " ".join(f"{begin}{message}".split())
+    line = shown(" ".join(f"{begin}{message}".split()))
     print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
     return code
+
+
+def shown(text):
+    """`text` with line ends and a terminal's control characters, which a name may have, as escapes."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]",
+                  lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def path(text, flag="path"):

@@ -86,6 +86,8 @@ def _files(data_dir):
             files = {pathlib.PurePosixPath(m.name).name: m for m in tar if m.isfile()}
             return archive, {name: tar.extractfile(member).read()
                              for name, member in files.items() if name in MD5}
+    except PermissionError:
+        raise
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{archive} cannot be read ({error}): it is truncated or damaged; get it "
                          f"again from {URL}") from error

@@ -15,7 +15,7 @@ from typing import Sequence
 
 import numpy as np
 
-from mpl_tf.common import storage
+from mpl_tf.common import pictures, storage
 from mpl_tf.common.bar import Bar
 from mpl_tf.datasets import prediction_files, selection
 from mpl_tf.reduced import select_report
@@ -230,15 +230,17 @@ def write(predictions_dir, output_dir, plan, names, kept, histogram, per_class, 
         confidence=(1 - columns["rest"].astype(np.float64)).astype(np.float32))
     report = select_report.report(plan, kept, rows, histogram, per_class)
     report.update(_made_of(predictions_dir, plan, per_class, rank_all, short), shards=len(names))
-    sheet = select_report.montage(plan, names, kept)
+    sheet, drawn = None, False
+    with pictures.or_warn("the montage of the selection"):
+        sheet, drawn = select_report.montage(plan, names, kept), True
     for name in sorted(filter(_is_own, os.listdir(output_dir)), key=selection.REPORT.__ne__):
         os.remove(os.path.join(output_dir, name))   # another's or a killed one's; the report first
     print("\n".join(select_report.lines(report)), flush=True)
-    if sheet is None:
+    if sheet is not None:
+        pictures.write(os.path.join(output_dir, selection.MONTAGE),
+                       lambda file: sheet.save(file, "PNG"))
+    elif drawn:
         print(f"no montage: no image can be read in {', '.join(plan['sources'])}", flush=True)
-    else:
-        with storage.partial(os.path.join(output_dir, selection.MONTAGE)) as temporary:
-            sheet.save(temporary, "PNG")
     selection.save(output_dir, chosen, report)      # last: with its report a selection is finished
     print(f"{output_dir}: {len(chosen.key)} examples", flush=True)
 

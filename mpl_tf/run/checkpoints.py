@@ -9,18 +9,22 @@ the file `checkpoint`, which it replaces by renaming. If the process is killed b
 previous checkpoint is still the latest.
 """
 
-import glob
 import json
 import os
 import shutil
+import tempfile
+import weakref
 
 import tensorflow as tf
 
-from mpl_tf.common import keras_seam, storage
+from mpl_tf.common import keras_seam, plain_path, storage
 from mpl_tf.run import run_folder
 
 AVERAGE = "student_average"     # the name of the student's averaged weights in a checkpoint
 END_OF_INDEX = bytes.fromhex("57fb808b247547db")    # the last bytes of a complete index
+# What TensorFlow says of files whose bytes are not those that were written. Of what else it meets
+# (permission, memory, a disk that is away, another version's files) no damage follows.
+_DAMAGE = ("checksum", "bad magic number", "too short to be an sstable", "less bytes than requested")
 
 
 class Journal(tf.train.experimental.PythonState):
@@ -74,7 +78,8 @@ class Checkpoints:
         that each restored value has its variable.
       seed: the run's seed. A checkpoint of another seed is refused.
       keep: how many checkpoints to keep.
-      writer: False for a worker that only takes part in saving. What it has to write is removed.
+      writer: False for a worker that only takes part in saving. What it has to write goes to the
+        system's folder for temporary files, and is removed.
     """
 
     def __init__(self, folder, model, seed, keep=2, writer=True):
@@ -91,9 +96,11 @@ class Checkpoints:
         self._folder, self._writer, self._at = folder, writer, None
         if writer:
             _tidy(folder)
+        else:
+            folder = tempfile.mkdtemp(prefix="mpl_tf-worker-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, folder if writer else os.path.join(folder, f".worker-{os.getpid()}"),
-            max_to_keep=keep)
+            self._checkpoint, plain_path.plain(folder), max_to_keep=keep)
 
     @property
     def step(self):
@@ -128,6 +135,9 @@ class Checkpoints:
             return
         check_finite(self._networks, step)
         self._step.assign(step)
+        if self._writer:
+            os.makedirs(self._folder, exist_ok=True)
+            plain_path.plain(self._folder)      # the name that the manager knows is still there
         self._manager.save(checkpoint_number=step)
         self._at = step
         if not self._writer:
@@ -179,11 +189,12 @@ def _has_whole_index(path):
 
 def _listed(folder):
     try:
-        state = tf.train.get_checkpoint_state(folder)
+        state = tf.train.get_checkpoint_state(plain_path.plain(folder))
     except ValueError:      # the file is empty
         state = None
-    return [path for path in (state.all_model_checkpoint_paths if state else ())
-            if os.path.exists(path + ".index")]
+    paths = [os.path.join(folder, os.path.basename(path))
+             for path in (state.all_model_checkpoint_paths if state else ())]
+    return [path for path in paths if os.path.exists(path + ".index")]
 
 
 def restore_networks(folder, networks, averaged=False):
@@ -218,28 +229,61 @@ def restore(checkpoint, path, whole=True):
       whole: whether the files may hold nothing that `checkpoint` lacks.
 
     Raises:
-      ValueError: in one line, if the files are damaged or of other networks or optimizers.
+      ValueError: in one line, if the files cannot be read, are damaged, or are of other networks or
+        optimizers.
     """
-    remedy = f"delete {path}.* to continue from the one before, or choose another --model_dir"
+    _check_readable(path)
+    opened = plain_path.plain(path)
     try:
-        reader = tf.train.load_checkpoint(path)
+        reader = tf.train.load_checkpoint(opened)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)     # reading compares checksums
     except Exception as error:  # TensorFlow's errors, and Python's from its bindings
-        raise ValueError(f"checkpoint {path} cannot be read ({_line(error)}): it is damaged; "
-                         f"{remedy}") from error
+        raise ValueError(_unread(path, error)) from error
     try:
-        status = checkpoint.restore(path)
+        status = checkpoint.restore(opened)
         status.assert_existing_objects_matched()
         status.assert_consumed() if whole else status.expect_partial()
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ValueError(_unread(path, error)) from error
     except (ValueError, AssertionError, TypeError, tf.errors.OpError) as error:
         raise ValueError(f"checkpoint {path} is of another architecture than the networks here "
-                         f"({_line(error)}): use the flags it was trained with, or "
-                         f"{remedy}") from error
+                         f"({_line(error, path)}): use the flags it was trained with, or another "
+                         "--model_dir") from error
 
 
-def _line(error):
-    return " ".join(str(error).split())[:160]
+def _check_readable(path):
+    """Raises ValueError, in one line, if the system does not let this process read the files."""
+    folder, name = os.path.split(path)
+    for file in sorted(os.listdir(folder or ".")):
+        if file.startswith(name + "."):
+            try:
+                with open(os.path.join(folder, file), "rb") as opened:
+                    opened.read(1)
+            except OSError as error:
+                raise ValueError(f"{os.path.join(folder, file)} cannot be read ({error.strerror}): "
+                                 "give this process permission to read it, and see that its disk "
+                                 "is there") from error
+
+
+def _unread(path, error):
+    """One line of why the checkpoint at `path` could not be read, and of what to do."""
+    line, (folder, name) = _line(error, path), os.path.split(path)
+    begin = f"checkpoint {path} cannot be read ({line}): "
+    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+        return begin + "the memory is too small for it; free some, or use another machine"
+    if any(sign in str(error).lower() for sign in _DAMAGE):
+        return begin + (f"it is damaged; delete the files {name}.* in {folder} to continue from the "
+                        "one before, or choose another --model_dir")
+    if "No such file" in str(error):
+        return begin + ("one of its files is missing; put it back, or choose another --model_dir")
+    return begin + ("it may well be sound; read it with the version of TensorFlow that "
+                    "wrote it, or choose another --model_dir")
+
+
+def _line(error, path):
+    text = str(error).replace(plain_path.plain(path), path)
+    return " ".join((text or type(error).__name__).split())[:160]
 
 
 def _tidy(folder):
@@ -253,9 +297,8 @@ def _tidy(folder):
                 open(temporary, "w", encoding="utf-8") as file:
             file.write(f'model_checkpoint_path: "{named[-1]}"\n')
             file.writelines(f'all_model_checkpoint_paths: "{name}"\n' for name in named)
-    for path in glob.glob(os.path.join(glob.escape(folder), "*")):
-        name = os.path.basename(path)
-        if name.startswith("ckpt-") and name.split(".")[0] not in named:
-            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
-        elif name.startswith("checkpoint.tmp"):     # TensorFlow was about to rename it
-            os.remove(path)
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        # TensorFlow was about to rename checkpoint.tmp*, and earlier versions' workers left theirs.
+        if (name.startswith("ckpt-") and name.split(".")[0] not in named
+                or name.startswith(("checkpoint.tmp", ".worker-"))):
+            storage.remove(os.path.join(folder, name))

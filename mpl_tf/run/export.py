@@ -7,7 +7,7 @@ from typing import Any, Dict
 
 import tensorflow as tf
 
-from mpl_tf.common import storage
+from mpl_tf.common import plain_path, storage
 from mpl_tf.data import augment
 
 
@@ -22,6 +22,7 @@ def export(student: tf.keras.Model, folder: str) -> None:
 
     Both return {"logits": [B, K], "probabilities": [B, K]}, float32.
     """
+    folder = plain_path.plain(folder)
     file = os.path.join(folder, "student.keras")
     with storage.partial(file) as temporary:
         student.save(temporary, save_format="keras")

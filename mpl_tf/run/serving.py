@@ -2,6 +2,7 @@
 
 import os
 
+from mpl_tf.common import plain_path
 from mpl_tf.run import run_folder
 
 
@@ -35,14 +36,19 @@ class Served:
         import tensorflow as tf
         self._tf = tf
         try:
-            self._loaded = tf.saved_model.load(path)    # its variables live as long as it does
+            # Kept, because its variables live as long as it does.
+            self._loaded = tf.saved_model.load(plain_path.plain(path))
             self._serve = self._loaded.signatures["serving_uint8"]
             self.shape = tuple(self._serve.structured_input_signature[1]["image"].shape[1:])
             classes = self._serve.structured_outputs["probabilities"].shape[-1]
+        except MemoryError:
+            raise
         except Exception as error:      # a damaged one raises whatever TensorFlow comes upon
-            raise ValueError(f"{path} cannot be read "
-                             f"({' '.join(str(error).split())[:120]}): delete results.json in "
-                             f"{model_dir} and run its training again, which exports it") from error
+            raise ValueError(
+                f"{path} cannot be read ({' '.join(str(error).split())[:120]}): see that this "
+                "process may read all of its files; where they are not those that training wrote, "
+                f"move results.json out of {model_dir} and run its training again, which exports "
+                "them anew") from error
         expected = classes if num_classes is None else num_classes
         if (*self.shape[:2], classes) != (size, size, expected):
             raise ValueError(

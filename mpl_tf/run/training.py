@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Optional
 import tensorflow as tf
 
 from mpl_tf import datasets
-from mpl_tf.common import command, storage
+from mpl_tf.common import command, pictures, storage
 from mpl_tf.config import Config
 from mpl_tf.run import (checkpoints, devices, evaluation, export, run_folder, tensorboard, watch,
                         wiring)
@@ -177,12 +177,12 @@ def write_outcome(config, model, class_names, results, probes=None, figures=None
     export.export(model.classifiers["student"], folder)
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))
     if config.plots:
-        with storage.partial(os.path.join(folder, "curves.png")) as temporary:
-            tensorboard.curves(temporary, results["evaluations"])
+        pictures.write(os.path.join(folder, "curves.png"),
+                       lambda file: tensorboard.curves(file, results["evaluations"]))
     if config.plots and probes:
-        with storage.partial(os.path.join(folder, "targets.png")) as temporary:
-            with open(temporary, "wb") as file:
-                file.write(probes.figure())
+        pictures.write(os.path.join(folder, "targets.png"),
+                       lambda file: file.write(probes.figure()))
     if figures:
-        figures(config, folder)
+        with pictures.or_warn("the figures of this data set"):
+            figures(config, folder)
     storage.write_json(os.path.join(folder, run_folder.RESULTS), results)

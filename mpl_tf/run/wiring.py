@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mpl_tf import data, datasets, networks
+from mpl_tf.common import plain_path
 from mpl_tf.datasets.images import as_images
 from mpl_tf.method.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.method.mpl import MetaPseudoLabels
@@ -163,7 +164,7 @@ def load_fixed_teacher(config, student):
         raise ValueError(f"fixed_teacher={path} has no student.keras: expected the model_dir of a "
                          "finished run, or a .keras file; train it to the end first")
     try:
-        teacher = tf.keras.models.load_model(file, compile=False)
+        teacher = tf.keras.models.load_model(plain_path.plain(file), compile=False)
     except Exception as error:  # a damaged file raises whatever zipfile, h5py and Keras raise
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"fixed_teacher={file} cannot be read ({type(error).__name__}: {reason}): "
