@@ -67,7 +67,8 @@ def run(main, arguments=None):
     except (ValueError, OSError) as error:
         if "\n" in str(error).strip() and not _is_own(error):   # show where it arose
             raise
-        return fail(error, FAILED if is_full(error) else USAGE)
+        failed = is_full(error) or isinstance(error, ConnectionError)
+        return fail(error, FAILED if failed else USAGE)
 
 
 def is_full(error):

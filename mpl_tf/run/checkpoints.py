@@ -160,6 +160,12 @@ def latest(folder):
     return found[-1] if found else None
 
 
+def left(folder):
+    """Says which checkpoint in `folder` a run that failed can continue from."""
+    path = latest(folder)
+    return f"the checkpoint {path} stays" if path else "there is no checkpoint yet"
+
+
 def complete(folder):
     """The paths of the complete checkpoints in `folder`, the oldest first.
 
