@@ -83,6 +83,7 @@ def _train_on(strategy, agreement, config, writer, figures, start):
         step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
                     agreement, probes)
     if step < config.train_steps:
+        agreement.gather(0)     # nobody leaves before the first has saved
         where = " on every worker" if agreement.several else ""
         raise command.Stopped(f"stopped after step {step} of {config.train_steps} and saved: the "
                               f"same command{where} continues", stop.asked)
