@@ -17,7 +17,7 @@ import numpy as np
 
 from data_prep import command
 from data_prep import workers as work
-from mpl_tf.common import storage
+from mpl_tf.common import pictures, storage
 from mpl_tf.common.bar import Bar
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import image_files, montage, schema, tfrecord
@@ -52,9 +52,8 @@ def run(arguments):
         print("\n".join(lines(split, report[split])), flush=True)
         if flags.output_dir is not None and tiles:
             written.append(f"{split}.png")
-            path = os.path.join(flags.output_dir, written[-1])
-            with storage.partial(path) as temporary:
-                montage.sheet(tiles).save(temporary, "PNG")
+            pictures.write(os.path.join(flags.output_dir, written[-1]),
+                           lambda file, tiles=tiles: montage.sheet(tiles).save(file, "PNG"))
     if flags.output_dir is not None:
         storage.write_json(os.path.join(flags.output_dir, REPORT), report)
         print(f"in {flags.output_dir}: {', '.join(written)}", flush=True)
@@ -154,7 +153,8 @@ def _inspect_record(payload, where, result, shown):
         with image_files.opened(record.encoded, image_files.OF_RECORDS) as image:
             kind, mode = image.format, image.mode
             image.load()
-            tile = np.asarray(montage.tile(image)) if shown else None
+    except MemoryError:
+        raise
     except Exception as error:      # a damaged image can raise nearly anything
         raise CorruptRecord(f"{where}: the image of {len(record.encoded)} bytes cannot be decoded "
                             f"({' '.join(str(error).split())[:100]}): prepare the file "
@@ -171,7 +171,8 @@ def _inspect_record(payload, where, result, shown):
     if shown:
         caption = record.filename if record.label is None else (
             f"{record.label} {record.text or record.synset}")
-        result["tiles"].append((caption, tile))
+        with pictures.or_warn(f"{where}: the tile for the montage"):
+            result["tiles"].append((caption, np.asarray(montage.tile(image))))
     result["seen"].append((schema.identity(payload, record), where))
 
 

@@ -75,13 +75,23 @@ def read_image(path, shape, crop):
         with open(path, "rb") as file:
             converted = image_files.convert(file.read(), orient=True)
         pixels = crops.evaluation_crop(converted.encoded, shape[0], crop)
+    except OSError as error:
+        if error.errno is None:     # Pillow's, of what the file holds
+            raise ValueError(_no_image(path, error)) from error
+        raise ValueError(f"{path} cannot be read ({error.strerror}): give this process permission "
+                         "to read it, or leave it out") from error
+    except MemoryError:
+        raise
     except Exception as error:      # Pillow raises whatever a damaged file leads it to
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path} is no image that can be read ({reason}): remove or repair "
-                         "it") from error
+        raise ValueError(_no_image(path, error)) from error
     if shape[2] == 1:
         pixels = pixels.mean(axis=-1, keepdims=True).round().astype(pixels.dtype)
     return pixels
+
+
+def _no_image(path, error):
+    reason = " ".join(str(error).split())[:120]
+    return f"{path} is no image that can be read ({reason}): leave it out, or repair it"
 
 
 def main(arguments=None):
@@ -139,7 +149,7 @@ def line(path, probabilities, names, top, as_json):
     best = sorted(named, key=lambda pair: -pair[1])
     if as_json:
         return json.dumps({"path": path, "class": best[0][0], "probabilities": named})
-    return f"{path}: " + ", ".join(f"{name} {p:.3f}" for name, p in best[:top])
+    return command.shown(f"{path}: " + ", ".join(f"{name} {p:.3f}" for name, p in best[:top]))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import errno
 import importlib.util
 import itertools
 import os
+import re
 import signal
 import sys
 
@@ -77,7 +78,8 @@ def run(main, arguments=None):
         if not isinstance(error, (ValueError, OSError)) or (
                 "\n" in str(error).strip() and not _is_own(error)):     # show where it arose
             raise
-        return fail(error, FAILED if getattr(error, "errno", None) == errno.EIO else USAGE)
+        failed = getattr(error, "errno", None) == errno.EIO or isinstance(error, ConnectionError)
+        return fail(error, FAILED if failed else USAGE)
 
 
 def _write_no_more():
@@ -100,9 +102,15 @@ def _is_own(error):
 
 def fail(message, code, begin="error: "):
     """Prints `message` in one line on stderr, after the words `begin`; returns `code`."""
-    line = " ".join(f"{begin}{message}".split())
+    line = shown(" ".join(f"{begin}{message}".split()))
     print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
     return code
+
+
+def shown(text):
+    """`text` with line ends and a terminal's control characters, which a name may have, as escapes."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]",
+                  lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 def path(text, flag="path"):

@@ -94,6 +94,8 @@ def _files(data_dir):
                     found[name] = tar.extractfile(member).read()
                 elif len(others) < 3:
                     others.append(member.name)
+    except PermissionError:
+        raise
     except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, zlib.error,
             lzma.LZMAError) as error:
         raise ValueError(f"{archive} cannot be read as the archive of CIFAR-10 "

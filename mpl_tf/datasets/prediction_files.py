@@ -10,6 +10,7 @@ is not imported here.
 """
 
 import dataclasses
+import errno
 import hashlib
 import os
 import zipfile
@@ -154,17 +155,16 @@ def read_shard(folder, name, plan):
                        if found[key].size)):
             raise ValueError("its arrays do not belong together")
     except arrays.DAMAGED as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"{path} is damaged ({reason}): delete it, and {AGAIN}") from error
+        raise ValueError(_unread(path, error)) from error
     if shard.model != plan["model"]:
         raise ValueError(f"{path} is of another network than {PLAN} ({shard.model[:12]} instead "
-                         f"of {plan['model'][:12]}): delete it, and {AGAIN}")
+                         f"of {plan['model'][:12]}): move it elsewhere, and {AGAIN}")
     if shard.probs.shape[1] != plan["num_classes"]:
         raise ValueError(f"{path} has {shard.probs.shape[1]} classes instead of "
-                         f"{plan['num_classes']}: delete it, and {AGAIN}")
+                         f"{plan['num_classes']}: move it elsewhere, and {AGAIN}")
     if shard.bytes != plan["shards"][name]:
         raise ValueError(f"{path} is of a file {name} of {shard.bytes} bytes, but the one that "
-                         f"{PLAN} lists has {plan['shards'][name]}: delete it, and {AGAIN}")
+                         f"{PLAN} lists has {plan['shards'][name]}: move it elsewhere, and {AGAIN}")
     _check_numbers(path, shard)
     check(path, shard.probs)
     _check_ranks(path, shard)
@@ -188,10 +188,20 @@ def count(folder, name, array="number"):
             np.lib.format.read_magic(file)
             return np.lib.format.read_array_header_1_0(file)[0][0]
     except arrays.DAMAGED as error:
-        what = "damaged" if os.path.exists(path) else "missing"
-        raise ValueError(f"{path} is {what}: run the same `python -m data_prep.predict` to the "
-                         "end, with every --shard_index; delete the file first if it is "
-                         "damaged") from error
+        raise ValueError(_unread(path, error)) from error
+
+
+def _unread(path, error):
+    """One line of why the predictions in `path` cannot be read. Not every reason is damage."""
+    if isinstance(error, FileNotFoundError):
+        return (f"{path} is missing: run the same `python -m data_prep.predict` to the end, with "
+                "every --shard_index")
+    # NumPy and zipfile look for what damaged files name in places that are none: EINVAL.
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return (f"{path} cannot be read ({error.strerror}): give this process permission to read it, "
+                "and see that its disk is there")
+    reason = " ".join(str(error).split())[:120]
+    return f"{path} is damaged ({reason}): move it elsewhere, and {AGAIN}"
 
 
 def _check_ranks(path, shard):
@@ -246,8 +256,7 @@ def fingerprint(folder):
             with zipfile.ZipFile(path) as file:
                 members = [(m.filename, m.CRC, m.file_size) for m in file.infolist()]
         except arrays.DAMAGED as error:
-            raise ValueError(f"{path} is missing or damaged ({error}): delete it, and "
-                             f"{AGAIN}") from error
+            raise ValueError(_unread(path, error)) from error
         digest.update(repr((name, members)).encode())
     return digest.hexdigest()
 

@@ -62,7 +62,7 @@ def load(folder, index, num_classes, class_names=None):
         missing = np.setdiff1d(wanted[~found], shard.skipped)
         if len(missing):
             raise ValueError(f"{files.shard_path(folder, name)} lacks record {missing[0]} of "
-                             f"{index.paths[i]} (and {len(missing) - 1} more): delete it, and "
+                             f"{index.paths[i]} (and {len(missing) - 1} more): move it elsewhere, and "
                              f"{AGAIN}")
         probs[examples[found]] = shard.probs[rows[found]]
         check_keys(files.shard_path(folder, name), index.paths[i], shard.key[rows[found]],

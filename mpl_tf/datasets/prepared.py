@@ -185,6 +185,8 @@ def _read_split(folder, split):
             try:
                 with image_files.opened(record.encoded, image_files.OF_RECORDS) as image:
                     pixels = np.asarray(image)
+            except MemoryError:
+                raise
             except Exception as error:      # a damaged image can raise nearly anything
                 raise CorruptRecord(f"{where}: the image cannot be decoded ({error}): prepare the "
                                     "file again") from error

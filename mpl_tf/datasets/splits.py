@@ -103,5 +103,5 @@ def check_sizes(splits, sizes, source: str):
     wrong = [f"{len(part.labels)} {name} examples instead of {sizes[name]}"
              for name, part in splits.items() if len(part.labels) != sizes[name]]
     if wrong:
-        raise ValueError(f"{source}: {', '.join(wrong)}: delete what is there and get it again")
+        raise ValueError(f"{source}: {', '.join(wrong)}: get it again, into an empty folder")
     return splits

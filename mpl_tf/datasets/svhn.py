@@ -102,6 +102,8 @@ def read_mat(path, size=None):
                              "expected uint8 [32, 32, 3, N] and N")
         if np.any((labels < 1) | (labels > 10)):
             raise ValueError("y has labels outside 1-10")
+    except (PermissionError, MemoryError):
+        raise
     except Exception as error:      # a damaged file can raise nearly anything
         what = formats.of_file(path)
         reason = (what and f"it is {what}; ") + " ".join(str(error).split())[:120]

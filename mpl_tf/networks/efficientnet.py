@@ -12,6 +12,7 @@ import math
 import os
 from typing import Any, Optional, Sequence
 
+from mpl_tf.common import plain_path
 from mpl_tf.common.lazy import tf
 from mpl_tf.networks import parts
 from mpl_tf.networks.registry import network
@@ -97,7 +98,7 @@ def _without_strides(blocks, count):
 
 def _load(base, path):
     try:
-        base.load_weights(path)
+        base.load_weights(plain_path.plain(path))
     except Exception as error:      # h5py's errors and Keras's, of many types
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"weights={path} does not fit {base.name} ({type(error).__name__}: "

@@ -160,8 +160,8 @@ class Chain:
                            if note["inputs"].get(key) != inputs.get(key))
             raise ValueError(
                 f"{self.path(stage)} was made from another {' and another '.join(wrong)} than "
-                "there is now: give back what there was, or delete this folder and those of the "
-                "stages after it, and run the same command")
+                "there is now: give back what there was, or move this folder and those of the "
+                "stages after it elsewhere, and run the same command")
         self._notes[stage] = {**(note or {}), "inputs": inputs}
         storage.write_json(self._path, self._notes)
 
@@ -183,8 +183,8 @@ class Chain:
             found = None
         if found != note["output"]:
             raise ValueError(f"{self.path(stage)} was changed after it was finished: restore what "
-                             "was there, or delete this folder and those of the stages after it, "
-                             "and run the same command")
+                             "was there, or move this folder and those of the stages after it "
+                             "elsewhere, and run the same command")
         return True
 
     def end(self, stage, fingerprint):

@@ -170,6 +170,8 @@ def _read(file, offset, length, number, view):
                                 labels=False)
         try:
             pixels = crops.evaluation_crop(record.encoded, **view)
+        except MemoryError:
+            raise
         except Exception as error:      # a damaged image raises whatever its decoder does
             reason = " ".join(str(error).split())[:120]
             raise tfrecord.CorruptRecord(

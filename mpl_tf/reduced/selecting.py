@@ -15,7 +15,7 @@ from typing import Sequence
 
 import numpy as np
 
-from mpl_tf.common import storage
+from mpl_tf.common import pictures, storage
 from mpl_tf.common.bar import Bar
 from mpl_tf.datasets import prediction_files, selection
 from mpl_tf.reduced import select_report
@@ -231,12 +231,14 @@ def write(predictions_dir, output_dir, plan, names, kept, histogram, per_class, 
         confidence=(1 - columns["rest"].astype(np.float64)).astype(np.float32))
     report = select_report.report(plan, kept, rows, histogram, per_class)
     report.update(_made_of(predictions_dir, plan, per_class, rank_all, short), shards=len(names))
-    sheet = select_report.montage(plan, names, kept)
+    sheet = None
+    with pictures.or_warn("the montage of the selection"):
+        sheet = select_report.montage(plan, names, kept)
     for name in sorted(filter(_is_own, os.listdir(output_dir)), key=selection.REPORT.__ne__):
         os.remove(os.path.join(output_dir, name))   # another's or a killed one's; the report first
     if sheet is not None:
-        with storage.partial(os.path.join(output_dir, selection.MONTAGE)) as temporary:
-            sheet.save(temporary, "PNG")
+        pictures.write(os.path.join(output_dir, selection.MONTAGE),
+                       lambda file: sheet.save(file, "PNG"))
     selection.save(output_dir, chosen, report)      # last: with its report a selection is finished
 
 

@@ -9,15 +9,17 @@ the file `checkpoint`, which it replaces by renaming. If the process is killed b
 previous checkpoint is still the latest.
 """
 
-import glob
 import json
 import os
 import shutil
+import tempfile
+import weakref
 
 import tensorflow as tf
 
-from mpl_tf.common import keras_seam, storage
+from mpl_tf.common import keras_seam, plain_path, storage
 from mpl_tf.run import run_folder
+from mpl_tf.run.restoring import restore
 
 AVERAGE = "student_average"     # the name of the student's averaged weights in a checkpoint
 END_OF_INDEX = bytes.fromhex("57fb808b247547db")    # the last bytes of a complete index
@@ -74,7 +76,8 @@ class Checkpoints:
         that each restored value has its variable.
       seed: the run's seed. A checkpoint of another seed is refused.
       keep: how many checkpoints to keep.
-      writer: False for a worker that only takes part in saving. What it has to write is removed.
+      writer: False for a worker that only takes part in saving. What it has to write goes to the
+        system's folder for temporary files, and is removed.
     """
 
     def __init__(self, folder, model, seed, keep=2, writer=True):
@@ -91,9 +94,11 @@ class Checkpoints:
         self._folder, self._writer, self._at = folder, writer, None
         if writer:
             _tidy(folder)
+        else:
+            folder = tempfile.mkdtemp(prefix="mpl_tf-worker-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, folder if writer else os.path.join(folder, f".worker-{os.getpid()}"),
-            max_to_keep=keep)
+            self._checkpoint, plain_path.plain(folder), max_to_keep=keep)
 
     @property
     def step(self):
@@ -128,6 +133,9 @@ class Checkpoints:
             return
         check_finite(self._networks, step)
         self._step.assign(step)
+        if self._writer:
+            os.makedirs(self._folder, exist_ok=True)
+            plain_path.plain(self._folder)      # the name that the manager knows is still there
         self._manager.save(checkpoint_number=step)
         self._at = step
         if not self._writer:
@@ -148,6 +156,12 @@ def latest(folder):
     """The path of the newest complete checkpoint in `folder`, or None if there is none."""
     found = complete(folder)
     return found[-1] if found else None
+
+
+def left(folder):
+    """Says which checkpoint in `folder` a run that failed can continue from."""
+    path = latest(folder)
+    return f"the checkpoint {path} stays" if path else "there is no checkpoint yet"
 
 
 def complete(folder):
@@ -179,7 +193,7 @@ def _has_whole_index(path):
 
 def _listed(folder):
     try:
-        state = tf.train.get_checkpoint_state(folder)
+        state = tf.train.get_checkpoint_state(plain_path.plain(folder))
     except ValueError:      # the file is empty
         state = None
     # By name and in order: the file may have been copied from another run, or edited.
@@ -212,39 +226,6 @@ def restore_networks(folder, networks, averaged=False):
     return int(step.numpy())
 
 
-def restore(checkpoint, path, whole=True):
-    """Restores every object of `checkpoint` from the files at `path`.
-
-    Args:
-      checkpoint: a tf.train.Checkpoint.
-      path: of the checkpoint, without the endings of its files.
-      whole: whether the files may hold nothing that `checkpoint` lacks.
-
-    Raises:
-      ValueError: in one line, if the files are damaged or of other networks or optimizers.
-    """
-    remedy = f"delete {path}.* to continue from the one before, or choose another --model_dir"
-    try:
-        reader = tf.train.load_checkpoint(path)
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)     # reading compares checksums
-    except Exception as error:  # TensorFlow's errors, and Python's from its bindings
-        raise ValueError(f"checkpoint {path} cannot be read ({_line(error)}): it is damaged; "
-                         f"{remedy}") from error
-    try:
-        status = checkpoint.restore(path)
-        status.assert_existing_objects_matched()
-        status.assert_consumed() if whole else status.expect_partial()
-    except (ValueError, AssertionError, TypeError, tf.errors.OpError) as error:
-        raise ValueError(f"checkpoint {path} is of another architecture than the networks here "
-                         f"({_line(error)}): use the flags it was trained with, or "
-                         f"{remedy}") from error
-
-
-def _line(error):
-    return " ".join(str(error).split())[:160]
-
-
 def _tidy(folder):
     """Removes what a killed process left unfinished, and mends the list of complete checkpoints."""
     found = complete(folder)
@@ -256,9 +237,8 @@ def _tidy(folder):
                 open(temporary, "w", encoding="utf-8") as file:
             file.write(f'model_checkpoint_path: "{named[-1]}"\n')
             file.writelines(f'all_model_checkpoint_paths: "{name}"\n' for name in named)
-    for path in glob.glob(os.path.join(glob.escape(folder), "*")):
-        name = os.path.basename(path)
-        if name.startswith("ckpt-") and name.split(".")[0] not in named:
-            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
-        elif name.startswith("checkpoint.tmp"):     # TensorFlow was about to rename it
-            os.remove(path)
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        # TensorFlow was about to rename checkpoint.tmp*, and earlier versions' workers left theirs.
+        if (name.startswith("ckpt-") and name.split(".")[0] not in named
+                or name.startswith(("checkpoint.tmp", ".worker-"))):
+            storage.remove(os.path.join(folder, name))

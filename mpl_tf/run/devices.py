@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
 import tensorflow as tf
 
 from mpl_tf.config.methods import STRATEGIES
+from mpl_tf.run import workers
 
 if TYPE_CHECKING:
     from mpl_tf.config import Config
@@ -25,7 +27,7 @@ def get_strategy(name: str, tpu: str = "") -> tf.distribute.Strategy:
         "default": one device, which is the first GPU if there is one.
         "mirrored": all GPUs of this machine, or all logical CPU devices if it has no GPU.
         "multi_worker": the machines that the environment variable TF_CONFIG names. Call this
-          function before any other TensorFlow operation.
+          function before any other TensorFlow operation. It waits for the others, and says so.
         "tpu": a TPU.
       tpu: the name or grpc address of the TPU, or "local" on a TPU VM; "" takes it from the
         environment.
@@ -42,7 +44,7 @@ def get_strategy(name: str, tpu: str = "") -> tf.distribute.Strategy:
         return _mirrored(tuple(device.name for device in tf.config.list_logical_devices(kind)))
     if name == "multi_worker":
         check_tf_config(os.environ.get("TF_CONFIG"))
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multi_worker(os.environ["TF_CONFIG"])
     if name == "tpu":
         return _tpu_strategy(tpu)
     return tf.distribute.get_strategy()
@@ -53,6 +55,14 @@ def _mirrored(devices):
     # There is one strategy a process. Every new one numbers its collectives from the same start, and
     # two that have tensors of different shapes under one number would wait for each other, or abort.
     return tf.distribute.MirroredStrategy(devices)
+
+
+@functools.lru_cache(maxsize=None)
+def _multi_worker(text):
+    cluster = workers.cluster_of(text)
+    workers.wait(cluster)
+    with workers.joining(cluster):
+        return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def check_tf_config(text: Optional[str]) -> None:
@@ -68,6 +78,9 @@ def check_tf_config(text: Optional[str]) -> None:
         addresses, index = cluster[task["type"]], int(task["index"])
         if not isinstance(addresses, list):
             raise TypeError(f"cluster's {task['type']!r} is not a list")
+        for address in (each for job in cluster.values() for each in job):
+            if not re.fullmatch(r".+:\d+", str(address)):
+                raise TypeError(f"{address!r} is no host:port")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"TF_CONFIG={text!r} is malformed ({type(error).__name__}: {error}): "
                          f"expected JSON such as {example}") from error

@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import tensorflow as tf
 
-from mpl_tf.common import storage
+from mpl_tf.common import plain_path, storage
 from mpl_tf.data import augment, resize
 from mpl_tf.networks.layers import ReplayableDropout
 
@@ -34,6 +34,7 @@ def export(student: tf.keras.Model, folder: str, class_names: Optional[Sequence[
       class_names: K names; None stands for the numbers of the classes.
       crop: one of crops.CROPS, how the run's evaluation crops an image of another size.
     """
+    folder = plain_path.plain(folder)
     file = os.path.join(folder, "student.keras")
     with storage.partial(file) as temporary:
         save(student, temporary)

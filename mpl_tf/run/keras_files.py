@@ -17,6 +17,8 @@ from typing import Any, Iterator, Optional
 
 import tensorflow as tf
 
+from mpl_tf.common import plain_path
+
 MEMBERS = re.compile(r"metadata\.json|config\.json|model\.weights\.h5|assets/.*")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 OF_KERAS = re.compile(r"(keras|tf_keras|tensorflow\.keras|tensorflow\.python\.keras)(\.|$)")
@@ -54,7 +56,7 @@ def load(path: str) -> tf.keras.Model:
     if why:
         raise ValueError(f"{path} cannot be read: {why}")
     try:
-        return tf.keras.models.load_model(path, compile=False, safe_mode=True)
+        return tf.keras.models.load_model(plain_path.plain(path), compile=False, safe_mode=True)
     except Exception as error:  # a damaged file raises whatever zipfile, h5py and Keras raise
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"{path} cannot be read ({type(error).__name__}: {reason}): expected a "

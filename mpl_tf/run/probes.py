@@ -11,6 +11,7 @@ import io
 import numpy as np
 import tensorflow as tf
 
+from mpl_tf.common import pictures
 from mpl_tf.datasets.images import as_images
 
 PROBES, SHOWN, CLASSES_SHOWN = 256, 8, 10       # number of probes; of those, and of classes, drawn
@@ -64,7 +65,8 @@ class Probes:
                              "entropy_of_q_large": _entropy(self.q_large),
                              "top_class_changed": figures["changed"]}, "targets")
         if self._plots and self.due(step):
-            board.image(step, "targets/of_probe_images", self.figure())
+            with pictures.or_warn("TensorBoard's picture of the probes"):
+                board.image(step, "targets/of_probe_images", self.figure())
 
     def _shown(self):
         return np.linspace(0, len(self._chosen) - 1, min(SHOWN, len(self._chosen))).astype(int)

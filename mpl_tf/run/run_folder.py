@@ -14,8 +14,8 @@ several machines may be writing, it stays.) This module does not import TensorFl
 
 from __future__ import annotations
 
-import glob
 import os
+import re
 
 from mpl_tf import config as config_module
 from mpl_tf.common import storage
@@ -85,8 +85,14 @@ def note_steps(config):
 
 def checkpoint_indices(folder):
     """The paths of the index files in a folder of checkpoints, in no particular order."""
-    return [path for path in glob.glob(os.path.join(glob.escape(folder), "ckpt-*.index"))
-            if path[:-len(".index")].rsplit("-", 1)[1].isdigit()]
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:        # or training would begin anew
+        raise ValueError(f"{folder} cannot be read ({error.strerror}): give this process permission "
+                         "to read it") from error
+    return [os.path.join(folder, name) for name in names if re.fullmatch(r"ckpt-\d+\.index", name)]
 
 
 def _has_checkpoint(folder):
@@ -186,5 +192,5 @@ def class_names(folder: str) -> list[str] | None:
     Raises:
       ValueError: in one line, where the file is damaged.
     """
-    return storage.read_json(os.path.join(folder, CLASSES), "delete the run's results.json too, and "
+    return storage.read_json(os.path.join(folder, CLASSES), "move the run's results.json elsewhere, and "
                              "its training writes both again", [str])

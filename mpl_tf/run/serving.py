@@ -6,6 +6,7 @@ import os
 
 from mpl_tf import config as config_module
 from mpl_tf import networks
+from mpl_tf.common import plain_path
 from mpl_tf.run import run_folder
 
 
@@ -59,7 +60,8 @@ class Served:
                 "%s is run as a program, because its weights do not fit the network in %s here "
                 "(%s)", path, run_folder.CONFIG, " ".join(str(error).split())[:160])
             with _readable(path, model_dir):
-                self._loaded = tf.saved_model.load(path)    # its variables live as long as it does
+                self._loaded = tf.saved_model.load(
+                    plain_path.plain(path))    # its variables live as long as it does
                 serve = self._loaded.signatures["serving_uint8"]
             self._serve = lambda image: serve(image=image)["probabilities"]
 
@@ -73,11 +75,13 @@ def _readable(path, model_dir):
     """Context manager: raises what TensorFlow comes upon in a damaged SavedModel in one line."""
     try:
         yield
+    except (MemoryError, PermissionError):
+        raise
     except Exception as error:
         raise ValueError(
-            f"{path} cannot be read ({' '.join(str(error).split())[:120]}): move "
-            f"{run_folder.RESULTS} out of {model_dir} and run its training again, which exports "
-            "it anew") from error
+            f"{path} cannot be read ({' '.join(str(error).split())[:120]}): where its files are not "
+            f"those that training wrote, move {run_folder.RESULTS} out of {model_dir} and run its "
+            "training again, which exports them anew") from error
 
 
 def promised(path):
@@ -103,7 +107,8 @@ def shapes_of_weights(path):
     Raises an error of TensorFlow's where one is damaged.
     """
     import tensorflow as tf
-    reader = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
+    reader = tf.train.load_checkpoint(
+        os.path.join(plain_path.plain(path), "variables", "variables"))
     # Reading compares checksums. The object graph is no weight.
     values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     values.pop("_CHECKPOINTABLE_OBJECT_GRAPH", None)

@@ -13,6 +13,11 @@ def mean_std(values, sign=""):
     return f"{statistics.fmean(values):{sign}.2f}{spread}"
 
 
+def _cell(name):
+    """A name as a cell of a table in Markdown shows it: a bar would end the cell."""
+    return " ".join(name.split()).replace("|", "\\|")
+
+
 def table(names, seeds, figures, reference=None):
     """Writes a table in Markdown, in per cent: mean and standard deviation over seeds for each row.
 
@@ -23,13 +28,14 @@ def table(names, seeds, figures, reference=None):
       reference: the name of a row, or None. If given, a column has the mean and the standard
         deviation of the differences from that row, paired by seed.
     """
+    cell = {name: _cell(name) for name in names}
     lines = [f"| run | mean{' ± std' if len(seeds) > 1 else ''} [%], n = {len(seeds)} | "
-             + (f"minus {reference} | " if reference else "") + " | ".join(
+             + (f"minus {cell[reference]} | " if reference else "") + " | ".join(
                  f"seed {seed}" for seed in seeds) + " |"]
     lines.append("|" + " --- |" * lines[0].count(" | ") + " --- |")
     for name in names:
         values = [100 * figures[name, seed] for seed in seeds]
-        cells = [name, mean_std(values)]
+        cells = [cell[name], mean_std(values)]
         if reference:
             differences = [100 * (figures[name, seed] - figures[reference, seed])
                            for seed in seeds]

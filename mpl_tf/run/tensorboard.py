@@ -7,6 +7,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from mpl_tf.common import pictures, plain_path
+
 MONTAGE_IMAGES = 16
 
 
@@ -25,7 +27,7 @@ class Summaries:
         self._model, self._class_names, self._writes = model, class_names, folder is not None
         self._writer = tf.summary.create_noop_writer()
         if self._writes:
-            self._writer = tf.summary.create_file_writer(folder)
+            self._writer = tf.summary.create_file_writer(plain_path.plain(folder))
             restart = tf.compat.v1.Event(
                 step=start_step, wall_time=time.time(), session_log=tf.compat.v1.SessionLog(
                     status=tf.compat.v1.SessionLog.START))
@@ -82,10 +84,13 @@ class Summaries:
                 lambda value: strategy.experimental_local_results(value)[0],
                 batch.get("unlabeled", {}))
             if "image" in views and views["image"].shape.rank == 4:
-                png = montage([views[name].numpy() for name in ("image", "augmented")
-                               if name in views], pseudo_labels, self._class_names)
-                tf.summary.image("views/weak_and_strong",
-                                 tf.io.decode_png(png, channels=3)[tf.newaxis])
+                self._views(step, [views[name].numpy() for name in ("image", "augmented")
+                                   if name in views], pseudo_labels)
+
+    def _views(self, step, views, pseudo_labels):
+        with pictures.or_warn("TensorBoard's montage of views"):
+            self.image(step, "views/weak_and_strong",
+                       montage(views, pseudo_labels, self._class_names))
 
     def close(self):
         """Writes what is still buffered."""
@@ -128,18 +133,19 @@ def montage(views, pseudo_labels, class_names):
         best = pseudo_labels[i].argmax()
         center = (i % columns * (width + 2) + width / 2 + 0.5,
                   i // columns * row_height + title / 2)
-        axes.text(*center, f"{class_names[best]} {pseudo_labels[i][best]:.2f}", ha="center",
-                  va="center", fontsize=8)
+        name = pictures.readable(class_names[best])
+        axes.text(*center, f"{name} {pseudo_labels[i][best]:.2f}", ha="center", va="center",
+                  fontsize=8, parse_math=False, usetex=False)      # a name may have $ and _
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
 
 
-def curves(path, evaluations):
-    """Writes a figure of a run, a PNG: accuracies, and mean losses between evaluations.
+def curves(file, evaluations):
+    """Draws a figure of a run, a PNG: accuracies, and mean losses between evaluations.
 
     Args:
-      path: the path of the file.
+      file: a path, or an open binary file.
       evaluations: a list of dicts, see checkpoints.Journal.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -163,8 +169,7 @@ def curves(path, evaluations):
     for axes in (accuracy_axes, loss_axes):
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    with open(path, "wb") as file:
-        FigureCanvasAgg(figure).print_png(file)
+    FigureCanvasAgg(figure).print_png(file)
 
 
 def is_loss(name):

@@ -9,10 +9,10 @@ from typing import Any, Callable, Dict, Optional
 import tensorflow as tf
 
 from mpl_tf import datasets
-from mpl_tf.common import command, storage
+from mpl_tf.common import command, pictures, storage
 from mpl_tf.config import Config
 from mpl_tf.run import (checkpoints, devices, evaluation, export, run_folder, serving, tensorboard,
-                        watch, wiring)
+                        watch, wiring, workers)
 from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
@@ -33,13 +33,17 @@ def run(config: Config,
         the same call continues the run.
       ValueError, FileNotFoundError: in one line, for bad input, before any step is taken.
       FloatingPointError: if a loss or a weight is not finite. The last checkpoint is kept.
+      ConnectionError: in one line, if another worker has ended or cannot be reached.
     """
     if not devices.is_chief(config):
-        return _train(config, writer=False)
-    with run_folder.open_folder(config):
         results = run_folder.finished(config)
         if results is None:
-            return _train(config, writer=True, figures=figures)
+            return _train(config, writer=False)
+    else:
+        with run_folder.open_folder(config):
+            results = run_folder.finished(config)
+            if results is None:
+                return _train(config, writer=True, figures=figures)
     print(f"{config.model_dir} is finished, {config.train_steps} steps: nothing to do (a larger "
           f"--train_steps continues it)\n{evaluation.table(results)}", flush=True)
     return results
@@ -48,16 +52,26 @@ def run(config: Config,
 def _train(config, writer, figures=None):
     start = time.monotonic()
     strategy = devices.get_strategy(config.strategy, config.tpu)
+    agreement = workers.Agreement(strategy)
+    with agreement.losses_in_one_line(lambda: checkpoints.left(_checkpoints_of(config))):
+        return _train_on(strategy, agreement, config, writer, figures, start)
+
+
+def _checkpoints_of(config):
+    return os.path.join(config.model_dir, run_folder.CHECKPOINTS)
+
+
+def _train_on(strategy, agreement, config, writer, figures, start):
     dataset = wiring.load_dataset(config)
     with strategy.scope():
         model = wiring.build_model(config, dataset)
+        data = {**datasets.describe(dataset), **wiring.describe_fixed_teacher(config, model)}
         if writer:
-            run_folder.check_data(config.model_dir, {
-                **datasets.describe(dataset), **wiring.describe_fixed_teacher(config, model)})
-        saved = checkpoints.Checkpoints(
-            os.path.join(config.model_dir, run_folder.CHECKPOINTS), model, config.seed,
-            config.keep_checkpoints, writer)
+            run_folder.check_data(config.model_dir, data)
+        saved = checkpoints.Checkpoints(_checkpoints_of(config), model, config.seed,
+                                        config.keep_checkpoints, writer)
         start_step = saved.restore()
+        agreement.check_start(start_step)
     print(plan(config, strategy, dataset, model, start_step), flush=True)
     probes = None
     if config.method == "reduced_mpl":
@@ -67,21 +81,28 @@ def _train(config, writer, figures=None):
     with watch.Clock(saved.journal, start) as clock, watch.StopRequest() as stop, \
             wiring.records_in_one_line(dataset), model.errors_in_one_line():
         step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
-                    probes)
+                    agreement, probes)
     if step < config.train_steps:
+        agreement.gather(0)     # nobody leaves before the first has saved
+        where = " on every worker" if agreement.several else ""
         raise command.Stopped(f"stopped after step {step} of {config.train_steps} and saved: the "
-                              "same command continues", stop.asked)
+                              f"same command{where} continues", stop.asked)
     results = evaluation.results(config, saved.journal)
     skipped = sum(len(images.skipped) for images in wiring.images_of(dataset))
     if skipped:
         print(f"{skipped} records could not be used and were skipped: see the log above",
               flush=True)
+    student = model.classifiers["student"]
+    if agreement.several:       # all take part in reading its averages, and the first writes a copy
+        weights, student = student.get_weights(), wiring.build_student(config, dataset)
+        student.set_weights(weights)
     if writer:
-        write_outcome(config, model, dataset.class_names, results, probes, figures)
+        write_outcome(config, student, dataset.class_names, results, probes, figures)
         drawn = sorted(name for name in os.listdir(config.model_dir) if name.endswith(".png"))
         print(f"{evaluation.table(results)}\nin {config.model_dir}: " + ", ".join([
             run_folder.RESULTS, *drawn, "student.keras", "classifier.keras", "saved_model",
             "tensorboard"]), flush=True)
+    agreement.gather(0)     # nobody leaves before the first has written
     return results
 
 
@@ -111,11 +132,13 @@ def plan(config, strategy, dataset, model, start_step):
         f"model_dir  {config.model_dir}"])
 
 
-def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, probes=None):
+def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agreement,
+         probes=None):
     """Takes the steps after the first `step` ones, and evaluates and saves at their intervals.
 
     Returns:
-      The number of steps taken in all, which is below config.train_steps if `stop` was asked.
+      The number of steps taken in all, which is below config.train_steps if `stop`, of this or of
+      another worker, was asked; its number is then in stop.asked.
     """
     if step == config.train_steps:
         return step
@@ -133,7 +156,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, pro
         dataset.class_names, step)
     progress = Progress(config.train_steps, step)
     signal_watch = watch.SignalWatch(config)
-    stopping = False
+    stopping = 0
     if probes and step == 0:
         probes.record(0, board)
 
@@ -162,31 +185,31 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, pro
         if probes and (last or step % config.eval_steps == 0 or probes.due(step)):
             probes.record(step, board)
         due = step % config.checkpoint_steps == 0
-        # Several workers save together, so they stop at a step where all of them save.
-        stopping = stop.asked and (due or config.strategy != "multi_worker")
+        stopping = max(agreement.gather(stop.asked))    # at one step, as workers save together
         if last or due or stopping:
             clock.note()
             if writer:
                 run_folder.note_steps(config)
             saved.save(step)
+    stop.asked = stop.asked or stopping
     progress.close()
     board.close()
     return step
 
 
-def write_outcome(config, model, class_names, results, probes=None, figures=None):
+def write_outcome(config, student, class_names, results, probes=None, figures=None):
     """Writes the student, the figures and, after all else, results.json."""
     folder = config.model_dir
-    export.export(model.classifiers["student"], folder, class_names,
+    export.export(student, folder, class_names,
                   serving.view_of(config)["crop"])
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))
     if config.plots:
-        with storage.partial(os.path.join(folder, "curves.png")) as temporary:
-            tensorboard.curves(temporary, results["evaluations"])
+        pictures.write(os.path.join(folder, "curves.png"),
+                       lambda file: tensorboard.curves(file, results["evaluations"]))
     if config.plots and probes:
-        with storage.partial(os.path.join(folder, "targets.png")) as temporary:
-            with open(temporary, "wb") as file:
-                file.write(probes.figure())
+        pictures.write(os.path.join(folder, "targets.png"),
+                       lambda file: file.write(probes.figure()))
     if figures:
-        figures(config, folder)
+        with pictures.or_warn("the figures of this data set"):
+            figures(config, folder)
     storage.write_json(os.path.join(folder, run_folder.RESULTS), results)

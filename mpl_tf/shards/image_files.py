@@ -90,7 +90,7 @@ def convert(data: bytes, orient: bool = False, size: int | None = None) -> Encod
         stream = io.BytesIO()
         Image.fromarray(np.asarray(image)).save(stream, "JPEG", quality=QUALITY, subsampling=0)
         return Encoded(stream.getvalue(), image.height, image.width, "JPEG")
-    except BadImage:
+    except (BadImage, MemoryError):
         raise
     except Exception as error:      # a damaged file can make Pillow raise nearly anything
         reason = " ".join(str(error).split())[:100] or type(error).__name__

@@ -19,7 +19,7 @@ import numpy as np
 from mpl_tf.common.cores import cores
 from mpl_tf.shards import crops
 from mpl_tf.shards.record_index import Index
-from mpl_tf.shards.tfrecord import CorruptRecord
+from mpl_tf.shards.tfrecord import CorruptRecord, UnreadableFile
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -145,6 +145,8 @@ class ShardImages:
             try:
                 return self._central(example)
             except CorruptRecord as problem:
+                if not self.skip_corrupt or isinstance(problem, UnreadableFile):
+                    raise       # of a picture alone: no pipeline stops for it
                 self._note(problem, int(example))
                 return np.zeros(self.shape[1:], np.uint8)
 
@@ -175,6 +177,8 @@ class ShardImages:
 
     def _note(self, problem, example):
         """Remembers and logs a record that cannot be used; raises unless it is to be skipped."""
+        if isinstance(problem, UnreadableFile):
+            raise self._stopped(problem)
         place = self.index.where(example)
         with self._lock:
             if place in self.skipped:
@@ -206,10 +210,13 @@ class ShardImages:
         try:
             record = self.index.record(example)
         except OSError as error:
-            raise CorruptRecord(f"{place}: the file cannot be read ({error.strerror}): get or "
-                                "prepare it again") from error
+            raise UnreadableFile(f"{place}: the file cannot be read ({error.strerror}): give this "
+                                 "process permission to read it, and see that it and its disk are "
+                                 "there; then the same command continues") from error
         try:
             return decode(record.encoded)
+        except MemoryError:
+            raise
         except Exception as error:      # a damaged image raises whatever its decoder does
             reason = " ".join(str(error).split())[:120]
             raise CorruptRecord(f"{place}: image {record.filename} cannot be decoded ({reason}): "

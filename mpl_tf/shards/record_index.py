@@ -222,8 +222,8 @@ def load_index(path: str | os.PathLike[str]) -> Index:
         found = os.path.getsize(shard)
         if found != expected:
             raise CorruptRecord(f"{shard}: it has {found} bytes instead of the {expected} that it "
-                                "had when it was indexed: get or prepare it again, or delete "
-                                f"{os.path.basename(path)} to index the present files")
+                                "had when it was indexed: get or prepare it again, or move "
+                                f"{os.path.basename(path)} elsewhere to index the present files")
     return index
 
 

@@ -24,6 +24,10 @@ class CorruptRecord(ValueError):
     """A record or file cannot be used; the message is one line that names file and position."""
 
 
+class UnreadableFile(CorruptRecord):
+    """The system does not give the file, so that nothing is known of its records: never skipped."""
+
+
 def shard_name(split: str, shard: int, num_shards: int) -> str:
     """Returns "train-00000-of-01024" for ("train", 0, 1024)."""
     return f"{split}-{shard:05d}-of-{num_shards:05d}"
@@ -87,7 +91,7 @@ def write(path: str | os.PathLike[str], serialized: Iterable[bytes]) -> None:
     """Writes a TFRecord file with the payloads `serialized`; OSError, in one line, if it cannot."""
     import tensorflow as tf
     try:
-        with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+        with tf.io.TFRecordWriter(os.fsencode(path)) as writer:
             for payload in serialized:
                 writer.write(payload)
     except tf.errors.OpError as error:

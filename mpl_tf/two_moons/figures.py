@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from mpl_tf.common import storage
+from mpl_tf.common import pictures
 
 TITLES = {"supervised": "Supervised", "pseudo labels": "Pseudo labels",
           "MPL": "Meta Pseudo Labels", "control": "Control, meta weight 0"}
@@ -21,16 +21,16 @@ def write_figures(config, folder):
     Args:
       config: the Config of learners.train_learners. With that of a run of Meta Pseudo Labels, the
         learner MPL is the run's student, trained once more.
-      folder: an existing folder. Each file appears whole or not at all.
+      folder: an existing folder. Each file appears whole or not at all; one that cannot be drawn is
+        warned of.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from mpl_tf.two_moons.learners import train_learners
     dataset, learners = train_learners(config, measure=True)
     for name, draw in (("decision_regions.png", draw_regions),
                        ("gradient_cosine.png", draw_cosines)):
-        figure = draw(dataset, learners)
-        with storage.partial(os.path.join(folder, name)) as path, open(path, "wb") as file:
-            FigureCanvasAgg(figure).print_png(file)
+        pictures.write(os.path.join(folder, name), lambda file, draw=draw:
+                       FigureCanvasAgg(draw(dataset, learners)).print_png(file))
 
 
 def draw_regions(dataset, learners):

@@ -19,6 +19,13 @@ def test_table_against_hand_worked_numbers():
     assert one[3] == "| b | 91.00 | +1.00 | 91.00 |"
 
 
+def test_a_bar_in_a_name_ends_no_cell():
+    figures = {("a | b", 0): 0.5, ("c", 0): 0.25}
+    lines = tables.table(["a | b", "c"], [0], figures, "a | b").split("\n")
+    assert r"| minus a \| b |" in lines[0] and lines[2] == r"| a \| b | 50.00 | – | 50.00 |"
+    assert {line.replace(r"\|", "").count("|") for line in lines} == {5}
+
+
 @pytest.mark.parametrize("argv, named", [
     (["--seeds=0,x", "flags/digits.cfg"], "--seeds=0,x"),
     (["--reference=b", "flags/digits.cfg"], "expected one of digits"),

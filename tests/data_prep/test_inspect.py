@@ -50,6 +50,17 @@ def test_whole_shards(shards, tmp_path, capsys):
     assert look(shards, f"--output_dir={tmp_path / 'report'}", "--overwrite") == 0
 
 
+def test_a_montage_that_cannot_be_drawn_breaks_nothing(shards, tmp_path, capsys, monkeypatch, caplog):
+    def fails(*_):
+        raise ValueError("no such font")
+    monkeypatch.setattr(inspect.montage, "sheet", fails)
+    assert look(shards, f"--output_dir={tmp_path / 'report'}") == 0
+    assert sorted(os.listdir(tmp_path / "report")) == ["report.json"]
+    assert "train.png could not be drawn (ValueError: no such font)" in caplog.text
+    monkeypatch.setattr(inspect.montage, "tile", fails)     # of a sound image
+    assert look(shards) == 0 and capsys.readouterr().out.count("broken: nothing") == 4
+
+
 def test_unlabeled_shards(tmp_path, capsys):
     put(str(tmp_path / "in" / "a.png"), saved(picture(1), "PNG"))
     assert prepare(tmp_path / "in", tmp_path / "out", module=unlabeled) == 0

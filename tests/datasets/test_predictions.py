@@ -1,5 +1,8 @@
 """Stored predictions: what is written, how it is found again, and everything that is refused."""
 
+import errno
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -76,9 +79,9 @@ def test_a_plan_that_is_none_is_one_line(stored, values):
 
 
 REFUSED = {
-    "another network": (dict(model="model-b"), "is of another network .*: delete it, and write it"),
-    "classes": (dict(probs=np.full([7, 4], 0.25, np.float16)), "4 classes instead of 3: delete"),
-    "file": (dict(bytes=5), "of a file .* of 5 bytes, but .* has .*: delete it"),
+    "another network": (dict(model="model-b"), "is of another network .*: move it elsewhere, and write it"),
+    "classes": (dict(probs=np.full([7, 4], 0.25, np.float16)), "4 classes instead of 3: move"),
+    "file": (dict(bytes=5), "of a file .* of 5 bytes, but .* has .*: move it elsewhere"),
     "NaN": (dict(probs=lambda p: np.where(p > 2, p, np.nan)), "row 0 has NaN .7 such rows"),
     "negative": (dict(probs=lambda p: p - np.float16(0.4)), "a negative probability"),
     "sum": (dict(probs=lambda p: p * np.float16(0.98)), "a sum of 0.98.* sum to 1 within 0.01"),
@@ -121,6 +124,18 @@ def test_missing_foreign_and_damaged_files_are_refused(stored, tmp_path):
     (folder / f"{FIRST}.npz").write_bytes(data[:-40])
     with pytest.raises(ValueError, match=f"{FIRST}.npz is damaged .*: delete it"):
         load(index, 3)
+    for number, said in ((errno.EACCES, "cannot be read .denied.: give this process permission"),
+                         (errno.EIO, "cannot be read .denied.: give")):
+        def refused(*_, number=number, **__):
+            raise OSError(number, "denied")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(np, "load", refused)
+            patch.setattr(zipfile, "ZipFile", refused)
+            for reader in (lambda: load(index, 3), lambda: prediction_files.count(folder, FIRST),
+                           lambda: prediction_files.fingerprint(folder)):
+                with pytest.raises(ValueError, match=said) as caught:
+                    reader()
+                assert "delete" not in str(caught.value) and "damage" not in str(caught.value)
     (folder / f"{FIRST}.npz").unlink()
     with pytest.raises(ValueError, match="has not been predicted; run the same .* to the end"):
         load(index, 3)

@@ -1,7 +1,9 @@
 """Checkpoints hold everything, are written whole, and refuse in one line what does not fit."""
 
+import gc
 import glob
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -147,6 +149,83 @@ def test_a_damaged_checkpoint_without_the_list_is_told_of_and_not_removed(tmp_pa
     assert checkpoints.Checkpoints(str(tmp_path), model(), seed=7).restore() == 3
 
 
+ODD = [b"lr=[0.1,0.2]", b"a*", b"no \xff UTF-8"]
+
+
+@pytest.mark.parametrize("name", map(os.fsdecode, ODD), ids=ascii)
+def test_any_name_of_a_folder_will_do(tmp_path, name):
+    folder, neighbour = str(tmp_path / name), tmp_path / "alone"
+    saved(neighbour, steps=(1,))        # a* matches it too
+    before = sorted(os.listdir(neighbour))
+    source, checkpoint = saved(folder, steps=(1, 2, 3), keep=2)
+    assert sorted(os.listdir(folder)) == sorted(["checkpoint", *(
+        f"ckpt-{step}.{part}" for step in (2, 3) for part in ("index", "data-00000-of-00001"))])
+    assert sorted(os.listdir(neighbour)) == before
+    copy = model(seed=2)
+    again = checkpoints.Checkpoints(folder, copy, seed=7, keep=2)
+    assert again.restore() == 3 and checkpoints.latest(folder) == os.path.join(folder, "ckpt-3")
+    for left, right in zip(values(source), values(copy)):
+        np.testing.assert_array_equal(left, right)
+    again.save(4)
+    assert not [file for file in os.listdir(folder) if file.startswith("ckpt-2")]
+    assert checkpoints.restore_networks(folder, {"student": copy.student}) == 4
+
+
+UNREAD = {
+    "permission": (PermissionError(13, "Permission denied"), "Permission denied.: give this process"),
+    "memory": (MemoryError(), "MemoryError.: the memory is too small"),
+    "another version": (tf.errors.UnknownError(None, None, "header of version 9"), "version of Tens"),
+    "as TensorFlow says it": (tf.errors.UnimplementedError(None, None, "sliced"), "sliced.: it may well")}
+
+
+@pytest.mark.parametrize("what", UNREAD)
+def test_what_is_no_damage_is_not_called_so(tmp_path, monkeypatch, what):
+    saved(tmp_path)
+    error, said = UNREAD[what]
+
+    def fails(*_, **__):
+        raise error
+    if what == "permission":
+        monkeypatch.setattr("builtins.open", fails)
+    else:
+        monkeypatch.setattr(tf.train, "load_checkpoint", fails)
+    with pytest.raises(ValueError, match=f"cannot be read .*{said}") as caught:
+        checkpoints.restore(tf.train.Checkpoint(), str(tmp_path / "ckpt-3"))
+    monkeypatch.undo()
+    assert "damaged" not in str(caught.value) and "delete" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_closed_folder_are_no_damage(tmp_path, monkeypatch):
+    saved(tmp_path)
+    [data] = glob.glob(str(tmp_path / "ckpt-3.data*"))
+    os.rename(data, tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="cannot be read .*No such file.*: one of .* put it back"):
+        checkpoints.Checkpoints(str(tmp_path), model(), seed=7).restore()
+
+    def denied(*_):
+        raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(os, "listdir", denied)      # training must not begin anew
+    with pytest.raises(ValueError, match="cannot be read .Permission denied.: give this process"):
+        checkpoints.latest(str(tmp_path))
+
+
+def test_a_worker_that_only_takes_part_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    saved(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints" / ".worker-1").mkdir()    # of an earlier version that was killed
+    before = sorted(os.listdir(tmp_path / "checkpoints"))
+    source, worker = saved(tmp_path / "checkpoints", steps=(4, 5), writer=False)
+    worker.save(5)
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == before
+    del worker
+    gc.collect()
+    assert os.listdir(tmp_path / "temporary") == []
+    checkpoints.Checkpoints(str(tmp_path / "checkpoints"), model(), seed=7)
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == before[1:]
+
+
 @pytest.mark.parametrize("other, reason", [
     (dict(hidden=16, classes=5), "another architecture"),
     (dict(optimizer=tf.keras.optimizers.SGD), "another architecture")])
@@ -155,6 +234,7 @@ def test_another_architecture_is_refused_in_one_line(tmp_path, other, reason):
     with pytest.raises(ValueError, match=reason) as caught:
         checkpoints.Checkpoints(str(tmp_path), model(**other), seed=7).restore()
     assert "\n" not in str(caught.value) and "ckpt-3" in str(caught.value)
+    assert "delete" not in str(caught.value)        # the checkpoint is sound
 
 
 def test_another_seed_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -86,6 +87,8 @@ def test_unequal_shares_are_refused():
     ('{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}', "is not a list"),
     ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
      "malformed .KeyError: 'chief'"),
+    ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
+     "malformed .TypeError: 'a' is no host:port"),
     ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
      "task index 1, but the cluster names 1 "),
 ])
@@ -110,6 +113,7 @@ def test_refusals(arguments, message):
 
 
 WORKER = """
+import os, signal, time
 import mpl_tf, tensorflow as tf
 from mpl_tf.run import devices
 strategy = devices.get_strategy("multi_worker")
@@ -119,7 +123,9 @@ def make_dataset(num_replicas, replica_offset, local_replicas):
     return tf.data.Dataset.range(10).map(lambda e: 10 * replica_offset + e)
 values = next(iter(devices.distribute(strategy, make_dataset)))
 total = strategy.reduce("sum", strategy.run(lambda v: tf.identity(v), args=(values,)), axis=None)
-print("RESULT", calls[0], int(total), devices.describe(strategy))
+print("RESULT", calls[0], int(total), devices.describe(strategy), flush=True)
+os.kill(os.getpid(), signal.SIGTERM)    # TensorFlow's handler would swallow it
+time.sleep(60)
 """
 
 
@@ -139,7 +145,7 @@ def run_workers(count):
     outputs = [process.communicate(timeout=240) for process in processes]
     lines = []
     for process, (out, err) in zip(processes, outputs):
-        assert process.returncode == 0, err
+        assert process.returncode == -signal.SIGTERM, err
         lines.append([line for line in out.splitlines() if line.startswith("RESULT")][0])
     return lines
 

@@ -39,7 +39,7 @@ def test_another_size_or_number_of_classes_is_refused(size, num_classes, said):
 
 def test_one_that_classifies_no_images_is_refused(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path / "saved_model"))
-    with pytest.raises(ValueError, match="cannot be read .*serving_uint8.*: move") as error:
+    with pytest.raises(ValueError, match="cannot be read .*serving_uint8.*: where .* move results.json out") as error:
         Served(str(tmp_path), 8)
     assert "\n" not in str(error.value)
 

@@ -3,6 +3,7 @@
 import glob
 import os
 
+import matplotlib
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -83,6 +84,37 @@ def test_a_montage_shows_the_views(channels):
     titled = tf.io.decode_png(tensorboard.montage(
         [black, white], np.eye(2)[[0, 1, 0, 1, 0]], names), channels=3).numpy()
     assert titled.shape == image.shape and (titled != image).any()
+
+
+@pytest.mark.parametrize("name", ["$5_to_$20", "a$b^{", "bad\udcff", "50 % {x} \\frac"])
+def test_a_class_may_have_any_name(name):
+    views, labels = np.zeros([1, 1, 8, 8, 3], "float32"), np.eye(2)[:1]
+    draw = lambda text: tensorboard.montage(views, labels, (text, ""))
+    with matplotlib.rc_context({"text.usetex": True}):      # of a user's own settings
+        drawn = draw(name)
+    assert drawn == draw(name) != draw("other")
+    if "$" in name:
+        assert drawn != draw(name.replace("$", ""))
+
+
+def test_a_montage_that_cannot_be_drawn_ends_no_run(tmp_path, monkeypatch, caplog):
+    def fails(*_):
+        raise RuntimeError("no font")
+    monkeypatch.setattr(tensorboard, "montage", fails)
+    model = tf.keras.Sequential([tf.keras.Input([8, 8, 1]), tf.keras.layers.Flatten()])
+    folder = tmp_path / os.fsdecode(b"run[1]*\xff") / "tensorboard"
+    folder.parent.mkdir()
+    board = tensorboard.Summaries(str(folder), model, ("a", "b"))
+    for step in (1, 2):
+        board.costly(step, {"unlabeled": {"image": tf.zeros([2, 8, 8, 1])}}, 5.0)
+    board.close()
+    assert caplog.text.count("montage of views could not be drawn (RuntimeError: no font)") == 1
+    [file] = os.listdir(folder)         # in the folder itself, whatever its name
+    plain = tmp_path / "tensorboard"
+    plain.mkdir()
+    (folder / file).rename(plain / file)
+    assert [(step, tag) for step, tag, _ in events(tmp_path)[0]] == [
+        (1, "diagnostics/examples_per_second"), (2, "diagnostics/examples_per_second")]
 
 
 def test_curves_are_a_picture(tmp_path):

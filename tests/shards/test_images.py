@@ -1,5 +1,6 @@
 """Images that stay in their shards: batches as a function of (seed, step), bad records."""
 
+import errno
 import io
 import os
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from mpl_tf import data, datasets
 from mpl_tf.datasets import imagenet as imagenet_source, shard_sets
-from mpl_tf.shards import record_index, schema, tfrecord
+from mpl_tf.shards import crops, record_index, schema, tfrecord
 from mpl_tf.shards.images import ShardImages
 
 CLASSES = 5
@@ -205,8 +206,9 @@ def test_a_picture_that_is_skipped_is_black(folder):
     two = ShardImages(lenient.index.subset(np.array([1, 2])), 16, skip_corrupt=True)
     for _ in range(2):      # the second time it is known
         assert not two.pictures(np.array([0, 1]))[1].any()
-    with pytest.raises(tfrecord.CorruptRecord, match="record 2 .* --skip_corrupt"):
+    with pytest.raises(tfrecord.CorruptRecord, match="record 2 "):
         strict.pictures(np.array([1, 2, 3]))
+    assert strict.problem is None       # a picture alone stops no pipeline
     repeated = ShardImages(lenient.index.subset(np.array([2, 2, 2])), 16, skip_corrupt=True)
     with pytest.raises(tfrecord.CorruptRecord):
         repeated.training_views(tf.range(2, dtype=tf.int64), tf.zeros([2], tf.int64), 0, [1])
@@ -240,6 +242,22 @@ def test_a_file_that_is_gone_is_one_line(folder):
     with pytest.raises(tfrecord.CorruptRecord):     # evaluations look at a part of many
         whole.subset(np.arange(20)).evaluation_views(tf.range(20, dtype=tf.int64))
     assert "train-00001-of-00004" in str(whole.problem)
+
+
+def test_a_disk_that_is_away_is_no_damage_and_never_skipped(folder, monkeypatch):
+    lenient = imagenet(folder, skip_corrupt=True).unlabeled
+
+    def away(*_):
+        raise OSError(errno.EIO, "Input/output error")
+    monkeypatch.setattr(tfrecord, "read", away)
+    with pytest.raises(tfrecord.UnreadableFile):
+        lenient.training_views(tf.range(2, dtype=tf.int64), tf.zeros([2], tf.int64), 0, [1])
+    assert "cannot be read (Input/output error): give this process" in str(lenient.problem)
+    assert not lenient.skipped
+    monkeypatch.undo()
+    monkeypatch.setattr(crops, "evaluation_crop", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):        # the images are not to be removed or mended
+        lenient.pictures(np.arange(2))
 
 
 def test_the_index_of_others_shards_is_kept(folder, monkeypatch):

@@ -1,0 +1,77 @@
+"""Reads a checkpoint, and says of one that cannot be read whether it is damaged."""
+
+import os
+
+import tensorflow as tf
+
+from mpl_tf.common import plain_path
+
+# What TensorFlow says of files whose bytes are not those that were written. Of what else it meets
+# (permission, memory, a disk that is away, another version's files) no damage follows.
+_DAMAGE = ("checksum", "bad magic number", "too short to be an sstable", "less bytes than requested")
+
+
+def restore(checkpoint, path, whole=True):
+    """Restores every object of `checkpoint` from the files at `path`.
+
+    Args:
+      checkpoint: a tf.train.Checkpoint.
+      path: of the checkpoint, without the endings of its files.
+      whole: whether the files may hold nothing that `checkpoint` lacks.
+
+    Raises:
+      ValueError: in one line, if the files cannot be read, are damaged, or are of other networks or
+        optimizers.
+    """
+    _check_readable(path)
+    opened = plain_path.plain(path)
+    try:
+        reader = tf.train.load_checkpoint(opened)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)     # reading compares checksums
+    except Exception as error:  # TensorFlow's errors, and Python's from its bindings
+        raise ValueError(_unread(path, error)) from error
+    try:
+        status = checkpoint.restore(opened)
+        status.assert_existing_objects_matched()
+        status.assert_consumed() if whole else status.expect_partial()
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise ValueError(_unread(path, error)) from error
+    except (ValueError, AssertionError, TypeError, tf.errors.OpError) as error:
+        raise ValueError(f"checkpoint {path} is of another architecture than the networks here "
+                         f"({_line(error, path)}): use the flags it was trained with, or another "
+                         "--model_dir") from error
+
+
+def _check_readable(path):
+    """Raises ValueError, in one line, if the system does not let this process read the files."""
+    folder, name = os.path.split(path)
+    for file in sorted(os.listdir(folder or ".")):
+        if file.startswith(name + "."):
+            try:
+                with open(os.path.join(folder, file), "rb") as opened:
+                    opened.read(1)
+            except OSError as error:
+                raise ValueError(f"{os.path.join(folder, file)} cannot be read ({error.strerror}): "
+                                 "give this process permission to read it, and see that its disk "
+                                 "is there") from error
+
+
+def _unread(path, error):
+    """One line of why the checkpoint at `path` could not be read, and of what to do."""
+    line, (folder, name) = _line(error, path), os.path.split(path)
+    begin = f"checkpoint {path} cannot be read ({line}): "
+    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+        return begin + "the memory is too small for it; free some, or use another machine"
+    if any(sign in str(error).lower() for sign in _DAMAGE):
+        return begin + (f"it is damaged; delete the files {name}.* in {folder} to continue from the "
+                        "one before, or choose another --model_dir")
+    if "No such file" in str(error):
+        return begin + ("one of its files is missing; put it back, or choose another --model_dir")
+    return begin + ("it may well be sound; read it with the version of TensorFlow that "
+                    "wrote it, or choose another --model_dir")
+
+
+def _line(error, path):
+    text = str(error).replace(plain_path.plain(path), path)
+    return " ".join((text or type(error).__name__).split())[:160]

@@ -1,0 +1,28 @@
+"""A picture that cannot be drawn ends no run."""
+
+import errno
+import os
+
+import pytest
+
+from mpl_tf.common import pictures
+
+
+def test_a_picture_is_written_whole_or_warned_of_once(tmp_path, caplog):
+    path = str(tmp_path / "a.png")
+    pictures.write(path, lambda file: file.write(b"whole"))
+
+    def fails(file):
+        file.write(b"half")
+        raise RuntimeError("a font\nis \udcff missing")
+    for _ in range(3):
+        pictures.write(path, fails)
+    assert caplog.messages == [f"{path} could not be drawn (RuntimeError: a font is \\udcff missing);"
+                               " everything else goes on"]
+    assert os.listdir(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])
+def test_what_is_no_fault_of_the_picture_goes_through(error):
+    with pytest.raises(type(error)), pictures.or_warn("a picture"):
+        raise error

@@ -1,0 +1,212 @@
+"""Several machines: they wait for each other, stop together, and tell of a lost one in a line."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+import tensorflow as tf
+
+from mpl_tf.common import command, storage
+from mpl_tf.run import devices, run_folder, training, workers
+from tests.conftest import ROOT
+from tests.runs import command as command_of, settings
+
+
+def addresses(count):
+    """Addresses of this machine that are free."""
+    sockets = [socket.create_server(("localhost", 0)) for _ in range(count)]
+    found = tuple(f"localhost:{each.getsockname()[1]}" for each in sockets)
+    for each in sockets:
+        each.close()
+    return found
+
+
+def test_workers_are_numbered_as_tensorflow_does():
+    jobs = {"worker": ["b:1", "c:2"], "chief": ["a:0"], "ps": ["p:1"]}
+    made = lambda kind, index: workers.cluster_of(json.dumps(
+        {"cluster": jobs, "task": {"type": kind, "index": index}}))
+    assert made("worker", 1) == workers.Cluster(("a:0", "b:1", "c:2"), 2)
+    assert made("chief", 0).own == 0 and made("chief", 0).others == [1, 2]
+    assert made("worker", 0).name(2) == "worker 2 of 3 at c:2"
+    assert made("ps", 0) == workers.Cluster(("p:1",), 0)
+
+
+def test_all_go_on_when_the_last_has_come(capsys):
+    places = addresses(3)
+    ended = [threading.Event() for _ in places]
+
+    def run(own):
+        workers.wait(workers.Cluster(places, own), pause=0.02)
+        ended[own].set()
+
+    threads = [threading.Thread(target=run, args=(own,), daemon=True) for own in range(3)]
+    for thread in threads[:2]:
+        thread.start()
+    time.sleep(0.5)
+    assert not any(event.is_set() for event in ended)
+    said = capsys.readouterr().err.splitlines()
+    assert len([line for line in said if f"waiting for worker 2 of 3 at {places[2]} (" in line]) == 2
+    threads[2].start()
+    for thread in threads:
+        thread.join(20)
+    assert all(event.is_set() for event in ended)
+    assert capsys.readouterr().err.splitlines() == ["all 3 workers are there"] * 2
+    for place in places:        # TensorFlow's server is to have them now
+        socket.create_server(("", int(place.rpartition(":")[2]))).close()
+
+
+def test_one_worker_waits_for_nobody():
+    workers.wait(workers.Cluster(("nowhere:1",), 0))
+
+
+def test_a_server_that_says_nothing_has_met_all(monkeypatch):
+    """TensorFlow's, of a worker that is connecting already."""
+    own, other = addresses(2)
+    monkeypatch.setattr(workers._Greeter, "until_all_know", lambda *_: None)
+    with socket.create_server(("localhost", int(other.rpartition(":")[2]))):
+        workers.wait(workers.Cluster((own, other), 0))
+
+
+@pytest.mark.parametrize("number, error", [
+    (signal.SIGTERM, command.Stopped), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_ends_the_waiting(number, error, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
+    cluster = workers.Cluster(addresses(2), 0)
+    with pytest.raises(error) as caught:
+        workers.wait(cluster)
+    assert getattr(caught.value, "number", signal.SIGINT) == number
+    assert f"waiting for worker 1 of 2 at {cluster.addresses[1]} (" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_address_in_use_is_one_line():
+    with socket.create_server(("", 0)) as used:
+        cluster = workers.Cluster((f"localhost:{used.getsockname()[1]}", *addresses(1)), 0)
+        with pytest.raises(ValueError, match="worker 0 of 2 at .* cannot listen at its port .*in use"):
+            workers.wait(cluster)
+
+
+def several(places, gathered=None):
+    """An Agreement as of several workers, which is told what it gathers."""
+    made = workers.Agreement(tf.distribute.get_strategy())
+    assert not made.several and made.gather(5) == [5]
+    made.several, made.cluster = True, workers.Cluster(places, 0)
+    made.gather = lambda number: gathered(number)
+    return made
+
+
+@pytest.mark.parametrize("error", [
+    tf.errors.UnavailableError(None, None, "Socket\nclosed"),
+    tf.errors.InternalError(None, None, "Collective ops is aborted by: task 1")])
+def test_a_lost_worker_is_one_line(error, capsys):
+    places = addresses(3)
+
+    def run(_):
+        with several(places).losses_in_one_line(lambda: "the checkpoint c/ckpt-4 stays"):
+            raise error
+    with socket.create_server(("localhost", int(places[2].rpartition(":")[2]))):
+        assert command.run(run, []) == 1
+    assert capsys.readouterr().err == (
+        f"error: worker 1 of 3 at {places[1]} has ended or cannot be reached: training stopped, the "
+        "checkpoint c/ckpt-4 stays; start all workers again\n")
+
+
+def test_an_error_of_its_own_is_no_loss():
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        with several(addresses(2)).losses_in_one_line(lambda: ""):
+            raise tf.errors.InvalidArgumentError(None, None, "shapes")
+    with pytest.raises(tf.errors.UnavailableError):
+        with workers.Agreement(tf.distribute.get_strategy()).losses_in_one_line(lambda: ""):
+            raise tf.errors.UnavailableError(None, None, "a TPU's")
+
+
+def test_workers_that_see_different_checkpoints_are_refused():
+    several(("a:1", "b:1"), lambda number: [number, 4]).check_start(4)
+    with pytest.raises(ValueError, match="worker 0 after step 0, worker 1 after step 4.*share"):
+        several(("a:1", "b:1"), lambda number: [number, 4]).check_start(0)
+
+
+def test_a_worker_of_a_finished_run_waits_for_nobody(tmp_path, monkeypatch, capsys):
+    config = settings(tmp_path, strategy="multi_worker")
+    places = addresses(2)
+    monkeypatch.setenv("TF_CONFIG", json.dumps({
+        "cluster": {"worker": places}, "task": {"type": "worker", "index": 1}}))
+    results = {"train_steps": 6, "student_test_accuracy": 0.5, "student_labeled_accuracy": 0.5,
+               "flags": {}, "evaluations": []}
+    storage.write_json(tmp_path / run_folder.RESULTS, results)
+    monkeypatch.setattr(devices, "get_strategy", None)
+    assert training.run(config) == results
+    assert "is finished, 6 steps" in capsys.readouterr().out
+
+
+def test_another_workers_signal_stops_and_saves_at_its_step(tmp_path, monkeypatch):
+    asked = iter([0, 0, 0, signal.SIGTERM])     # at the start, then after each step
+    monkeypatch.setattr(workers.Agreement, "check_start", lambda self, step: next(asked))
+    monkeypatch.setattr(workers.Agreement, "gather", lambda self, number: [number, next(asked, 0)])
+    with pytest.raises(command.Stopped, match="stopped after step 3 of 6 and saved") as caught:
+        training.run(settings(tmp_path, method="baseline", checkpoint_steps=100))
+    assert caught.value.number == signal.SIGTERM
+    assert "ckpt-3.index" in os.listdir(tmp_path / "checkpoints")
+
+
+def start(places, folder, steps):
+    """Starts `train` on two workers; returns their processes."""
+    return [subprocess.Popen(
+        command_of("train", dataset="digits", strategy="multi_worker", student_network="small_conv",
+                   teacher_network="small_conv", batch_size=8, unlabeled_batch_size=8, plots=False,
+                   model_dir=folder, train_steps=steps, eval_steps=10 ** 6, checkpoint_steps=5),
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": "-1",
+             "TF_CONFIG": json.dumps({"cluster": {"worker": places},
+                                      "task": {"type": "worker", "index": own}})})
+        for own in range(2)]
+
+
+def until(folder, step):
+    """Waits until a checkpoint of `step` or later is there; its step."""
+    for _ in range(1200):
+        names = os.listdir(folder / "checkpoints") if (folder / "checkpoints").is_dir() else []
+        steps = [int(name[5:-6]) for name in names if re.fullmatch(r"ckpt-\d+\.index", name)]
+        if max(steps, default=0) >= step:
+            return max(steps)
+        time.sleep(0.1)
+    raise AssertionError(f"no checkpoint of step {step}")
+
+
+@pytest.mark.slow
+def test_two_workers_stop_together_miss_a_lost_one_and_finish(tmp_path):
+    places, folder = addresses(2), tmp_path / "run[1]"
+    pair = start(places, folder, 10 ** 5)
+    until(folder, 5)
+    pair[1].send_signal(signal.SIGTERM)
+    outputs = [process.communicate(timeout=120)[0] for process in pair]
+    assert [process.returncode for process in pair] == [143, 143], outputs
+    steps = {re.search(r"stopped after step (\d+) of", output).group(1) for output in outputs}
+    assert len(steps) == 1 and until(folder, 5) == int(*steps)
+
+    pair = start(places, folder, 10 ** 5)
+    until(folder, int(*steps) + 5)
+    pair[1].kill()
+    output = pair[0].communicate(timeout=120)[0]
+    pair[1].communicate()
+    assert pair[0].returncode == 1 and "Traceback" not in output
+    assert re.search(r"error: worker 1 of 2 at \S+ has ended or cannot be reached: training stopped, "
+                     r"the checkpoint \S+/ckpt-\d+ stays; start all workers again\n$", output)
+    assert f"steps      {int(*steps)} to" in output
+
+    last = until(folder, 5) + 3
+    pair = start(places, folder, last)
+    outputs = [process.communicate(timeout=120)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert "results.json" in os.listdir(folder)
+    assert all(name.startswith(("ckpt-", "checkpoint")) for name in os.listdir(folder / "checkpoints"))
+    done = subprocess.run(command_of("evaluate", model_dir=folder), cwd=ROOT, text=True,
+                          capture_output=True)
+    assert "the same as results.json's" in done.stdout, done.stderr
