@@ -42,7 +42,8 @@ def packed(kind, members):
     *[(zlib.compress(bytes(99), level), "compressed by zlib") for level in (0, 1, 6, 9)],
     (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS, not the file that it "
      "stands for"),
-    (b"x is a letter", ""), (b"x", ""), (struct.pack("<Q", 0x78), ""), (bytes(512), "")])
+    (b"x is a letter", ""), (b"x", ""), (struct.pack("<Q", 0x78), ""), (bytes(512), "")],
+    ids=lambda value: "start" if isinstance(value, bytes) else value or "unknown")
 def test_a_file_is_known_by_its_first_bytes(start, words, tmp_path):
     assert formats.described(start[:512]) == words
     (tmp_path / "file").write_bytes(start)
