@@ -142,6 +142,17 @@ def build_optimizer(optimizer, variables):
         optimizer.build(variables)
 
 
+def unknown_variables(optimizer, variables):
+    """Those of `variables` that a built optimizer has no slots for, as it was built for others.
+
+    Keras tells it by a KeyError in the middle of a step. Legacy optimizers make slots as they need
+    them.
+    """
+    index = getattr(optimizer, "_index_dict", None)
+    return [] if index is None else [
+        variable for variable in variables if optimizer._var_key(variable) not in index]
+
+
 def slots(optimizer, variable):
     """The slots that a built optimizer has for `variable`: {"momentum": ..., "velocity": ...}.
 
@@ -176,14 +187,6 @@ def untracked(method):
     that.
     """
     return tf.__internal__.tracking.no_automatic_dependency_tracking(method)
-
-
-def require_compiled(model):
-    """Raises Keras's own RuntimeError unless `compile` was called.
-
-    Publicly only `fit` and the like tell it, and they do much else before.
-    """
-    model._assert_compile_was_called()
 
 
 def build_metrics(model, num_classes, dtype):

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import re
-from typing import Any, ContextManager, Dict, Optional, Union
+import inspect
+import warnings
+from typing import Any, ContextManager, Dict, List, Optional, Union
 
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
-from mpl_tf.method import batches, derivatives, objectives, passes, replay, targets
-from mpl_tf.method.requirements import check_images, check_networks
+from mpl_tf.method import batches, derivatives, fit_bar, objectives, passes, replay, targets
+from mpl_tf.method.requirements import FLOAT16, check_images, check_networks
+from mpl_tf.method.saving import Saving
 
 for _objective in objectives.OBJECTIVES.values():   # their own file must not import TensorFlow
     tf.keras.utils.register_keras_serializable(package="mpl_tf")(_objective)
 
-_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
-
-def _own_line(message):
-    """The one line in the `message` of a traced step's error that a module of this package wrote.
-
-    None if the error arose elsewhere.
-    """
-    label = re.search(re.escape(batches.LABELS_OUTSIDE) + r"[^\n\]]*", message)
-    if label:
-        return label.group()
-    # The last frame has to be a `raise` in a file of ours: what TensorFlow raises below is not.
-    frame = re.match(r'in user code:.*File "(?P<file>.+?)", line [^\n]*\n\s*raise [^\n]*\n'
-                     r'\s*\w+: (?P<line>[^\n]+)\s*\Z', message, re.DOTALL)
-    own = frame and frame["file"].startswith(_PACKAGE)
-    return frame["line"] if own else None
-
-
-class TrainingModel(tf.keras.Model):
+class TrainingModel(Saving, tf.keras.Model):
     """A Keras model around networks. Its `call` and its evaluation are those of the first network.
 
     Subclasses define `networks`, `optimizers`, `compile` and `train_step`, and call `_add_means`
@@ -41,6 +25,7 @@ class TrainingModel(tf.keras.Model):
     """
 
     _needs_unlabeled = True
+    _compile_call = 'compile(optimizer="adam")'
     _needs_probs = ()       # parts of the batch whose stored distributions are used
 
     def __init__(self, network: tf.keras.Model, objective: Optional[objectives.Objective],
@@ -76,9 +61,19 @@ class TrainingModel(tf.keras.Model):
             raise ValueError(
                 f"jit_compile=True on {strategy.num_replicas_in_sync} replicas: TensorFlow compiles "
                 "a step on one device (or a TPU) only; leave jit_compile out or use one device")
-        if tf.keras.mixed_precision.global_policy().name == "mixed_float16":
-            raise ValueError("the global policy is mixed_float16, whose loss scaling would change "
-                             "the update that is differentiated: use mixed_bfloat16")
+        policy = tf.keras.mixed_precision.global_policy()
+        if policy.compute_dtype == "float16":
+            raise ValueError(f"the global policy is {policy.name}: {FLOAT16}")
+        given = [name for name in ("loss", "loss_weights") if kwargs.get(name) is not None]
+        if given:
+            raise ValueError(f"compile has {given[0]}, but the losses of {type(self).__name__} follow "
+                             "from its method and its objective: leave it out, and write an "
+                             "mpl_tf.objectives.Objective for another loss")
+        for role, network in self.networks.items():
+            if any(layer.variable_dtype == "bfloat16" for layer in keras_seam.layers_of(network)):
+                warnings.warn(f"{role} keeps its weights in bfloat16, which rounds away updates below "
+                              "1/256 of a weight: the policy mixed_bfloat16 keeps them in float32",
+                              stacklevel=3)
         super().compile(
             optimizer=optimizer, metrics=metrics,
             loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), **kwargs)
@@ -90,6 +85,12 @@ class TrainingModel(tf.keras.Model):
         """Keeps the arguments of compile, so that they can be saved."""
         self._compile_arguments = arguments
         self._checked = []
+        self._lost = None       # see Saving
+
+    def _require_compiled(self):
+        if not hasattr(self, "_compile_arguments"):
+            raise RuntimeError(f"{type(self).__name__} is not compiled: call model."
+                               f"{self._compile_call} first")
 
     def fit(self, x: Optional[tf.data.Dataset] = None, *args: Any,
             **kwargs: Any) -> tf.keras.callbacks.History:
@@ -97,22 +98,93 @@ class TrainingModel(tf.keras.Model):
 
         Args:
           x: a dataset of dicts, each a training batch; under a strategy each is the global batch.
+          class_weight: {class number: weight}, factors of the labeled examples' losses and so of R;
+            a class that it lacks has 1.
 
         Raises:
           ValueError: in one line, for data that do not fit the model.
+          RuntimeError: in one line, if `compile` was not called.
         """
-        keras_seam.require_compiled(self)
+        self._require_compiled()
+        given = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
+        if given.get("class_weight"):
+            given["x"] = x = self._weighted(x, given.pop("class_weight"))
         if isinstance(x, tf.data.Dataset):      # checked here, before anything is traced
-            batch = self._unpack(x.element_spec)
-            check_images(self.classifiers, batch.labeled_image.shape)
-            with self.distribute_strategy.scope():
-                self._build(batch.labeled_image)
-            batches.check_divisible(x.element_spec, self.distribute_strategy.num_replicas_in_sync)
+            self._check_spec(x.element_spec)
+            if x.cardinality() == 0:
+                raise ValueError("training data has no batches: it is empty, or drop_remainder=True "
+                                 "dropped the only batch; give at least one batch")
+        elif isinstance(x, dict):
+            batches.check_lengths(x, alike=True)
+        callbacks = given.get("callbacks")
+        if given.get("verbose", "auto") and not isinstance(callbacks, tf.keras.callbacks.CallbackList):
+            callbacks = list(tf.nest.flatten(callbacks)) if callbacks else []
+            if not any(isinstance(each, tf.keras.callbacks.ProgbarLogger) for each in callbacks):
+                given["callbacks"] = [*callbacks, fit_bar.FitBar(["loss", "R", *(
+                    metric.name for metric in keras_seam.metrics_of_compile(self))])]
+        self._warn_of_lost_states()
         with self.errors_in_one_line():
-            return super().fit(x, *args, **kwargs)
+            return super().fit(**given)
+
+    def _check_spec(self, spec):
+        """Checks batches, and builds what has no weights yet, by the specification of a batch."""
+        batch = self._unpack(spec)
+        for view in (batch.labeled_image, batch.labeled_view, batch.weak_view, batch.student_view):
+            if view is not None:
+                check_images(self.classifiers, view.shape)
+        with self.distribute_strategy.scope():
+            self._build(batch.labeled_image)
+        batches.check_divisible(spec, self.distribute_strategy.num_replicas_in_sync)
+
+    def _weighted(self, dataset, class_weight):
+        if self.objective is None:
+            raise ValueError(f"fit has class_weight, but {type(self).__name__} learns from no labels: "
+                             "leave it out")
+        if not isinstance(dataset, tf.data.Dataset):
+            raise ValueError("fit has class_weight, which is taken with a tf.data.Dataset only: put "
+                             'the weight of each example into ["labeled"]["sample_weight"]')
+        return batches.with_class_weight(dataset, class_weight)
+
+    def train_on_batch(self, x: Dict[str, Dict[str, Any]], y: Any = None, sample_weight: Any = None,
+                       class_weight: Optional[Dict[int, float]] = None, reset_metrics: bool = True,
+                       return_dict: bool = False) -> Union[List[float], Dict[str, float]]:
+        """Takes one step on a batch, as Keras's train_on_batch does.
+
+        Args:
+          x: a training batch as `fit` takes it, of tensors or arrays; B_l and B_u may differ.
+
+        Raises:
+          ValueError: in one line, for a batch that does not fit the model.
+        """
+        self._require_compiled()
+        if y is not None or sample_weight is not None:
+            raise ValueError('train_on_batch takes labels and weights within x: {"labeled": {"image", '
+                             '"label", "sample_weight"}, "unlabeled": ...}')
+        dataset = tf.data.Dataset.from_tensors(x)
+        if class_weight:
+            dataset = self._weighted(dataset, class_weight)
+        self._check_spec(dataset.element_spec)
+        with self.errors_in_one_line(), self.distribute_strategy.scope():
+            iterator = iter(self.distribute_strategy.experimental_distribute_dataset(dataset))
+            self.train_function = self.make_train_function()
+            logs = {name: float(value) for name, value in self.train_function(iterator).items()}
+        if reset_metrics:
+            self.reset_metrics()
+        return logs if return_dict else list(logs.values())
+
+    def summary(self, *args: Any, **kwargs: Any) -> None:
+        """Prints a summary, as Keras's summary does."""
+        if not self.built:
+            shape = getattr(self._network, "input_shape", None) if self._network.built else None
+            if shape is None:
+                raise ValueError(f"{self._network.name} has no weights yet, so there is nothing to "
+                                 "summarise: build the networks (network.build), or fit first")
+            self.build(shape)
+        super().summary(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates, as Keras's evaluate does, the student as it would be saved."""
+        self._require_compiled()
         self._share_averages()
         return super().evaluate(*args, **kwargs)
 
@@ -179,7 +251,7 @@ class TrainingModel(tf.keras.Model):
 
     def errors_in_one_line(self) -> ContextManager[None]:
         """A context, as `fit` opens, in which an error of a step is a ValueError of one line."""
-        return derivatives.in_one_line(self, _own_line)
+        return derivatives.in_one_line(self)
 
     def check_layers(self, images: Union[tf.Tensor, tf.TensorSpec]) -> None:
         """Looks for layers that do not repeat their numbers: `replay.check_before_steps`.
@@ -211,7 +283,14 @@ class TrainingModel(tf.keras.Model):
         """
         for role, optimizer in self.optimizers.items():
             if self.networks[role].built:
-                keras_seam.build_optimizer(optimizer, self.networks[role].trainable_variables)
+                variables = self.networks[role].trainable_variables
+                keras_seam.build_optimizer(optimizer, variables)
+                unknown = keras_seam.unknown_variables(optimizer, variables)
+                if unknown:
+                    raise ValueError(
+                        f"the {role}'s optimizer was built for other variables and has no state for "
+                        f"{unknown[0].name!r}, as after layers were unfrozen: give compile a new "
+                        "optimizer, such as type(old).from_config(old.get_config())")
         shape = getattr(self._network, "output_shape", None) if self._network.built else None
         if shape:
             keras_seam.build_metrics(self, shape[-1], self.loss_dtype)
@@ -230,16 +309,17 @@ class TrainingModel(tf.keras.Model):
             self._update_average()
         return gradients
 
-    def _log(self, scalars, labels=None, logits=None):
+    def _log(self, scalars, labels=None, logits=None, sample_weight=None):
         """Updates the running means by this step's scalars, and the compiled metrics.
 
-        Returns the present value of each, by name.
+        Returns the present value of each, by name. Without labels the compiled metrics are left out.
         """
         for name, value in passes.replica_mean(scalars).items():
             self._means[name].update_state(value)
         if labels is not None:
-            keras_seam.update_metrics(self, labels, logits)
-        logged = [*keras_seam.metrics_of_compile(self), *(self._means[name] for name in scalars)]
+            keras_seam.update_metrics(self, labels, logits, sample_weight)
+        measured = keras_seam.metrics_of_compile(self) if labels is not None else []
+        logged = [*measured, *(self._means[name] for name in scalars)]
         return {metric.name: metric.result() for metric in logged}
 
     def test_step(self, data: Any) -> Dict[str, tf.Tensor]:
@@ -248,57 +328,14 @@ class TrainingModel(tf.keras.Model):
         Returns their values so far, by name.
         """
         images, labels, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
-        logits = targets.full_precision(self(images, training=False))
+        with tf.control_dependencies(batches.check_lengths({"evaluation": {
+                name: value for name, value in (("image", images), ("label", labels),
+                                                ("sample_weight", weights)) if value is not None}})):
+            logits = targets.full_precision(self(images, training=False))
         losses = keras_seam.update_loss(self, labels, logits, weights)
         keras_seam.update_metrics(self, labels, logits, weights)
         logged = [*losses, *keras_seam.metrics_of_compile(self)]
         return {metric.name: metric.result() for metric in logged}
-
-    # Saving. The networks, the objective and the optimizers are all part of the saved model.
-
-    def save(self, filepath: Union[str, os.PathLike[str]], *args: Any, **kwargs: Any) -> None:
-        """Saves the whole model, as Keras's save does, to a name that ends in ".keras".
-
-        Raises:
-          ValueError: for any other format. A SavedModel or HDF5 file would come back without the
-            networks or without the second optimizer.
-        """
-        if not str(filepath).endswith(".keras") or kwargs.get("save_format") not in (None, "keras"):
-            raise ValueError(
-                f"cannot save the whole model as {str(filepath)!r}: only the .keras format keeps all "
-                'networks and optimizers, so give a name ending in ".keras"; to export for '
-                "serving, save the network alone (model.student.save)")
-        return super().save(filepath, *args, **kwargs)
-
-    def get_config(self) -> Dict[str, Any]:
-        """The constructor's arguments, serialised."""
-        serialize = tf.keras.saving.serialize_keras_object
-        config = {role: serialize(network) for role, network in self.networks.items()}
-        if self.objective is not None:
-            config["objective"] = serialize(self.objective)
-        return {**config, "seed": self.seed, "name": self.name}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        """The model that get_config describes."""
-        restore = tf.keras.saving.deserialize_keras_object
-        return cls(**{key: restore(value, custom_objects) if isinstance(value, dict) else value
-                      for key, value in config.items()})
-
-    def get_compile_config(self) -> Optional[Dict[str, Any]]:
-        """The arguments of compile, serialised."""
-        if not hasattr(self, "_compile_arguments"):
-            return None
-        serialize = tf.keras.saving.serialize_keras_object
-        return {key: serialize(value) for key, value in
-                {**self._compile_arguments, **self._optimizer_arguments()}.items()}
-
-    def compile_from_config(self, config: Dict[str, Any]) -> None:
-        """Compiles the model with the arguments that get_compile_config serialised."""
-        self.compile(**tf.keras.saving.deserialize_keras_object(config))
-
-    def _optimizer_arguments(self):
-        return {f"{role}_optimizer": optimizer for role, optimizer in self.optimizers.items()}
 
     def build(self, input_shape):
         """Builds the networks; called by Keras when a saved model is loaded."""

@@ -32,21 +32,15 @@ def objective_passes(
         network, batch.labeled_view, passes.pass_seed(seed, step, passes.TEACHER_LABELED))
     batches.check_labels(batch.labels, labeled_logits.shape[-1])
     if not objective.unlabeled:
-        return (*_losses(objective, batch.labels, labeled_logits), labeled_logits, None)
+        return (*objectives.losses_of(objective, batch.labels, labeled_logits,
+                                      sample_weight=batch.sample_weight), labeled_logits, None)
     views = tf.concat([batch.weak_view, batch.student_view], axis=0)
     logits = passes.forward(
         network, views, passes.pass_seed(seed, step, passes.TEACHER_UNLABELED))
     weak_logits, strong_logits = tf.split(logits, 2)
-    return (*_losses(objective, batch.labels, labeled_logits, weak_logits, strong_logits),
+    return (*objectives.losses_of(objective, batch.labels, labeled_logits, weak_logits,
+                                  strong_logits, batch.sample_weight),
             labeled_logits, strong_logits)
-
-
-def _losses(objective, *arguments):
-    loss, terms = objective.losses(*arguments)
-    if set(terms) != set(objective.terms):
-        raise ValueError(f"{type(objective).__name__}.losses returns the terms {sorted(terms)}, but "
-                         f"its attribute `terms` has {sorted(objective.terms)}: make them agree")
-    return loss, terms
 
 
 class _OneNetwork(TrainingModel):
@@ -123,7 +117,8 @@ class Baseline(_OneNetwork):
             loss, terms, logits, _ = objective_passes(
                 self.student, self.objective, batch, self.seed, step)
         self._minimise(tape, loss)
-        return self._log({"loss": loss, **terms, "learning_rate": rate}, batch.labels, logits)
+        return self._log({"loss": loss, **terms, "learning_rate": rate}, batch.labels, logits,
+                         batch.sample_weight)
 
 
 class _Imitator(_OneNetwork):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Collection, NamedTuple, Optional
+import math
+import operator
+from typing import Any, Collection, List, Mapping, NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -20,9 +22,13 @@ class Batch(NamedTuple):
     # Stored distributions of q_large, [B_l, K] and [B_u, K], where the model asks for them.
     labeled_probs: Optional[tf.Tensor] = None
     unlabeled_probs: Optional[tf.Tensor] = None
+    sample_weight: Optional[tf.Tensor] = None       # float [B_l], of the labeled examples
 
 
 LABELS_OUTSIDE = "labeled examples have class numbers outside"
+LENGTHS = "data have pieces of different lengths, or empty ones"
+ASSERTED = (LABELS_OUTSIDE, LENGTHS)    # how the lines begin that can end a traced step
+_PIECES = ("image", "label", "augmented", "teacher_probs", "sample_weight")
 _LAYOUT = ('{"labeled": {"image", "label"}, "unlabeled": {"image", "augmented"}}, '
            '"augmented" only where the two views differ')
 _LAYOUT_PROBS = _LAYOUT + ', and "teacher_probs" [B, K] beside each "image"'
@@ -74,11 +80,95 @@ def unpack(data: Any, objective: Optional[objectives.Objective] = None,
         _check_probs(part, data[part], num_classes)
     view = objective.labeled_view if objective is not None else "image"
     probs = {f"{part}_probs": data[part]["teacher_probs"] for part in need_probs}
+    weights = labeled.get("sample_weight")
+    if weights is not None and weights.shape.rank != 1:
+        raise ValueError(f'["labeled"]["sample_weight"] is {weights.dtype.name} {weights.shape}, '
+                         "expected a number for each labeled example: float [B_l]")
+    if "sample_weight" in unlabeled:
+        raise ValueError('training data has ["unlabeled"]["sample_weight"], which no method here uses: '
+                         "weigh labeled examples only, or repeat unlabeled ones")
+    checks = check_lengths({"labeled": labeled, "unlabeled": unlabeled})
     labels = labeled["label"]
     if isinstance(labels, tf.Tensor):   # tf.one_hot takes some integer types and not others
         labels = tf.cast(labels, tf.int64)
-    return Batch(labels, labeled["image"], labeled[view], unlabeled.get("image"),
-                 unlabeled.get("augmented", unlabeled.get("image")), **probs)
+    batch = Batch(labels, labeled["image"], labeled[view], unlabeled.get("image"),
+                  unlabeled.get("augmented", unlabeled.get("image")), sample_weight=weights,
+                  **probs)
+    if not checks:
+        return batch
+    with tf.control_dependencies(checks):       # before anything is computed of the batch
+        return Batch(*(None if piece is None else tf.identity(piece) for piece in batch))
+
+
+def check_lengths(parts: Mapping[str, Mapping[str, Any]],
+                  alike: bool = False) -> List[tf.Operation]:
+    """Checks that in each part all pieces have equally many examples, one or more.
+
+    TensorFlow would broadcast one label over six images in silence.
+
+    Args:
+      parts: {part: {"image": tensor [B, ...], ...}} of a batch, or of its specification. Sizes that
+        are not known before the step are compared in it.
+      alike: whether the parts must have equally many examples, too.
+
+    Returns:
+      The operations that compare sizes in a traced step; what they refuse is TensorFlow's error.
+
+    Raises:
+      ValueError: in one line, with the sizes, where they are known.
+    """
+    checks = []
+    pieces = [(part, {name: views[name] for name in _PIECES if name in views})
+              for part, views in parts.items()]
+    if alike:
+        pieces = [("training data", {f"{part} {name}": value for part, views in pieces
+                                     for name, value in views.items()})]
+    for part, views in pieces:
+        values = [each if isinstance(each, tf.TypeSpec) or tf.is_tensor(each)
+                  else tf.convert_to_tensor(each) for each in views.values()]     # plain arrays
+        line = (f"{LENGTHS}, in {part}: {', '.join(views)} have to have a row for each example, but "
+                "they have")
+        sizes = [value.shape[0] if value.shape.rank else None for value in values]
+        known = [size for size in sizes if size is not None]
+        if len(set(known)) > 1 or 0 in known:
+            raise ValueError(f"{line} [{' '.join('?' if s is None else str(s) for s in sizes)}]")
+        if len(known) < len(sizes) and all(isinstance(value, tf.Tensor) for value in values):
+            rows = tf.stack([tf.shape(value)[0] for value in values])
+            fits = tf.reduce_all(tf.equal(rows, rows[0])) & (rows[0] > 0)
+            checks.append(tf.debugging.Assert(fits, [line, rows], summarize=10))
+    return checks
+
+
+def with_class_weight(dataset: tf.data.Dataset, class_weight: Mapping[int, float]) -> tf.data.Dataset:
+    """`dataset` with the weight of each labeled example's class in its "sample_weight".
+
+    Args:
+      class_weight: {class number: weight}. A class that it lacks has weight 1. Weights that the
+        examples have already are multiplied.
+
+    Raises:
+      ValueError: in one line, for a key that is no class number, or a weight that is no number.
+    """
+    try:
+        weights = {operator.index(label): float(weight) for label, weight in class_weight.items()}
+    except (AttributeError, TypeError, ValueError):
+        weights = {-1: 0.0}
+    if min(weights) < 0 or max(weights) > 1_000_000 or not all(map(math.isfinite, weights.values())):
+        raise ValueError(f"class_weight={class_weight!r}: expected {{class number: weight}}, such as "
+                         "{0: 1.0, 1: 2.5}")
+    table = [weights.get(label, 1.0) for label in range(max(weights) + 1)] + [1.0]
+
+    def weigh(batch):
+        labels = tf.cast(batch["labeled"]["label"], tf.int64)
+        # Labels beyond the table, the check of labels comes later, have the last entry: 1.
+        beyond = (labels < 0) | (labels >= len(table))
+        places = tf.where(beyond, tf.cast(len(table) - 1, tf.int64), labels)
+        weight = tf.gather(tf.constant(table, tf.float32), places)
+        if "sample_weight" in batch["labeled"]:
+            weight *= tf.cast(batch["labeled"]["sample_weight"], tf.float32)
+        return {**batch, "labeled": {**batch["labeled"], "sample_weight": weight}}
+
+    return dataset.map(weigh, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def check_labels(labels: tf.Tensor, num_classes: int) -> None:

@@ -8,13 +8,14 @@ the operation is in, or fails with another error. Here each layer is differentia
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import traceback
 from typing import Callable, Iterator, List, Mapping, Optional, Tuple
 
 import tensorflow as tf
 
-from mpl_tf.method import meta_gradient, passes, recording
+from mpl_tf.method import batches, meta_gradient, passes, recording
 
 ONCE, NESTED_TAPE, JVP = "once", "nested_tape", "jvp"
 _STEPS = re.compile(r"mpl_tf[/\\]method[/\\](mpl|baselines|meta_gradient)\.py")
@@ -28,20 +29,39 @@ _INSTEAD = {"Resize": "tf.keras.layers.Conv2DTranspose, or tf.repeat along heigh
             "FractionalAvgPool": "tf.keras.layers.AveragePooling2D"}
 
 
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+
+def _own_line(message):
+    """The one line in the `message` of a traced step's error that a module of this package wrote.
+
+    None if the error arose elsewhere.
+    """
+    asserted = re.search(
+        "(?:%s)[^\\n\\]]*" % "|".join(map(re.escape, batches.ASSERTED)), message)
+    if asserted:
+        sizes = re.match(r"\] (\[[\d ]+\])", message[asserted.end():])
+        return asserted.group() + (f" {sizes.group(1)}" if sizes else "")
+    # The last frame has to be a `raise` in a file of ours: what TensorFlow raises below is not.
+    frame = re.match(r'in user code:.*File "(?P<file>.+?)", line [^\n]*\n\s*raise [^\n]*\n'
+                     r'\s*\w+: (?P<line>[^\n]+)\s*\Z', message, re.DOTALL)
+    own = frame and frame["file"].startswith(_PACKAGE)
+    return frame["line"] if own else None
+
+
 @contextlib.contextmanager
-def in_one_line(model: tf.keras.Model, own_line: Callable[[str], Optional[str]]) -> Iterator[None]:
+def in_one_line(model: tf.keras.Model) -> Iterator[None]:
     """Raises a ValueError of one line for what a step refuses, or TensorFlow cannot differentiate.
 
     Open it from outside of replicas.
 
     Args:
       model: a base.TrainingModel.
-      own_line: a function from an error's message to the line in it that this package wrote, or None.
     """
     try:
         yield
     except Exception as error:
-        line = own_line(str(error))
+        line = _own_line(str(error))
         if line is None and model._checked and _from_a_step(error):
             with model.distribute_strategy.scope():
                 line = explain(model._networks_and_inputs(*model._checked[-1]),

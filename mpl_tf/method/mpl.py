@@ -53,6 +53,8 @@ class MetaPseudoLabels(TrainingModel):
       ValueError: in one line, for networks, objective, optimizers or data that do not fit.
     """
 
+    _compile_call = 'compile(student_optimizer="sgd", teacher_optimizer="adam")'
+
     def __init__(self, student: tf.keras.Model, teacher: tf.keras.Model,
                  objective: objectives.Objective, meta_weight: float = 1.0,
                  meta_gradient: str = "nested_tape", seed: int = 0, teacher_input: str = "image",
@@ -69,7 +71,7 @@ class MetaPseudoLabels(TrainingModel):
         self.meta_weight = self.add_weight(
             "meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
             initializer=tf.keras.initializers.Constant(meta_weight))
-        self._add_means("student_loss", "R", *(f"teacher_{name}" for name in objective.terms),
+        self._add_means("loss", "student_loss", "R", *(f"teacher_{name}" for name in objective.terms),
                         "teacher_meta_loss", "meta_gradient_norm", "pseudo_label_entropy",
                         "pseudo_label_confidence", "agreement", "student_learning_rate",
                         "teacher_learning_rate")
@@ -97,8 +99,8 @@ class MetaPseudoLabels(TrainingModel):
         """{"student": optimizer, "teacher": optimizer}."""
         return {"student": self.student_optimizer, "teacher": self.teacher_optimizer}
 
-    def compile(self, student_optimizer: Union[str, tf.keras.optimizers.Optimizer],
-                teacher_optimizer: Union[str, tf.keras.optimizers.Optimizer],
+    def compile(self, student_optimizer: Union[str, tf.keras.optimizers.Optimizer, None] = None,
+                teacher_optimizer: Union[str, tf.keras.optimizers.Optimizer, None] = None,
                 student_weight_decay: float = 0.0, teacher_weight_decay: float = 0.0,
                 metrics: Optional[List[Any]] = None, **kwargs: Any) -> None:
         """Sets the optimizers.
@@ -116,6 +118,9 @@ class MetaPseudoLabels(TrainingModel):
         Raises:
           ValueError: in one line, for an optimizer or a network that the step cannot do with.
         """
+        if student_optimizer is None or teacher_optimizer is None or "optimizer" in kwargs:
+            raise ValueError(f"{type(self).__name__} has two networks, and compile wants an optimizer "
+                             f"for each: {self._compile_call}")
         student_optimizer = tf.keras.optimizers.get(student_optimizer)
         check_optimizer(student_optimizer)
         if self.meta_gradient == "jvp":
@@ -163,6 +168,7 @@ class MetaPseudoLabels(TrainingModel):
         Returns:
           {name: mean since the last reset}, of the compiled metrics of the student's logits on x_l
           and of:
+            loss: student_loss, or not a number where R or a term of the teacher's is none.
             student_loss: the student's cross-entropy on the pseudo labels.
             R: the updated student's cross-entropy on x_l.
             teacher_supervised_loss, teacher_consistency_loss: the terms of the teacher's
@@ -183,7 +189,18 @@ class MetaPseudoLabels(TrainingModel):
         take_step = self._jvp_step if self.meta_gradient == "jvp" else self._nested_tape_step
         scalars, logits = take_step(batch, rule, step)
         scalars.update(student_learning_rate=rule.learning_rate, teacher_learning_rate=teacher_rate)
-        return self._log(scalars, batch.labels, logits)
+        return self._log({"loss": self._loss(scalars), **scalars}, batch.labels, logits,
+                         batch.sample_weight)
+
+    def _loss(self, scalars):
+        """The student's loss; not a number where R or a term of the teacher's objective is none.
+
+        Keras's callbacks know a run by it: TerminateOnNaN sees what any of the networks suffers.
+        """
+        watched = ["student_loss", "R", *(f"teacher_{name}" for name in self.objective.terms)]
+        values = [tf.cast(scalars[name], self.loss_dtype) for name in watched]
+        return tf.where(tf.reduce_all(tf.math.is_finite(tf.stack(values))), values[0],
+                        tf.constant(float("nan"), self.loss_dtype))
 
     def _nested_tape_step(self, batch, rule, step):
         """Steps 1-5 with the student's tape inside the teacher's.
@@ -284,7 +301,7 @@ class MetaPseudoLabels(TrainingModel):
             with passes.averages_restored(self.student):
                 logits = passes.forward(self.student, batch.labeled_image, seed)
             labels = targets.one_hot(batch.labels, logits.shape[-1], logits.dtype)
-            loss = targets.cross_entropy(labels, logits)
+            loss = targets.cross_entropy(labels, logits, batch.sample_weight)
         v = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return loss, logits, passes.replica_mean([tf.convert_to_tensor(x) for x in v])
 

@@ -6,9 +6,12 @@ An objective says which views it needs and turns logits into a loss:
     labeled_view   "image" or "augmented": the view of x_l that the supervised term sees
     unlabeled      True if it needs the network's logits on both views of x_u, from one pass
     terms          names of the unweighted parts of the loss, for the logs
-    losses(labels, labeled_logits, weak_logits, strong_logits) -> (loss, {term: scalar})
+    losses(labels, labeled_logits, weak_logits, strong_logits, sample_weight=None)
+                   -> (loss, {term: scalar})
 
-`loss` is the weighted sum of the terms.
+`loss` is the weighted sum of the terms. `losses` may leave out the last arguments that it does not
+use: weak_logits and strong_logits are None unless `unlabeled` is True, and sample_weight, float [B_l],
+is given only where the data have "sample_weight" or `fit` has class_weight.
 
 To add an objective to this package, subclass Objective in this file, decorate the class with
 `objective`, set `terms` if it has others than "supervised_loss", and write `losses`. It is then
@@ -21,6 +24,7 @@ registers the classes with Keras.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 from mpl_tf.common.lazy import tf
@@ -76,6 +80,7 @@ class Objective:
 
     def losses(self, labels: tf.Tensor, labeled_logits: tf.Tensor,
                weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,
+               sample_weight: Optional[tf.Tensor] = None,
                ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
         """The loss of a batch, and its terms.
 
@@ -84,16 +89,18 @@ class Objective:
           labeled_logits: [B_l, K], on the view of x_l that `labeled_view` names.
           weak_logits, strong_logits: [B_u, K], on "image" and "augmented" of x_u; None unless
             `unlabeled`.
+          sample_weight: [B_l], or None for weights of 1.
 
         Returns:
           (scalar loss, {term name: unweighted scalar}).
         """
         raise TypeError(f"{type(self).__name__} must define losses(...)")
 
-    def _supervised(self, labels, logits):
+    def _supervised(self, labels, logits, sample_weight=None):
         classes = logits.shape[-1]
         return targets.cross_entropy(
-            targets.smooth(labels, classes, self.label_smoothing, logits.dtype), logits)
+            targets.smooth(labels, classes, self.label_smoothing, logits.dtype), logits,
+            sample_weight)
 
     def get_config(self) -> Dict[str, Any]:
         """The constructor's arguments."""
@@ -125,8 +132,9 @@ class Supervised(Objective):
 
     def losses(self, labels: tf.Tensor, labeled_logits: tf.Tensor,
                weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,
+               sample_weight: Optional[tf.Tensor] = None,
                ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
-        supervised = self._supervised(labels, labeled_logits)
+        supervised = self._supervised(labels, labeled_logits, sample_weight)
         return self.weight * supervised, {"supervised_loss": supervised}
 
 
@@ -161,9 +169,47 @@ class UDA(Objective):
 
     def losses(self, labels: tf.Tensor, labeled_logits: tf.Tensor,
                weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,
+               sample_weight: Optional[tf.Tensor] = None,
                ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
-        supervised = self._supervised(labels, labeled_logits)
+        supervised = self._supervised(labels, labeled_logits, sample_weight)
         consistency = targets.cross_entropy(
             tf.stop_gradient(targets.soft(weak_logits, self.temperature)), strong_logits)
         return (self.supervised_weight * supervised + self.weight * consistency,
                 {"supervised_loss": supervised, "consistency_loss": consistency})
+
+
+def takes(objective: Objective) -> Tuple[int, bool]:
+    """What its `losses` can be given: (how many of the four tensors, whether sample_weight too)."""
+    parameters = inspect.signature(objective.losses).parameters.values()
+    kinds = {parameter.kind for parameter in parameters}
+    named = [each.name for each in parameters
+             if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    weighted = (inspect.Parameter.VAR_KEYWORD in kinds
+                or any(each.name == "sample_weight" for each in parameters))
+    tensors = 4 if inspect.Parameter.VAR_POSITIONAL in kinds else len(
+        [name for name in named if name != "sample_weight"])
+    return min(tensors, 4), weighted
+
+
+def losses_of(objective: Objective, labels: tf.Tensor, labeled_logits: tf.Tensor,
+              weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,
+              sample_weight: Optional[tf.Tensor] = None,
+              ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
+    """objective.losses of as many of these arguments as it takes; what it returns is checked.
+
+    Raises:
+      ValueError: in one line, where there are weights that the objective does not take, or it
+        returns other terms than its attribute `terms` names.
+    """
+    name = type(objective).__name__
+    tensors, weighted = takes(objective)
+    if sample_weight is not None and not weighted:
+        raise ValueError(f"the data have sample weights, and {name}.losses does not take them: give it "
+                         "an argument sample_weight=None, or leave sample_weight and class_weight out")
+    given = [labels, labeled_logits, weak_logits, strong_logits][:tensors]
+    loss, terms = objective.losses(
+        *given, **({} if sample_weight is None else {"sample_weight": sample_weight}))
+    if set(terms) != set(objective.terms):
+        raise ValueError(f"{name}.losses returns the terms {sorted(terms)}, but its attribute `terms` "
+                         f"has {sorted(objective.terms)}: make them agree")
+    return loss, terms

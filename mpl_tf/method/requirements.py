@@ -11,6 +11,10 @@ from mpl_tf.method import objectives
 from mpl_tf.networks import layers
 
 
+FLOAT16 = ("in float16 small gradients become 0, and the loss scaling against that would change the "
+           "update that is differentiated: use mixed_bfloat16 or float32")
+
+
 def check_networks(**networks: Any) -> None:
     """Raises ValueError unless all `networks`, by role, can be trained together.
 
@@ -23,6 +27,10 @@ def check_networks(**networks: Any) -> None:
         if not isinstance(network, tf.keras.Model):
             raise ValueError(f"{role} is a {type(network).__name__}, expected a tf.keras.Model "
                              "from images to logits [B, K]")
+        inputs = getattr(network, "inputs", None) or ()
+        if len(inputs) > 1:
+            raise ValueError(f"{role} has {len(inputs)} inputs, expected one, the images: let one input "
+                             "hold all that the network sees")
         if network.built and getattr(network, "output_shape", None):
             _check_output(role, network)
             classes[role] = network.output_shape[-1]
@@ -61,10 +69,9 @@ def _check_layer(role, layer):
         if isinstance(value, tf.keras.constraints.Constraint) and role == "student":
             raise ValueError(f"student's layer {layer.name!r} has a {name}, which changes its update "
                              "and is not differentiated: remove it")
-    if layer.dtype_policy.name == "mixed_float16":
-        raise ValueError(f"{role}'s layer {layer.name!r} has the policy mixed_float16, whose loss "
-                         "scaling would change the update that is differentiated: use "
-                         "mixed_bfloat16")
+    if layer.compute_dtype == "float16":
+        raise ValueError(f"{role}'s layer {layer.name!r} has the policy {layer.dtype_policy.name}: "
+                         f"{FLOAT16}")
 
 
 def check_teacher_input(teacher_input: str, teacher: tf.keras.Model,
@@ -92,6 +99,12 @@ def check_objective(objective: Any) -> None:
     if not isinstance(objective, objectives.Objective):
         raise ValueError(f"objective={objective!r}: expected an mpl_tf.objectives.Objective such as "
                          "mpl_tf.objectives.UDA(weight=1.0, temperature=0.8)")
+    tensors, _ = objectives.takes(objective)
+    if tensors < (4 if objective.unlabeled else 2):
+        raise ValueError(
+            f"{type(objective).__name__}.losses takes {tensors} tensors, expected losses(labels, "
+            "labeled_logits" + (", weak_logits, strong_logits" if objective.unlabeled else "")
+            + ", sample_weight=None)")
 
 
 def check_images(networks: Mapping[str, tf.keras.Model], shape: tf.TensorShape) -> None:

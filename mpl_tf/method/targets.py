@@ -5,7 +5,7 @@ All functions are pure. `logits` and `targets` are float [B, K], `labels` int [B
 
 from __future__ import annotations
 
-from typing import Union
+from typing import Optional, Union
 
 from mpl_tf.common.lazy import tf
 
@@ -49,15 +49,21 @@ def soft(logits: tf.Tensor, temperature: float = 1.0) -> tf.Tensor:
     return tf.nn.softmax(full_precision(logits) / temperature)
 
 
-def cross_entropy(targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+def cross_entropy(targets: tf.Tensor, logits: tf.Tensor,
+                  sample_weight: Optional[tf.Tensor] = None) -> tf.Tensor:
     """mean_i -sum_c q_ic log p_ic, a scalar (Section 2) that can be differentiated twice.
+
+    With `sample_weight` w, [B], it is (1/B) sum_i w_i (...)_i, the mean that Keras takes.
 
     It is written out on purpose. TensorFlow's fused softmax cross-entropy, and so Keras's
     CategoricalCrossentropy(from_logits=True), has no mixed derivative with respect to targets and
     logits: the gradient of a gradient through it is exactly zero, silently.
     """
     log_probs = tf.nn.log_softmax(full_precision(logits))
-    return tf.reduce_mean(-tf.reduce_sum(tf.cast(targets, log_probs.dtype) * log_probs, axis=-1))
+    losses = -tf.reduce_sum(tf.cast(targets, log_probs.dtype) * log_probs, axis=-1)
+    if sample_weight is not None:
+        losses *= tf.cast(sample_weight, losses.dtype)
+    return tf.reduce_mean(losses)
 
 
 def entropy(probs: tf.Tensor) -> tf.Tensor:
