@@ -133,7 +133,8 @@ def _lines(path):
     for line in lines:
         if re.search(r"\s#", line):
             raise ValueError(f"{line!r} (in {path}) has a comment after the value: expected "
-                             "comments on lines of their own")
+                             "comments on lines of their own; a value with ' #' in it goes on the "
+                             "command line")
     return lines
 
 

@@ -174,7 +174,7 @@ def write_plan(folder, plan):
         wrong = [key for key in plan if key != "sources" and old[key] != plan[key]]
         if wrong:
             raise ValueError(f"{path} is of another {' and of other '.join(wrong)}: predict into "
-                             "a new or empty folder")
+                             "an empty folder")
         return
     foreign = sorted(name for name in os.listdir(folder)
                      if not name.startswith(storage.PARTIAL))

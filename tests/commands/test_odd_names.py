@@ -26,10 +26,10 @@ def root(tmp_path_factory):
 
 
 def flags(root, steps):
-    return ["--dataset=image_folder", f"--data_dir={root}/shards", f"--model_dir={root}/run",
+    return ["--dataset=image_folder", "--objective=supervised", f"--data_dir={root}/shards", f"--model_dir={root}/run",
             "--student_network=mlp-8", "--teacher_network=mlp-8", "--image_size=8", "--batch_size=4",
             "--unlabeled_batch_size=4", "--eval_steps=9", "--checkpoint_steps=1",
-            "--summary_steps=1", f"--train_steps={steps}"]
+            "--summary_steps=2", f"--train_steps={steps}"]
 
 
 def test_training_resuming_evaluating_and_predicting(root, capsys):
