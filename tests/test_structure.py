@@ -127,7 +127,7 @@ def test_imports_make_no_circle():
     floors = {}
     for module in order:
         floors[module] = 1 + max((floors[other] for other in graph[module]), default=0)
-    assert max(floors.values()) <= 13, floors      # 13 with programs' __main__ and data_prep
+    assert max(floors.values()) <= 14, floors      # with programs' __main__ and data_prep
 
 
 WITHOUT_TENSORFLOW = [

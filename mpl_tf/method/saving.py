@@ -35,7 +35,8 @@ class Saving:
                 'networks and optimizers, so give a name ending in ".keras"; to export for '
                 "serving, save the network alone (model.student.save)")
         try:
-            self.get_config()
+            for network in self.networks.values():
+                _check_described(network)
         except Exception as error:      # of somebody's class: NotImplementedError, or its own
             weights = path[:-len(SUFFIX)] + ".weights.h5"
             self.save_weights(weights)
@@ -106,6 +107,15 @@ class Saving:
 
     def _optimizer_arguments(self):
         return {f"{role}_optimizer": optimizer for role, optimizer in self.optimizers.items()}
+
+
+def _check_described(network):
+    """Raises what a class of somebody's own raises if its config does not make the network again.
+
+    Where such a class has no get_config, Keras writes an empty one, which nothing can be loaded from.
+    """
+    if type(network).__module__.split(".")[0] not in ("keras", "tf_keras"):
+        type(network).from_config(network.get_config())
 
 
 def _first_line(error):

@@ -10,9 +10,10 @@ import mpl_tf
 from mpl_tf.method import passes
 from tests import tiny
 
-LOGGED = {"accuracy", "student_loss", "R", "teacher_supervised_loss", "teacher_consistency_loss",
-          "teacher_meta_loss", "meta_gradient_norm", "pseudo_label_entropy",
-          "pseudo_label_confidence", "agreement", "student_learning_rate", "teacher_learning_rate"}
+LOGGED = {"accuracy", "loss", "student_loss", "R", "teacher_supervised_loss",
+          "teacher_consistency_loss", "teacher_meta_loss", "meta_gradient_norm",
+          "pseudo_label_entropy", "pseudo_label_confidence", "agreement", "student_learning_rate",
+          "teacher_learning_rate"}
 
 
 def _cross_entropy(network, images, labels):

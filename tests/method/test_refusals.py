@@ -310,7 +310,7 @@ def test_errors_of_others_stay_as_they_are():
 def test_fit_before_compile():
     model = mpl_tf.MetaPseudoLabels(
         tiny.network("student", 1), tiny.network("teacher", 2), mpl_tf.objectives.Supervised())
-    with pytest.raises(RuntimeError, match="must compile your model"):
+    with pytest.raises(RuntimeError, match="is not compiled: call model.compile"):
         model.fit(tiny.dataset(tiny.batches(1)))
 
 
