@@ -214,7 +214,9 @@ class Flags:
         0.0, "L in (L/2)|weights|^2, which is added to the teacher's loss.", at_least=0)
     momentum: float = _flag(0.9, "The momentum of the rules momentum, nesterov and rmsprop.",
                             at_least=0, below=1)
-    rmsprop_epsilon: float = _flag(1e-7, "The epsilon of the rule rmsprop; Tan & Le have 0.001.",
+    rmsprop_epsilon: float = _flag(1e-7, "The epsilon of the rule rmsprop; Tan & Le have 0.001. Keras's "
+                                   "mean square starts at 0, theirs at 1, so that its first steps are "
+                                   "longer than theirs: keep a warm-up.",
                                    above=0)
     schedule: str = _flag(
         "cosine", "How the learning rates fall: cosine falls to 0 at train_steps, exponential is "

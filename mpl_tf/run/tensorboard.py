@@ -28,8 +28,10 @@ class Summaries:
         self._writer = tf.summary.create_noop_writer()
         if self._writes:
             self._writer = tf.summary.create_file_writer(plain_path.plain(folder))
+            # Readers forget this step too, and the checkpoint's own stays.
+            first = start_step + 1 if start_step else 0
             restart = tf.compat.v1.Event(
-                step=start_step, wall_time=time.time(), session_log=tf.compat.v1.SessionLog(
+                step=first, wall_time=time.time(), session_log=tf.compat.v1.SessionLog(
                     status=tf.compat.v1.SessionLog.START))
             # TensorFlow has no public function for events that are no summaries.
             tf.raw_ops.ImportEvent(writer=self._writer._resource,

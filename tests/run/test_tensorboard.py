@@ -124,3 +124,19 @@ def test_curves_are_a_picture(tmp_path):
     image = tf.io.decode_png(tf.io.read_file(str(tmp_path / "curves.png")))
     assert image.shape[0] == 400 and len(np.unique(image.numpy().reshape(-1, image.shape[-1]),
                                                    axis=0)) > 10
+
+
+def test_a_resumed_run_keeps_its_checkpoints_own_step(tmp_path):
+    """As TensorBoard itself reads event files: later steps of a killed process are forgotten."""
+    reader = pytest.importorskip("tensorboard.backend.event_processing.plugin_event_accumulator")
+    for start, steps in ((0, range(1, 6)), (3, range(4, 7))):
+        board = tensorboard.Summaries(str(tmp_path), object(), ["a", "b"], start)
+        for step in steps:
+            board.scalars(step, {"loss": 10.0 * start + step})
+        board.close()
+    read = reader.EventAccumulator(str(tmp_path))
+    read.Reload()
+    (tag,) = read.Tags()["tensors"]
+    assert [event.step for event in read.Tensors(tag)] == [1, 2, 3, 4, 5, 6]
+    assert [float(tf.make_ndarray(event.tensor_proto)) for event in read.Tensors(tag)] == [
+        1, 2, 3, 34, 35, 36]
