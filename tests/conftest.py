@@ -46,3 +46,11 @@ def _clean_keras():
     tf.keras.mixed_precision.set_global_policy(None)     # follow floatx
     tf.keras.backend.set_floatx("float32")
     disable_op_determinism()    # a command that was tested here asked for it; others set no seed
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    """Logs of tests with odd names hold bytes that are no UTF-8, which xdist cannot send."""
+    report = (yield).get_result()
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode())
+                       for title, text in report.sections]

@@ -112,7 +112,8 @@ def test_weights_for_another_network_are_refused():
         networks.build("small_conv", 10, (32, 32, 3), weights="weights.h5")
 
 
-@pytest.mark.parametrize("way", ["nested_tape", pytest.param("jvp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["nested_tape", "jvp"])
 def test_the_meta_gradient_through_efficientnet_and_rmsprop(way):
     """Appendix B, Eq. 8, in float64, with dropout and stochastic depth on."""
     model = fd.make_model("efficientnet", "rmsprop_momentum", way)
