@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 import warnings
 from typing import Any, ContextManager, Dict, List, Optional, Union
 
@@ -26,6 +27,7 @@ class TrainingModel(Saving, tf.keras.Model):
 
     _needs_unlabeled = True
     _compile_call = 'compile(optimizer="adam")'
+    _unsaved = ()           # running means that are not among `metrics`
     _needs_probs = ()       # parts of the batch whose stored distributions are used
 
     def __init__(self, network: tf.keras.Model, objective: Optional[objectives.Objective],
@@ -37,18 +39,37 @@ class TrainingModel(Saving, tf.keras.Model):
         self.loss_dtype = (
             tf.float64 if any(layer.dtype == "float64" for layer in keras_seam.layers_of(network))
             else tf.float32)
-        self._means = {}
+        self._means, self._unsaved_means = {}, types.SimpleNamespace()
         self.average, self._average_decay = None, 0.0
 
     # Not tracked, or Keras would count the running means among the weights.
     @keras_seam.untracked
     def _add_means(self, *names):
-        self._means = {name: tf.keras.metrics.Mean(name, dtype=self.loss_dtype) for name in names}
+        made = {name: tf.keras.metrics.Mean(name, dtype=self.loss_dtype)
+                for name in (*names, *self._unsaved)}
+        # Keras would save what is in a dict or list, and files of earlier versions have less.
+        self._unsaved_means = types.SimpleNamespace(
+            **{name: made.pop(name) for name in self._unsaved})
+        self._means = made
 
     @property
     def metrics(self):
-        """The compiled metrics and the running means, which Keras resets at every epoch."""
+        """The compiled metrics and the running means, which Keras resets at every epoch.
+
+        Keras saves the list with the whole model, so it stays as long as that of earlier versions.
+        """
         return [*super().metrics, *self._means.values()]
+
+    @property
+    def metrics_names(self) -> List[str]:
+        """The names of `metrics`, each once: the compiled loss is called as a running mean is."""
+        return list(dict.fromkeys(super().metrics_names))
+
+    def reset_metrics(self) -> None:
+        """Resets all metrics, those that are not in `metrics` too."""
+        super().reset_metrics()
+        for mean in vars(self._unsaved_means).values():
+            mean.reset_state()
 
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Returns the logits [B, K] of the student, or of a baseline's only network."""
@@ -314,12 +335,13 @@ class TrainingModel(Saving, tf.keras.Model):
 
         Returns the present value of each, by name. Without labels the compiled metrics are left out.
         """
+        means = {**self._means, **vars(self._unsaved_means)}
         for name, value in passes.replica_mean(scalars).items():
-            self._means[name].update_state(value)
+            means[name].update_state(value)
         if labels is not None:
             keras_seam.update_metrics(self, labels, logits, sample_weight)
         measured = keras_seam.metrics_of_compile(self) if labels is not None else []
-        logged = [*measured, *(self._means[name] for name in scalars)]
+        logged = [*measured, *(means[name] for name in scalars)]
         return {metric.name: metric.result() for metric in logged}
 
     def test_step(self, data: Any) -> Dict[str, tf.Tensor]:

@@ -15,7 +15,7 @@ class FitBar(tf.keras.callbacks.ProgbarLogger):
     """
 
     def __init__(self, names: "list[str]") -> None:
-        super().__init__(count_mode="steps")
+        super().__init__(count_mode="steps", stateful_metrics=names)     # means already
         self._names = frozenset(names)
 
     def _shown(self, logs):

@@ -53,6 +53,7 @@ class MetaPseudoLabels(TrainingModel):
       ValueError: in one line, for networks, objective, optimizers or data that do not fit.
     """
 
+    _unsaved = ("loss",)
     _compile_call = 'compile(student_optimizer="sgd", teacher_optimizer="adam")'
 
     def __init__(self, student: tf.keras.Model, teacher: tf.keras.Model,
@@ -71,7 +72,7 @@ class MetaPseudoLabels(TrainingModel):
         self.meta_weight = self.add_weight(
             "meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
             initializer=tf.keras.initializers.Constant(meta_weight))
-        self._add_means("loss", "student_loss", "R", *(f"teacher_{name}" for name in objective.terms),
+        self._add_means("student_loss", "R", *(f"teacher_{name}" for name in objective.terms),
                         "teacher_meta_loss", "meta_gradient_norm", "pseudo_label_entropy",
                         "pseudo_label_confidence", "agreement", "student_learning_rate",
                         "teacher_learning_rate")

@@ -107,7 +107,7 @@ def table(results):
             cells = [f"{100 * results[f'{role}_{part}_accuracy']:10.2f}" for part in parts]
             lines.append("".join([f"{role:<12}", *cells]))
     if "median_last_evaluations" in results:
-        count = min(results["flags"]["median_evaluations"], len(results["evaluations"]))
+        count = min(results["flags"].get("median_evaluations", 1), len(results["evaluations"]))
         lines.append(f"median of the student's last {count} evaluations on test data: "
                      f"{100 * results['median_last_evaluations']:.2f}")
     return "\n".join(lines)

@@ -168,6 +168,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
 
         clock.start_step()
         logs = {name: float(value) for name, value in train_function(feed).items()}
+        if "student_loss" in logs:
+            del logs["loss"]        # the same number, for Keras's callbacks
         reset_metrics()     # so that logs are of one execution, not means since the start
         step += stride
         signal_watch.check(step, logs, saved)

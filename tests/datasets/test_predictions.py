@@ -122,7 +122,7 @@ def test_missing_foreign_and_damaged_files_are_refused(stored, tmp_path):
         load(shard_sets.read_index(third, "more", labeled=np.zeros(1, bool)), 3)
     data = (folder / f"{FIRST}.npz").read_bytes()
     (folder / f"{FIRST}.npz").write_bytes(data[:-40])
-    with pytest.raises(ValueError, match=f"{FIRST}.npz is damaged .*: delete it"):
+    with pytest.raises(ValueError, match=f"{FIRST}.npz is damaged .*: move it elsewhere"):
         load(index, 3)
     for number, said in ((errno.EACCES, "cannot be read .denied.: give this process permission"),
                          (errno.EIO, "cannot be read .denied.: give")):

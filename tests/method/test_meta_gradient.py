@@ -59,7 +59,7 @@ def test_meta_weight_scales_the_signal():
         np.testing.assert_allclose(ten, 10 * one, rtol=1e-9, atol=1e-15)
 
 
-def _fused_cross_entropy(probs, logits):
+def _fused_cross_entropy(probs, logits, sample_weight=None):
     return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(probs, logits))
 
 

@@ -139,7 +139,9 @@ def test_a_worker_of_a_finished_run_waits_for_nobody(tmp_path, monkeypatch, caps
     monkeypatch.setenv("TF_CONFIG", json.dumps({
         "cluster": {"worker": places}, "task": {"type": "worker", "index": 1}}))
     results = {"train_steps": 6, "student_test_accuracy": 0.5, "student_labeled_accuracy": 0.5,
-               "flags": {}, "evaluations": []}
+               "teacher_test_accuracy": None, "median_last_evaluations": 0.5,
+               "flags": {"median_evaluations": 1},
+               "evaluations": []}
     storage.write_json(tmp_path / run_folder.RESULTS, results)
     monkeypatch.setattr(devices, "get_strategy", None)
     assert training.run(config) == results
