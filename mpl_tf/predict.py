@@ -16,7 +16,7 @@ import sys
 import numpy as np
 
 from mpl_tf import config as config_module
-from mpl_tf.common import command, storage
+from mpl_tf.common import command
 from mpl_tf.common.command import Parser, path_type, whole
 from mpl_tf.run import run_folder, serving
 from mpl_tf.shards import crops, image_files, listing

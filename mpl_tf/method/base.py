@@ -159,12 +159,14 @@ class TrainingModel(Saving, tf.keras.Model):
 
     def _weighted(self, dataset, class_weight):
         if self.objective is None:
-            raise ValueError(f"fit has class_weight, but {type(self).__name__} learns from no labels: "
+            raise ValueError(f"class_weight is given, but {type(self).__name__} learns from no labels: "
                              "leave it out")
         if not isinstance(dataset, tf.data.Dataset):
-            raise ValueError("fit has class_weight, which is taken with a tf.data.Dataset only: put "
+            raise ValueError("class_weight is given, which is taken with a tf.data.Dataset only: put "
                              'the weight of each example into ["labeled"]["sample_weight"]')
-        return batches.with_class_weight(dataset, class_weight)
+        self._unpack(dataset.element_spec)
+        shape = getattr(self._network, "output_shape", None) if self._network.built else None
+        return batches.with_class_weight(dataset, class_weight, shape[-1] if shape else None)
 
     def train_on_batch(self, x: Dict[str, Dict[str, Any]], y: Any = None, sample_weight: Any = None,
                        class_weight: Optional[Dict[int, float]] = None, reset_metrics: bool = True,

@@ -139,12 +139,14 @@ def check_lengths(parts: Mapping[str, Mapping[str, Any]],
     return checks
 
 
-def with_class_weight(dataset: tf.data.Dataset, class_weight: Mapping[int, float]) -> tf.data.Dataset:
+def with_class_weight(dataset: tf.data.Dataset, class_weight: Mapping[int, float],
+                      num_classes: Optional[int] = None) -> tf.data.Dataset:
     """`dataset` with the weight of each labeled example's class in its "sample_weight".
 
     Args:
       class_weight: {class number: weight}. A class that it lacks has weight 1. Weights that the
         examples have already are multiplied.
+      num_classes: K, if it is known: keys must be below it.
 
     Raises:
       ValueError: in one line, for a key that is no class number, or a weight that is no number.
@@ -156,6 +158,9 @@ def with_class_weight(dataset: tf.data.Dataset, class_weight: Mapping[int, float
     if min(weights) < 0 or max(weights) > 1_000_000 or not all(map(math.isfinite, weights.values())):
         raise ValueError(f"class_weight={class_weight!r}: expected {{class number: weight}}, such as "
                          "{0: 1.0, 1: 2.5}")
+    if num_classes is not None and max(weights) >= num_classes:
+        raise ValueError(f"class_weight has class {max(weights)}, but the networks have logits for "
+                         f"{num_classes} classes, 0 to {num_classes - 1}: correct its keys")
     table = [weights.get(label, 1.0) for label in range(max(weights) + 1)] + [1.0]
 
     def weigh(batch):

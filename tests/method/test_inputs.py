@@ -91,6 +91,14 @@ def test_other_class_weights_are_refused(weights):
     assert "\n" not in str(refusal.value)
 
 
+def test_class_weights_of_other_classes_or_for_other_data_are_refused():
+    with pytest.raises(ValueError, match="has class 3, but the networks have logits for 3 classes"):
+        model().fit(tiny.dataset(tiny.batches(1)), class_weight={3: 2.0}, verbose=0)
+    with pytest.raises(ValueError, match=r'training data has no \["labeled"\]\["label"\]'):
+        model().fit(tf.data.Dataset.from_tensors({"labeled": {"image": np.ones((2, 2), "float32")}}),
+                    class_weight={0: 2.0}, verbose=0)
+
+
 class Plain(mpl_tf.objectives.Objective):
     """An objective of a user's own, which takes what it uses."""
 
