@@ -2,6 +2,8 @@
 
 import collections
 
+from mpl_tf.common.command import readable
+
 MUCH = 0.1      # of a split; when more cannot be read, the copy is damaged rather than an image
 
 
@@ -21,7 +23,7 @@ def lost_class(split, class_names, part):
             names = tuple(f"{item[0]}: " for item in items if item[split.label_at] == label)
             first = next((line for line in part["skipped"] if line.startswith(names)), "")
             return (f"none of the {count} images of {class_names[label]!r} in {split.name} can be "
-                    f"read, the first is {shown(first)}")
+                    f"read, the first is {readable(first)}")
     return None
 
 
@@ -42,8 +44,3 @@ def warnings(split, class_names, part):
                          f"such as {class_names[label]!r}, {part['class_histogram'][label]} of "
                          f"{count}")
     return lines
-
-
-def shown(line):
-    """A line of dataset.json's "skipped" as it can be printed; names need not be UTF-8."""
-    return line.encode("utf-8", "backslashreplace").decode()

@@ -19,6 +19,7 @@ from data_prep import results
 from data_prep import workers as work
 from data_prep.output import Output
 from mpl_tf.common.bar import Bar
+from mpl_tf.common.command import readable
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import record_index, tfrecord
 
@@ -122,9 +123,9 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
         part = sidecar["splits"][split.name]
         if part["skipped"]:
             print(f"{split.name}: {len(part['skipped'])} images skipped, see dataset.json: "
-                  f"{results.shown(part['skipped'][0])}", flush=True)
+                  f"{readable(part['skipped'][0])}", flush=True)
         for line in results.warnings(split, plan.class_names, part):
-            print(f"warning: {results.shown(line)}", file=sys.stderr, flush=True)
+            print(f"warning: {readable(line)}", file=sys.stderr, flush=True)
     return sidecar
 
 
@@ -142,7 +143,7 @@ def _refuse_skipped(parts, output_dir, skip_corrupt):
     """Raises ValueError if an earlier run left images out but skip_corrupt is now off."""
     skipped = [line for part in parts for line in part["skipped"]]
     if skipped and not skip_corrupt:
-        first = results.shown(skipped[0])
+        first = readable(skipped[0])
         raise ValueError(f"{output_dir}: {len(skipped)} images were left out by --skip_corrupt, the "
                          f"first is {first}; give that flag again, or repair the images and give "
                          "--overwrite")

@@ -103,8 +103,13 @@ def _is_own(error):
 def fail(message, code, begin="error: "):
     """Prints `message` in one line on stderr, after the words `begin`; returns `code`."""
     line = shown(" ".join(f"{begin}{message}".split()))
-    print(line.encode("utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+    print(readable(line), file=sys.stderr, flush=True)
     return code
+
+
+def readable(text):
+    """`text` with bytes that are no UTF-8, which a name may have, as escapes."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 def shown(text):

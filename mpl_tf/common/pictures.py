@@ -4,15 +4,10 @@ import contextlib
 import errno
 import logging
 
-from mpl_tf.common import room, storage
+from mpl_tf.common import command, room, storage
 
 log = logging.getLogger("mpl_tf")
 _warned = set()     # what this process has said already: a picture may be tried every 100 steps
-
-
-def readable(text):
-    """`text` with bytes that are no UTF-8 as escapes, which fonts cannot draw otherwise."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
 
 
 @contextlib.contextmanager
@@ -30,7 +25,7 @@ def or_warn(what):
     except Exception as error:      # of drawing libraries, their fonts and settings: anything
         if room.explained(error) or getattr(error, "errno", None) == errno.EIO:
             raise
-        reason = f"{type(error).__name__}: {' '.join(readable(error).split())[:200]}"
+        reason = f"{type(error).__name__}: {' '.join(command.readable(error).split())[:200]}"
         if (what, reason) not in _warned:
             _warned.add((what, reason))
             log.warning("%s could not be drawn (%s); everything else goes on", what, reason)
@@ -42,5 +37,5 @@ def write(path, draw):
     Args:
       draw: a function of an open binary file.
     """
-    with or_warn(readable(path)), storage.partial(path) as temporary, open(temporary, "wb") as file:
+    with or_warn(command.readable(path)), storage.partial(path) as temporary, open(temporary, "wb") as file:
         draw(file)

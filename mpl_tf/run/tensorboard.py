@@ -7,7 +7,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from mpl_tf.common import pictures, plain_path
+from mpl_tf.common import command, pictures, plain_path
 
 MONTAGE_IMAGES = 16
 
@@ -135,7 +135,7 @@ def montage(views, pseudo_labels, class_names):
         best = pseudo_labels[i].argmax()
         center = (i % columns * (width + 2) + width / 2 + 0.5,
                   i // columns * row_height + title / 2)
-        name = pictures.readable(class_names[best])
+        name = command.readable(class_names[best])
         axes.text(*center, f"{name} {pseudo_labels[i][best]:.2f}", ha="center", va="center",
                   fontsize=8, parse_math=False, usetex=False)      # a name may have $ and _
     png = io.BytesIO()

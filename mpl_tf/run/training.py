@@ -202,8 +202,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
 def write_outcome(config, student, class_names, results, probes=None, figures=None):
     """Writes the student, the figures and, after all else, results.json."""
     folder = config.model_dir
-    export.export(student, folder, class_names,
-                  serving.view_of(config)["crop"])
+    export.export(student, folder, class_names, serving.view_of(config)["crop"])
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))
     if config.plots:
         pictures.write(os.path.join(folder, "curves.png"),
