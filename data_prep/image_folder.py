@@ -53,7 +53,7 @@ def next_step(output_dir):
     train = shlex.join(["python", "-m", "mpl_tf.train", "--flagfile=image_folder.cfg",
                         f"--data_dir={output_dir}", "--model_dir=runs/images"])
     return (f"begin the training with: {train}\n"
-            f"without a GPU add: {WITHOUT_GPU} (about half an hour on 2 cores)")
+            f"without a GPU add: {WITHOUT_GPU} (about 20 minutes on 2 cores)")
 
 
 def plan(source_dir, seed, test_fraction, duplicates="refuse"):

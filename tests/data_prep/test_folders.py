@@ -121,7 +121,7 @@ def test_image_folder_ends_with_the_command_that_trains(own, tmp_path, capsys):
     train, without_gpu = capsys.readouterr().out.splitlines()[-2:]
     arguments = shlex.split(train.partition("python -m mpl_tf.train ")[2])
     assert config.parse(arguments).data_dir == str(out)
-    small = without_gpu.partition("add: ")[2].partition(" (about half an hour")[0].split()
+    small = without_gpu.partition("add: ")[2].partition(" (about 20 minutes")[0].split()
     assert config.parse([*arguments, *small]).train_steps == 2000
     readme = " ".join((ROOT / "README.md").read_text().replace("\\\n", " ").split())
     assert " ".join(small) in readme
