@@ -135,6 +135,7 @@ def test_a_lack_of_memory_is_one_line(error, words, capfd):
     assert json.dumps(lines)
 
 
+@pytest.mark.slow       # TensorFlow waits 10 s for memory to come free
 def test_a_real_lack_of_memory_is_one_line(capfd):
     code, lines = outcome(lambda: tf.zeros([1 << 45]) + 1, capfd)
     assert code == 1 and "OOM when allocating tensor" in lines[-1]
