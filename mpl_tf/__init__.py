@@ -3,14 +3,14 @@
     import mpl_tf
     model = mpl_tf.MetaPseudoLabels(student, teacher, objective=mpl_tf.objectives.UDA())
 
-Importing this package does not import TensorFlow. It only makes sure that `tf.keras` is, or will
-be, Keras 2. With TensorFlow 2.15 it is. With 2.16 and later the environment variable
-TF_USE_LEGACY_KERAS chooses legacy Keras (`tf-keras`), and it has to be set before `tf.keras` is
-first used. That is why it is set here, before anything else.
+Importing this package does not import TensorFlow. It works with what `tf.keras` is: Keras 2 with
+TensorFlow 2.15, Keras 3 with later ones, or there, where the environment variable
+TF_USE_LEGACY_KERAS=1 asks for it, legacy Keras (`tf-keras`).
 """
 
 import importlib
 import importlib.util
+import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -46,39 +46,43 @@ _MODULES = (*moved.SHORT, "networks", "datasets", "data")
 __all__ = [*_EXPORTS, *_MODULES]
 
 
-def _choose_legacy_keras():
-    """Makes `tf.keras` be Keras 2, or raises an ImportError that says what to do."""
+def _check_keras():
+    """Raises an ImportError, in one line, where `tf.keras` is, or will be, none that this works with."""
     from importlib import metadata
     try:
-        tensorflow_keras_major = int(metadata.version("keras").split(".")[0])
+        major = int(metadata.version("keras").split(".")[0])
     except metadata.PackageNotFoundError:
-        tensorflow_keras_major = 0
+        major = 0
     asked = os.environ.get("TF_USE_LEGACY_KERAS")
-    has_legacy = importlib.util.find_spec("tf_keras") is not None
-    if asked in ("1", "true", "True") and not has_legacy:
-        raise ImportError(
-            f"TF_USE_LEGACY_KERAS={asked} asks for legacy Keras, which is not installed: "
-            "run `pip install tf-keras` (or unset the variable where TensorFlow is 2.15)")
-    if tensorflow_keras_major != 2 and asked is None:
-        if not has_legacy:
+    if asked in ("1", "true", "True"):
+        if importlib.util.find_spec("tf_keras") is None:
             raise ImportError(
-                "mpl_tf needs Keras 2, but TensorFlow here brings Keras 3 and legacy Keras is not "
-                "installed: run `pip install tf-keras` (its version must match TensorFlow's)")
-        os.environ["TF_USE_LEGACY_KERAS"] = "1"
-    legacy_chosen = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
-    if tensorflow_keras_major != 2 and not legacy_chosen:
-        raise ImportError(
-            f"mpl_tf needs Keras 2, but TF_USE_LEGACY_KERAS={asked} makes tf.keras Keras 3: "
-            "unset it or set TF_USE_LEGACY_KERAS=1")
-    if "tensorflow" in sys.modules:
-        keras = sys.modules["tensorflow"].keras
-        if ".engine." not in keras.Model.__module__:    # keras.src.engine.training in Keras 2
+                f"TF_USE_LEGACY_KERAS={asked} asks for legacy Keras, which is not installed: run `pip "
+                "install 'mpl_tf[legacy]'` (tf-keras of TensorFlow's version), or unset the variable")
+        return
+    if major >= 3:
+        backend = _backend()
+        if backend != "tensorflow":
             raise ImportError(
-                f"mpl_tf needs Keras 2, but tf.keras is already Keras {keras.__version__}: import "
-                "mpl_tf before tf.keras is first used, or set TF_USE_LEGACY_KERAS=1")
+                f"mpl_tf computes with TensorFlow, but Keras's backend here is {backend}: set "
+                "KERAS_BACKEND=tensorflow, or change \"backend\" in ~/.keras/keras.json")
 
 
-_choose_legacy_keras()
+def _backend():
+    """The name of the backend that Keras 3 has, or will have when it is imported."""
+    if "keras" in sys.modules and hasattr(sys.modules["keras"], "backend"):
+        return sys.modules["keras"].backend.backend()
+    if os.environ.get("KERAS_BACKEND"):
+        return os.environ["KERAS_BACKEND"]
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    try:
+        with open(os.path.join(home, "keras.json"), encoding="utf-8") as file:
+            return json.load(file).get("backend", "tensorflow")
+    except (OSError, ValueError, AttributeError):
+        return "tensorflow"
+
+
+_check_keras()
 moved.install()
 
 

@@ -8,7 +8,7 @@ import signal
 # Of this process and those that tests start, whose words are compared with what ours say.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-import mpl_tf  # noqa: E402,F401  (chooses Keras 2 before TensorFlow is imported)
+import mpl_tf  # noqa: E402,F401  (refuses a Keras that it does not work with)
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tensorflow.python.framework.config import disable_op_determinism  # noqa: E402
@@ -48,7 +48,7 @@ def shared_data():
 def _clean_keras():
     yield
     tf.keras.backend.clear_session()
-    tf.keras.mixed_precision.set_global_policy(None)     # follow floatx
+    tf.keras.mixed_precision.set_global_policy("float32")
     tf.keras.backend.set_floatx("float32")
     disable_op_determinism()    # a command that was tested here asked for it; others set no seed
 

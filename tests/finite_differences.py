@@ -84,7 +84,7 @@ def make_batch(shape, seed=0, augmented=True):
 def make_model(network, optimizer, meta_gradient="nested_tape", objective=None, weight_decay=5e-3,
                teacher_rate=1.0, **kwargs):
     """A float64 model whose teacher follows plain SGD: its step is read off its weights."""
-    tf.keras.backend.set_floatx("float64")
+    tiny.use_float64()
     build, _ = NETWORKS[network]
     model = mpl_tf.MetaPseudoLabels(
         build(1), build(2), objective=objective or mpl_tf.objectives.Supervised(weight=0.0),

@@ -10,6 +10,12 @@ CLASSES = 3
 RICH = {"batch_norm": True, "dropout": 0.3}
 
 
+def use_float64():
+    """Makes float64 the dtype of what is built until the end of the test."""
+    tf.keras.backend.set_floatx("float64")
+    tf.keras.mixed_precision.set_global_policy("float64")
+
+
 def network(role, seed, shape=(2,), batch_norm=False, dropout=0.0, classes=CLASSES, **kwargs):
     """A small model [B, *shape] -> logits, its weights a function of `seed`."""
     init = tf.keras.initializers.GlorotNormal(seed)

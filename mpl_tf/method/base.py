@@ -18,7 +18,7 @@ for _objective in objectives.OBJECTIVES.values():   # their own file must not im
     tf.keras.utils.register_keras_serializable(package="mpl_tf")(_objective)
 
 
-class TrainingModel(Calls, Saving, tf.keras.Model):
+class TrainingModel(Calls, Saving, keras_seam.Model):
     """A Keras model around networks. Its `call` and its evaluation are those of the first network.
 
     Subclasses define `networks`, `optimizers`, `compile` and `train_step`, and call `_add_means`
@@ -57,7 +57,7 @@ class TrainingModel(Calls, Saving, tf.keras.Model):
 
         Keras saves the list with the whole model, so it stays as long as that of earlier versions.
         """
-        return [*super().metrics, *self._means.values()]
+        return [*keras_seam.metrics_of_model(self), *self._means.values()]
 
     @property
     def metrics_names(self) -> List[str]:
@@ -96,7 +96,8 @@ class TrainingModel(Calls, Saving, tf.keras.Model):
                               stacklevel=3)
         super().compile(
             optimizer=optimizer, metrics=metrics,
-            loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), **kwargs)
+            loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            **{**kwargs, "jit_compile": bool(kwargs.get("jit_compile"))})
         if self._network.built and not self.built:
             self.build(self._network.input_shape)
 
@@ -146,7 +147,7 @@ class TrainingModel(Calls, Saving, tf.keras.Model):
     def _update_average(self):
         step = tf.cast(self.optimizers["student"].iterations - 1, tf.float32)
         decay = tf.minimum(self._average_decay, (1.0 + step) / (10.0 + step))
-        passes.assign(self.average.weights, [
+        passes.assign(keras_seam.tf_variables(self.average.weights), [
             average + tf.cast(1.0 - decay, average.dtype) * (tf.convert_to_tensor(weight) - average)
             for average, weight in zip(map(tf.convert_to_tensor, self.average.weights),
                                        self._network.weights)])
@@ -154,7 +155,7 @@ class TrainingModel(Calls, Saving, tf.keras.Model):
     def _share_averages(self):
         """Gives each replica the mean of all replicas' batch-norm averages, as a saved model has."""
         if self.distribute_strategy.num_replicas_in_sync > 1:
-            for variable in self._network.non_trainable_variables:
+            for variable in passes.averages(self._network):
                 variable.assign(variable.numpy())
 
     def _unpack(self, data):
@@ -214,11 +215,11 @@ class TrainingModel(Calls, Saving, tf.keras.Model):
 
         Returns the gradients that the optimizer was given. Weight decay is added after averaging.
         """
-        variables = self.networks[role].trainable_variables
+        network = self.networks[role]
+        variables = passes.weights(network)
         gradients = passes.replica_mean([tf.convert_to_tensor(g) for g in gradients])
         gradients = passes.add_weight_decay(gradients, variables, weight_decay)
-        self.optimizers[role].apply_gradients(
-            zip(gradients, variables), experimental_aggregate_gradients=False)
+        keras_seam.apply_gradients(self.optimizers[role], gradients, network.trainable_variables)
         if role == "student" and self.average is not None:
             self._update_average()
         return gradients
@@ -234,8 +235,9 @@ class TrainingModel(Calls, Saving, tf.keras.Model):
         if labels is not None:
             keras_seam.update_metrics(self, labels, logits, sample_weight)
         measured = keras_seam.metrics_of_compile(self) if labels is not None else []
-        logged = [*measured, *(means[name] for name in scalars)]
-        return {metric.name: metric.result() for metric in logged}
+        for network in (*self.networks.values(), *self._averaged.values()):
+            keras_seam.share_averages(network.non_trainable_weights)
+        return self._results([*measured, *(means[name] for name in scalars)])
 
     def test_step(self, data: Any) -> Dict[str, tf.Tensor]:
         """Updates cross-entropy and compiled metrics by a batch (images, labels[, weights]).
@@ -249,8 +251,14 @@ class TrainingModel(Calls, Saving, tf.keras.Model):
             logits = targets.full_precision(self(images, training=False))
         losses = keras_seam.update_loss(self, labels, logits, weights)
         keras_seam.update_metrics(self, labels, logits, weights)
-        logged = [*losses, *keras_seam.metrics_of_compile(self)]
-        return {metric.name: metric.result() for metric in logged}
+        return self._results([*losses, *keras_seam.metrics_of_compile(self)])
+
+    @keras_seam.untracked
+    def _results(self, metrics):
+        """{name: present value} of `metrics`; Keras 3 looks for them once more in `_logged`."""
+        self._logged = {**getattr(self, "_logged", {}),
+                        frozenset(metric.name for metric in metrics): metrics}
+        return {metric.name: metric.result() for metric in metrics}
 
     def build(self, input_shape):
         """Builds the networks; called by Keras when a saved model is loaded."""

@@ -77,7 +77,7 @@ class _OneNetwork(TrainingModel):
         return {"optimizer": self.optimizer}
 
     def _minimise(self, tape, loss):
-        gradients = tape.gradient(loss, self.student.trainable_variables,
+        gradients = tape.gradient(loss, passes.weights(self.student),
                                   unconnected_gradients=tf.UnconnectedGradients.ZERO)
         self._apply("student", gradients, self.weight_decay)
 
@@ -113,7 +113,7 @@ class Baseline(_OneNetwork):
         rate = learning_rate(self.optimizer)
         step = tf.identity(self.optimizer.iterations)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self.student.trainable_variables)
+            tape.watch(passes.weights(self.student))
             loss, terms, logits, _ = objective_passes(
                 self.student, self.objective, batch, self.seed, step)
         self._minimise(tape, loss)
@@ -139,7 +139,7 @@ class _Imitator(_OneNetwork):
         pseudo_labels = self._pseudo_labels(batch)
         seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self.student.trainable_variables)
+            tape.watch(passes.weights(self.student))
             student_logits = passes.forward(self.student, batch.student_view, seed)
             loss = targets.cross_entropy(pseudo_labels, student_logits)
         self._minimise(tape, loss)

@@ -48,6 +48,7 @@ class Calls:
             given["x"] = x = self._weighted(x, given.pop("class_weight"))
         if isinstance(x, tf.data.Dataset):      # checked here, before anything is traced
             self._check_spec(x.element_spec)
+            given["shuffle"] = False    # Keras 3 warns that it leaves the order as it is
             if x.cardinality() == 0:
                 raise ValueError("training data has no batches: it is empty, or drop_remainder=True "
                                  "dropped the only batch; give at least one batch")
@@ -105,8 +106,8 @@ class Calls:
         self._check_spec(dataset.element_spec)
         with self.errors_in_one_line(), self.distribute_strategy.scope():
             iterator = iter(self.distribute_strategy.experimental_distribute_dataset(dataset))
-            self.train_function = self.make_train_function()
-            logs = {name: float(value) for name, value in self.train_function(iterator).items()}
+            step = keras_seam.step_function(self)
+            logs = {name: float(value) for name, value in step(iterator).items()}
         if reset_metrics:
             self.reset_metrics()
         return logs if return_dict else list(logs.values())

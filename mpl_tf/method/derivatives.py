@@ -159,7 +159,7 @@ class _Probe:
 
     def fails(self, derivative: str) -> Optional[Exception]:
         """The error that this derivative of the whole network ends in, or None."""
-        variables = self.network.trainable_variables
+        variables = passes.weights(self.network)
 
         def differentiate(images):
             if derivative == JVP:
@@ -202,7 +202,7 @@ class _Probe:
         return found[0] if found else (None, None)
 
     def _alone(self, call, derivative):
-        sources = [*_floating((call.args, call.kwargs)), *call.layer.trainable_variables]
+        sources = [*_floating((call.args, call.kwargs)), *passes.weights(call.layer)]
         try:
             if derivative == JVP:
                 with tf.autodiff.ForwardAccumulator(

@@ -34,8 +34,8 @@ class Diagnostics:
     def _diagnose(self, data):
         batch = self._unpack(data)
         self._build(batch.student_view)
-        student_weights = self.student.trainable_variables
-        teacher_weights = self.teacher.trainable_variables
+        student_weights = passes.weights(self.student)
+        teacher_weights = passes.weights(self.teacher)
         rule = Rule(self.student_optimizer, student_weights)
         step = tf.identity(self.student_optimizer.iterations)
         with passes.weights_restored(student_weights), passes.averages_restored(self.student), \

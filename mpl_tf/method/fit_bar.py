@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
+
 
 class FitBar(tf.keras.callbacks.ProgbarLogger):
     """Keras's bar with the loss, R and the compiled metrics; callbacks see all logs.
@@ -15,7 +17,7 @@ class FitBar(tf.keras.callbacks.ProgbarLogger):
     """
 
     def __init__(self, names: "list[str]") -> None:
-        super().__init__(count_mode="steps", stateful_metrics=names)     # means already
+        super().__init__(**keras_seam.arguments_of_bar(names))
         self._names = frozenset(names)
 
     def _shown(self, logs):

@@ -71,7 +71,7 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         self.meta_gradient, self.teacher_input = meta_gradient, teacher_input
         # A variable, because graph optimizers would fold "0 * signal" and skip the control's passes.
         self.meta_weight = self.add_weight(
-            "meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
+            name="meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
             initializer=tf.keras.initializers.Constant(meta_weight))
         self._add_means("student_loss", "R", *(f"teacher_{name}" for name in objective.terms),
                         "teacher_meta_loss", "meta_gradient_norm", "pseudo_label_entropy",
@@ -150,7 +150,7 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         """The constructor's arguments, serialised."""
         return {**super().get_config(), "meta_gradient": self.meta_gradient,
                 "teacher_input": self.teacher_input,
-                "meta_weight": float(tf.keras.backend.get_value(self.meta_weight))}
+                "meta_weight": float(self.meta_weight.numpy())}
 
     def _build(self, images):
         super()._build(images)
@@ -185,7 +185,7 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         """
         batch = self._unpack(data)
         self._build(batch.student_view)
-        rule = Rule(self.student_optimizer, self.student.trainable_variables)
+        rule = Rule(self.student_optimizer, passes.weights(self.student))
         teacher_rate = learning_rate(self.teacher_optimizer)
         step = tf.identity(self.student_optimizer.iterations)
         take_step = self._jvp_step if self.meta_gradient == "jvp" else self._nested_tape_step
@@ -210,11 +210,11 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         Returns (scalars, the student's logits on x_l).
         """
         with tf.GradientTape(watch_accessed_variables=False) as teacher_tape:
-            teacher_tape.watch(self.teacher.trainable_variables)
+            teacher_tape.watch(passes.weights(self.teacher))
             teacher_loss, terms, teacher_logits = self._teacher_passes(batch, step)         # 1.
             pseudo_labels = tf.nn.softmax(teacher_logits)
             student_loss, student_logits, gradients, q_tape = meta_gradient.student_gradients(
-                lambda: self._student_pass(batch, step), self.student.trainable_variables,
+                lambda: self._student_pass(batch, step), passes.weights(self.student),
                 pseudo_labels)
         applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
         validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
@@ -229,11 +229,11 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
 
         Returns (scalars, the student's logits on x_l).
         """
-        student_weights = self.student.trainable_variables
+        student_weights = passes.weights(self.student)
         with passes.averages_restored(self.teacher):    # they move when the passes are repeated
             teacher_logits = self._teacher_passes(batch, step)[-1]                          # 1.
         pseudo_labels = tf.nn.softmax(teacher_logits)
-        variables = [*student_weights, *self.student.non_trainable_variables]
+        variables = [*student_weights, *passes.averages(self.student)]
         old = [tf.identity(variable) for variable in variables]
         student_loss, student_logits, gradients, _ = meta_gradient.student_gradients(
             lambda: self._student_pass(batch, step), student_weights, pseudo_labels)
@@ -249,7 +249,7 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         # The teacher's activations are made only now that the student's are gone.
         with tf.control_dependencies([target_gradient]):
             with tf.GradientTape(watch_accessed_variables=False) as teacher_tape:
-                teacher_tape.watch(self.teacher.trainable_variables)
+                teacher_tape.watch(passes.weights(self.teacher))
                 teacher_loss, terms, replayed_logits = self._teacher_passes(batch, step)
                 replayed_labels = tf.nn.softmax(replayed_logits)
             self._update_teacher(teacher_tape, teacher_loss, replayed_labels, target_gradient)  # 5.
@@ -296,7 +296,7 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         R is plain cross-entropy on one-hot labels, taken in training mode. The batch-norm averages
         are put back.
         """
-        weights = self.student.trainable_variables
+        weights = passes.weights(self.student)
         seed = passes.pass_seed(self.seed, step, passes.STUDENT_LABELED)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
@@ -311,7 +311,7 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         """Updates the teacher by dL/dPsi + meta_weight dR/dPsi, with dR/dPsi = (dq/dPsi)^T dR/dq."""
         signal = tf.cast(self.meta_weight, target_gradient.dtype) * target_gradient
         gradients = teacher_tape.gradient(
-            [teacher_loss, pseudo_labels], self.teacher.trainable_variables,
+            [teacher_loss, pseudo_labels], passes.weights(self.teacher),
             output_gradients=[tf.ones_like(teacher_loss), signal],
             unconnected_gradients=tf.UnconnectedGradients.ZERO)
         self._apply("teacher", gradients, self.teacher_weight_decay)

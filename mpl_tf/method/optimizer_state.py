@@ -12,6 +12,8 @@ from typing import Dict, List, Mapping
 import numpy as np
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
+
 
 def lost(optimizers: Mapping[str, tf.keras.optimizers.Optimizer]) -> List[str]:
     """Names those of `optimizers`, {role: optimizer}, whose next update a .keras file changes.
@@ -29,10 +31,10 @@ def _continues(optimizer):
     try:
         with tf.device("CPU"):
             first, loaded = (_copy(optimizer) for _ in range(2))
-            variable = tf.Variable([[0.3, -1.2], [0.7, 0.1]])
+            variable = keras_seam.variable([[0.3, -1.2], [0.7, 0.1]])
             for number in range(3):
                 _step(first, variable, number)
-            other = tf.Variable(variable)
+            other = keras_seam.variable(variable.numpy())
             if hasattr(loaded, "build"):
                 loaded.build([other])
             if hasattr(first, "save_own_variables"):    # what .keras files are written by

@@ -25,6 +25,23 @@ def pass_seed(seed: int, step: Union[int, tf.Tensor], number: int) -> tf.Tensor:
     return random_bits.fold_in(random_bits.fold_in(base, tf.cast(step, tf.int32)), number)
 
 
+def weights(network: tf.keras.Model) -> List[tf.Variable]:
+    """The trainable weights of `network`, as tapes watch them."""
+    return keras_seam.tf_variables(network.trainable_variables)
+
+
+def averages(network: tf.keras.Model) -> List[tf.Variable]:
+    """The weights of `network` that its passes may move: the averages of batch norm."""
+    return keras_seam.tf_variables(network.non_trainable_weights)
+
+
+@contextlib.contextmanager
+def seeded(network: tf.keras.Model, seed: tf.Tensor) -> Iterator[None]:
+    """Within this context the layers of `network` draw from `seed`, int32 [2], as far as they can."""
+    with layers.random_seed(seed), keras_seam.drawing_from(network, layers.layer_seed):
+        yield
+
+
 def forward(network: tf.keras.Model, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Logits [B, K], float32 or float64, of `network` in training mode with the masks of `seed`.
 
@@ -33,7 +50,7 @@ def forward(network: tf.keras.Model, images: tf.Tensor, seed: tf.Tensor) -> tf.T
     Raises:
       ValueError: in one line, if the network has losses of its own or gives no logits [B, K].
     """
-    with layers.random_seed(seed):
+    with seeded(network, seed):
         logits = network(images, training=True)
     if network.losses:
         raise ValueError(f"{network.name} adds {len(network.losses)} losses of its own (add_loss, or a "
@@ -60,7 +77,7 @@ def assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> Non
 @contextlib.contextmanager
 def averages_restored(network: tf.keras.Model) -> Iterator[None]:
     """Puts the batch-norm averages of `network` back at the end of the context."""
-    variables = network.non_trainable_variables
+    variables = averages(network)
     before = [tf.identity(variable) for variable in variables]
     yield
     assign(variables, before)

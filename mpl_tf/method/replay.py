@@ -201,12 +201,12 @@ class _Search:
     def _twice(self, images):
         both = []
         for _ in range(2):
-            kept = (passes.weights_restored(self.network.trainable_variables)
+            kept = (passes.weights_restored(passes.weights(self.network))
                     if self.weights_kept else contextlib.nullcontext())
             with recording.recorded() as calls, kept, passes.averages_restored(self.network):
                 self.calls.append(calls)
                 seed = passes.pass_seed(self.seed, 0, passes.STUDENT_UNLABELED)
-                with layers.random_seed(seed):
+                with passes.seeded(self.network, seed):
                     self.network(images, training=True)
             both.append(calls)
         trace = _Trace(both, self.known)
@@ -227,7 +227,7 @@ class _Search:
             if not self.eager:
                 return [], []
         if function is not None:
-            state = [part for variable in self.network.non_trainable_variables
+            state = [part for variable in passes.averages(self.network)
                      for part in self.strategy.experimental_local_results(variable)]
             changing, drawing = draws.drawing(
                 [trace.pairs + trace.inner for trace in self.traces], state, self.seeds_hold)

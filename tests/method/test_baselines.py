@@ -25,7 +25,7 @@ def _reference_step(network, images, probs, rate=0.5):
 
 
 def _float64_network(role, seed, **kwargs):
-    tf.keras.backend.set_floatx("float64")
+    tiny.use_float64()
     return tiny.network(role, seed, batch_norm=True, **kwargs)
 
 

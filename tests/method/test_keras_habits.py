@@ -153,7 +153,7 @@ def test_other_ways_to_run_agree_to_rounding(plain_run, options):
 
 @pytest.mark.parametrize("way", ["nested_tape", "jvp"])
 def test_float64_stays_float64(way):
-    tf.keras.backend.set_floatx("float64")
+    tiny.use_float64()
     model = tiny.model(meta_gradient=way)
     images, labels = tiny.evaluation_data(dtype="float64")
     logs = model.fit(tiny.dataset(tiny.batches(2, dtype="float64")), verbose=0).history

@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 
 import mpl_tf
-from tests import finite_differences as fd
+from tests import finite_differences as fd, tiny
 
 WAYS = ("nested_tape", "jvp")
 
 
 def _scalar_model(way, objective, student_optimizer, meta_weight=1.0):
     """Student and teacher with one weight each: logits [w x, 0] of a number x; both start at 0."""
-    tf.keras.backend.set_floatx("float64")
+    tiny.use_float64()
 
     def network():
         x = tf.keras.Input((1,))
@@ -84,7 +84,7 @@ def _norm_network(momentum):
 @pytest.mark.parametrize("objective", ["supervised", "uda"])
 def test_batch_norm_averages_move_when_they_should(objective, way):
     """Student: once, on x_u. Teacher: in its objective's own passes, not in one for targets."""
-    tf.keras.backend.set_floatx("float64")
+    tiny.use_float64()
     chosen = {"supervised": mpl_tf.objectives.Supervised, "uda": mpl_tf.objectives.UDA}[objective]()
     model = mpl_tf.MetaPseudoLabels(_norm_network(0.9), _norm_network(0.8), chosen,
                                     meta_gradient=way)

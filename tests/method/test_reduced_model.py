@@ -61,7 +61,7 @@ def _train(model, batches):
 @pytest.mark.parametrize("way", ["nested_tape", "jvp"])
 def test_the_meta_gradient_against_finite_differences(way):
     """The teacher's gradient from the step; R by plain passes written here, in float64."""
-    tf.keras.backend.set_floatx("float64")
+    tiny.use_float64()
     batch = tf.nest.map_structure(
         tf.constant, with_probs(tiny.batches(1, dtype="float64"), dtype="float64")[0])
     model = mpl_tf.MetaPseudoLabels(

@@ -29,7 +29,7 @@ def _model(optimizer, way, objective, **options):
     pytest.param("rmsprop", "nested_tape", "supervised", marks=pytest.mark.slow)])
 def test_two_replicas_equal_one_device(optimizer, way, objective):
     """Every weight, slot and logged scalar after three steps; B_u is not B_l."""
-    tf.keras.backend.set_floatx("float64")
+    tiny.use_float64()
     data = tiny.dataset(tiny.batches(3, labeled=4, unlabeled=6, dtype="float64"))
     one = _model(optimizer, way, objective, run_eagerly=True)
     logs = one.fit(data, verbose=0).history
@@ -86,7 +86,7 @@ def test_masks_differ_between_replicas_and_can_be_drawn_again():
 
 
 def test_diagnostics_on_two_replicas():
-    tf.keras.backend.set_floatx("float64")
+    tiny.use_float64()
     data = tiny.dataset(tiny.batches(1, labeled=4, unlabeled=6, dtype="float64"))
     one = _model("nesterov", "nested_tape", "uda")
     strategy = tiny.two_replicas()

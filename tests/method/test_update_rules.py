@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mpl_tf.method import update_rules
+from tests import tiny
 from tests.finite_differences import OPTIMIZERS
 
 RNG = np.random.default_rng(0)
@@ -12,7 +13,7 @@ RNG = np.random.default_rng(0)
 
 def _warmed(name, steps, shapes=((3, 2), (4,))):
     """A float64 optimizer after some steps, its variables, and gradients for the coming one."""
-    tf.keras.backend.set_floatx("float64")
+    tiny.use_float64()
     variables = [tf.Variable(RNG.normal(size=shape)) for shape in shapes]
     optimizer = OPTIMIZERS[name]()
     optimizer.build(variables)

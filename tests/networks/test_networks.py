@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mpl_tf import networks
 from mpl_tf.networks import layers, rbf
+from tests import tiny
 from tests.conftest import ROOT
 
 SMALL = [("wrn-10-1", (8, 8, 3)), ("small_conv", (8, 8, 1)), ("mlp-5-7", (3,)), ("rbf", (2,))]
@@ -189,7 +190,7 @@ def test_float64_throughout(name, shape, how):
         tf.keras.mixed_precision.set_global_policy("float64")
     else:
         tf.keras.mixed_precision.set_global_policy(None)
-        tf.keras.backend.set_floatx("float64")
+        tiny.use_float64()
     model = networks.build(name, 4, shape, dropout=0.2)
     assert {layer.compute_dtype for layer in model.layers} == {"float64"}
     assert {w.dtype for w in model.weights} == {tf.float64}

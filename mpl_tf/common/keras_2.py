@@ -1,0 +1,296 @@
+"""Keras 2's half of keras_seam: what the package needs of it that its public API does not give.
+
+Each function says what the package wants. keras_3 has the same functions for Keras 3.
+"""
+
+import contextlib
+
+import tensorflow as tf
+
+Model = tf.keras.Model      # what models that are trained here derive from
+
+
+def tf_variables(variables):
+    """The tf.Variables that hold `variables` of Keras, which tapes can watch."""
+    return list(variables)
+
+
+def variable(value):
+    """A new variable, as an optimizer takes it."""
+    return tf.Variable(value)
+
+
+# Networks and their layers.
+
+
+def layers_of(network):
+    """All layers of a network, at any depth. The network itself is the first.
+
+    The public `network.layers` has the first level only, and lacks layers that a layer holds as an
+    attribute or in a list. The public `submodules` also has metrics, which in Keras 2 are layers.
+    """
+    return list(network._flatten_layers())
+
+
+def attributes_of(layer):
+    """Pairs (name, value) of a layer's attributes, named as the arguments of its constructor.
+
+    Which of them are regularizers or constraints differs from layer to layer. Keras lists them
+    nowhere, and hides some, such as `_activity_regularizer`.
+    """
+    return [(name.lstrip("_"), value) for name, value in vars(layer).items()]
+
+
+def last_layer(network, output=0):
+    """The layer that an output of a network comes from, or None if that cannot be told.
+
+    In a nested network it is the innermost layer. The public `layers[-1]` does not do, because a
+    functional model may have several outputs, and no public attribute of a symbolic tensor says
+    which layer made it.
+    """
+    if not isinstance(network, tf.keras.Model):
+        return network
+    if network.outputs:
+        history = network.outputs[output]._keras_history
+        return last_layer(history.layer, history.tensor_index)
+    return last_layer(network.layers[-1]) if isinstance(network, tf.keras.Sequential) else None
+
+
+def last_function(layer):
+    """The function that a layer ends with, or None if it is not known.
+
+    It is the layer's activation, or the operation that the layer wraps: an operation that is called
+    on a symbolic tensor becomes a layer, whose class is not public.
+    """
+    if isinstance(layer, (tf.keras.layers.Dense, tf.keras.layers.Activation)):
+        return layer.activation
+    return getattr(layer, "function", None)
+
+
+def has_fixed_input(network):
+    """False for a Sequential without Input, which takes inputs of several shapes.
+
+    Once it was called it has an `input_shape`, as other networks have, and nothing public tells it
+    from them.
+    """
+    return getattr(network, "_has_explicit_input_shape", True)
+
+
+def random_layers(network):
+    """The layers of a network, at any depth, that may draw Keras's random numbers.
+
+    There are many classes of such layers, and their common base class is not public.
+    """
+    return [layer for layer in layers_of(network)
+            if isinstance(layer, tf.keras.__internal__.layers.BaseRandomLayer)]
+
+
+@contextlib.contextmanager
+def drawing_from(network, seed_of):
+    """Within the context the layers draw from seed_of(name) where that is possible: here, nowhere."""
+    yield
+
+
+def seeds_kept(network):
+    """A function that puts back the seeds which the random layers of a network have now.
+
+    A layer such as Dropout(0.5, seed=1) counts its seed up whenever it is traced, and nothing
+    public tells the count.
+    """
+    generators = [layer._random_generator for layer in random_layers(network)]
+    before = [generator._seed for generator in generators]
+
+    def put_back():
+        for generator, seed in zip(generators, before):
+            generator._seed = seed
+    return put_back
+
+
+def is_of_keras(layer):
+    """Whether a layer's computation is Keras's own: no code and no function of somebody else's.
+
+    A Lambda, an operation that became a layer, a layer with an activation that Keras does not have,
+    and SpectralNormalization, which assigns to a weight whenever it is called, are none of these.
+    """
+    names = [type(layer).__name__, *(base.__name__ for base in type(layer).__mro__)]
+    ours = type(layer).__module__.split(".")[0] in ("keras", "tf_keras") and "call" not in vars(layer)
+    functions = [value for value in vars(layer).values() if hasattr(value, "__code__")]
+    return ours and not {"Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod",
+                         "InstanceProperty", "SpectralNormalization"} & set(names) and all(
+        (value.__module__ or "").split(".")[0] in ("keras", "tf_keras") for value in functions)
+
+
+def observe_calls(observe):
+    """Makes every call of a layer a call of observe(call, layer, args, kwargs); returns an undo.
+
+    `call(layer, *args, **kwargs)` is Keras's own. Keras has no public hook around a layer's call, and
+    replacing the method `call` of each layer would miss layers that a layer keeps to itself, and
+    change what autograph converts.
+    """
+    original = tf.keras.layers.Layer.__call__
+
+    def __call__(self, *args, **kwargs):
+        return observe(original, self, args, kwargs)
+
+    __call__.__module__ = original.__module__   # so that autograph leaves it as it leaves Keras's
+    tf.keras.layers.Layer.__call__ = __call__
+
+    def undo():
+        tf.keras.layers.Layer.__call__ = original
+    return undo
+
+
+def default_training():
+    """What `training=None` means to a layer that is called now: a bool or int, or a tensor of one.
+
+    Keras 2 has a global learning phase, which is deprecated, and gone from Keras 3. Keras's own
+    layers follow it, so ours have to.
+    """
+    return tf.keras.backend.learning_phase()
+
+
+# Optimizers.
+
+
+def build_optimizer(optimizer, variables):
+    """Makes the slots of an optimizer for `variables` before its first step, if that is possible.
+
+    Legacy optimizers, which users may still pass, have no `build`; they make their slots in the
+    first step.
+    """
+    if hasattr(optimizer, "build"):
+        optimizer.build(variables)
+
+
+def unknown_variables(optimizer, variables):
+    """Those of `variables` that a built optimizer has no slots for, as it was built for others.
+
+    Keras tells it by a KeyError in the middle of a step. Legacy optimizers make slots as they need
+    them.
+    """
+    index = getattr(optimizer, "_index_dict", None)
+    return [] if index is None else [
+        variable for variable in variables if optimizer._var_key(variable) not in index]
+
+
+def slots(optimizer, variable):
+    """The slots that a built optimizer has for `variable`: {"momentum": ..., "velocity": ...}.
+
+    A name whose slot the optimizer lacks is left out. SGD has a momentum slot even without momentum:
+    it then holds the last step. Publicly there is only one list of all the optimizer's variables,
+    whose order differs from rule to rule and is documented nowhere.
+    """
+    index = optimizer._index_dict[optimizer._var_key(variable)]
+    lists = {"momentums": "momentum", "_momentums": "momentum", "_velocities": "velocity"}
+    return {name: getattr(optimizer, attribute)[index] for attribute, name in lists.items()
+            if getattr(optimizer, attribute, None)}
+
+
+def apply_gradients(optimizer, gradients, variables):
+    """Takes an optimizer's step by `gradients` that are the same on all replicas.
+
+    By default Keras would add them up over the replicas.
+    """
+    optimizer.apply_gradients(zip(gradients, variables), experimental_aggregate_gradients=False)
+
+
+def rate_or_schedule(optimizer):
+    """The learning rate that any optimizer was given: a scalar variable or a LearningRateSchedule.
+
+    With a schedule, the public `learning_rate` is the last step's number, from which the next
+    step's cannot be told.
+    """
+    rate = getattr(optimizer, "_learning_rate", None)
+    return optimizer.learning_rate if rate is None else rate    # a legacy optimizer
+
+
+# Models that are trained.
+
+
+def share_averages(variables):
+    """Makes batch norm's averages, of which each replica has its own, their mean; within a replica.
+
+    Keras 2 takes that mean itself whenever it reads them from outside of the replicas.
+    """
+
+
+def step_function(model):
+    """The function of an iterator that takes one training step, as `fit` takes it."""
+    model.train_function = model.make_train_function()
+    return model.train_function
+
+
+def arguments_of_bar(names):
+    """What the constructor of ProgbarLogger is given, so that it shows `names`, means already, as is."""
+    return {"count_mode": "steps", "stateful_metrics": names}
+
+
+def untracked(method):
+    """Decorates a method of a model, so that attributes which it sets are not saved with the model.
+
+    A Keras model tracks every layer, metric or variable that is set as its attribute, also within a
+    list or dict: it counts it among its weights, and saves and restores it. No public way avoids
+    that.
+    """
+    return tf.__internal__.tracking.no_automatic_dependency_tracking(method)
+
+
+def build_metrics(model, num_classes, dtype):
+    """Makes the variables of the metrics that were given to compile, unless they exist already.
+
+    Publicly metrics make their variables at their first update, which is within a traced step;
+    TensorFlow then traces the step twice.
+
+    Args:
+      num_classes: K of the logits [B, K] that the metrics will see beside integer labels [B].
+      dtype: the dtype of these logits.
+    """
+    if not model.compiled_metrics.metrics:
+        model.compiled_metrics.build(tf.zeros([1, num_classes], dtype), tf.zeros([1], tf.int64))
+
+
+def update_metrics(model, labels, logits, weights=None):
+    """Updates the metrics that were given to compile by a batch.
+
+    The public `compute_metrics` also computes the results of all metrics of the model, among them
+    its running means. A step here neither needs these operations nor logs all these names.
+    """
+    model.compiled_metrics.update_state(labels, logits, weights)
+
+
+def metrics_of_compile(model):
+    """The metrics that were given to compile, as Keras made them; none before they are built.
+
+    The public `metrics` also has the mean of the loss and whatever else the model tracks.
+    """
+    return model.compiled_metrics.metrics
+
+
+def metrics_of_model(model):
+    """What Keras itself counts among a model's metrics, of which it resets and saves each."""
+    return tf.keras.Model.metrics.fget(model)
+
+
+def update_loss(model, labels, logits, weights=None):
+    """Adds a batch to the mean of the loss that was given to compile; returns the mean's metrics.
+
+    The public `compute_loss` adds the networks' own losses, which no model here minimises, and does
+    not say which metrics hold the mean.
+    """
+    model.compiled_loss(labels, logits, weights)
+    return model.compiled_loss.metrics
+
+
+def assign_on_all_replicas(variables, values):
+    """Assigns `values` to mirrored variables from within a replica; all replicas have to call it.
+
+    The public `merge_call` makes the replicas meet for that, but some strategies must not use it.
+    Only TensorFlow's private call, which Keras's own optimizers use too, knows which strategies.
+    """
+    def update(strategy, variables, values):
+        for variable, value in zip(variables, values):
+            strategy.extended.update(
+                variable, lambda component, new: component.assign(new), args=(value,), group=False)
+
+    tf.__internal__.distribute.interim.maybe_merge_call(
+        update, tf.distribute.get_strategy(), variables, values)

@@ -1,0 +1,219 @@
+"""Keras 3's half of keras_seam, with its TensorFlow backend. keras_2 says what each is for."""
+
+import contextlib
+
+import tensorflow as tf
+from keras.src.utils.tracking import no_automatic_dependency_tracking
+
+
+class Model(tf.keras.Model):
+    """What models that are trained here derive from: a Keras model whose steps log everything.
+
+    On replicas the logs of a step are means of what each replica has seen. Keras asks its own list
+    of metrics for the whole, which are others than those that the steps here log. `_logged` has
+    those: {names of the logs: metrics}.
+    """
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Keras would call the model on a training batch, which is no batch of images."""
+
+    def _get_metrics_result_or_logs(self, logs):
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return logs
+        return {metric.name: metric.result() for metric in self._logged[frozenset(logs)]}
+
+
+def tf_variables(variables):
+    return [getattr(variable, "value", variable) if not isinstance(variable, tf.Variable) else variable
+            for variable in variables]
+
+
+def variable(value):
+    return tf.keras.Variable(value)
+
+
+# Networks and their layers.
+
+
+def layers_of(network):
+    return list(network._flatten_layers())
+
+
+def attributes_of(layer):
+    return [(name.lstrip("_"), value) for name, value in vars(layer).items()]
+
+
+def last_layer(network, output=0):
+    if not isinstance(network, tf.keras.Model):
+        return network
+    outputs = getattr(network, "outputs", None)
+    if outputs:
+        history = outputs[output]._keras_history
+        return last_layer(history.operation, history.tensor_index)
+    return None
+
+
+def last_function(layer):
+    """The activation of a layer; an operation that is no layer has the name of its function."""
+    if isinstance(layer, (tf.keras.layers.Dense, tf.keras.layers.Activation)):
+        return layer.activation
+    return tf.keras.activations.softmax if type(layer).__name__ == "Softmax" else None
+
+
+def has_fixed_input(network):
+    """True: Keras 3 gives a Sequential an Input when it is built, and nothing tells whose it is."""
+    return True
+
+
+def random_layers(network):
+    """None: within `drawing_from` every random layer of Keras 3's own draws what it is given."""
+    return []
+
+
+@contextlib.contextmanager
+def drawing_from(network, seed_of):
+    """Within the context random layers draw their numbers from seed_of(name), a tensor int32 [2].
+
+    Keras 3 keeps a counter in a variable, which nothing repeats. Each layer asks a generator of its
+    own for seeds.
+    """
+    with contextlib.ExitStack() as stack:
+        for layer in layers_of(network):
+            for generator in layer._seed_generators:
+                def draw(ordered=True, name=layer.name, dtype=generator.state.dtype):
+                    return tf.cast(seed_of(name), dtype)
+                generator.next = draw
+                stack.callback(vars(generator).pop, "next", None)
+        yield
+
+
+def seeds_kept(network):
+    """Nothing to put back: `drawing_from` leaves the generators as they are."""
+    return lambda: None
+
+
+def is_of_keras(layer):
+    names = [type(layer).__name__, *(base.__name__ for base in type(layer).__mro__)]
+    ours = type(layer).__module__.split(".")[0] == "keras" and "call" not in vars(layer)
+    functions = [value for value in vars(layer).values() if hasattr(value, "__code__")]
+    return ours and not {"Lambda", "SpectralNormalization", "TFSMLayer"} & set(names) and all(
+        (value.__module__ or "").split(".")[0] == "keras" for value in functions)
+
+
+def observe_calls(observe):
+    original = tf.keras.layers.Layer.__call__
+
+    def __call__(self, *args, **kwargs):
+        return observe(original, self, args, kwargs)
+
+    __call__.__module__ = original.__module__
+    tf.keras.layers.Layer.__call__ = __call__
+
+    def undo():
+        tf.keras.layers.Layer.__call__ = original
+    return undo
+
+
+def default_training():
+    """Keras 3 gives a layer the value of the call around it; outside of one it is inference."""
+    return False
+
+
+# Optimizers.
+
+
+def build_optimizer(optimizer, variables):
+    if not optimizer.built:
+        optimizer.build(variables)
+
+
+def unknown_variables(optimizer, variables):
+    if not optimizer.built:
+        return []
+    return [variable for variable in variables
+            if optimizer._var_key(variable) not in optimizer._trainable_variables_indices]
+
+
+def slots(optimizer, variable):
+    index = optimizer._get_variable_index(variable)
+    lists = {"momentums": "momentum", "_momentums": "momentum", "_velocities": "velocity"}
+    return {name: getattr(optimizer, attribute)[index] for attribute, name in lists.items()
+            if getattr(optimizer, attribute, None)}
+
+
+def apply_gradients(optimizer, gradients, variables):
+    """Keras 3 always adds gradients up over the replicas, so each gives its share."""
+    replica = tf.distribute.get_replica_context()
+    count = replica.num_replicas_in_sync if replica else 1
+    if count > 1:
+        gradients = [gradient / count for gradient in gradients]
+    optimizer.apply_gradients(zip(gradients, variables))
+
+
+def rate_or_schedule(optimizer):
+    return optimizer._learning_rate
+
+
+# Models that are trained.
+
+
+def share_averages(variables):
+    replica = tf.distribute.get_replica_context()
+    variables = [variable for variable in tf_variables(variables) if variable.dtype.is_floating]
+    if variables and replica is not None and replica.num_replicas_in_sync > 1:
+        means = replica.all_reduce(tf.distribute.ReduceOp.MEAN, [tf.identity(v) for v in variables])
+        for variable, mean in zip(variables, means):
+            variable.assign(mean)
+
+
+def step_function(model):
+    model.make_train_function()
+    return model.train_function
+
+
+def arguments_of_bar(names):
+    return {}
+
+
+def untracked(method):
+    """Both Keras 3 and TensorFlow track attributes."""
+    return tf.__internal__.tracking.no_automatic_dependency_tracking(
+        no_automatic_dependency_tracking(method))
+
+
+def build_metrics(model, num_classes, dtype):
+    metrics = model._compile_metrics
+    if metrics is not None and not metrics.built:
+        metrics.build(tf.zeros([1], tf.int64), tf.zeros([1, num_classes], dtype))
+
+
+def update_metrics(model, labels, logits, weights=None):
+    if model._compile_metrics is not None:
+        model._compile_metrics.update_state(labels, logits, weights)
+
+
+def metrics_of_compile(model):
+    return model._compile_metrics.metrics if model._compile_metrics is not None else []
+
+
+def metrics_of_model(model):
+    return tf.keras.Model.metrics.fget(model)
+
+
+def update_loss(model, labels, logits, weights=None):
+    """Keras 3 divides a loss by the number of replicas; here it is the mean of each one's examples."""
+    losses = tf.keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+    if weights is not None:
+        losses *= tf.cast(weights, losses.dtype)
+    model._loss_tracker.update_state(losses)
+    return [model._loss_tracker]
+
+
+def assign_on_all_replicas(variables, values):
+    def update(strategy, variables, values):
+        for variable, value in zip(variables, values):
+            strategy.extended.update(
+                variable, lambda component, new: component.assign(new), args=(value,), group=False)
+
+    tf.__internal__.distribute.interim.maybe_merge_call(
+        update, tf.distribute.get_strategy(), variables, values)
