@@ -7,7 +7,20 @@ import contextlib
 
 import tensorflow as tf
 
-Model = tf.keras.Model      # what models that are trained here derive from
+class Model(tf.keras.Model):
+    """What models that are trained here derive from: a Keras model whose steps log everything.
+
+    Keras prefers what its own list of metrics has, where the names are the same. Among them is the
+    mean of the loss that was given to compile, which no training step here computes.
+    """
+
+    def _validate_and_get_metrics_result(self, logs):
+        return dict(logs)
+
+    @property
+    def _own_metrics(self):
+        """What Keras itself counts among a model's metrics, of which it resets and saves each."""
+        return super().metrics
 
 
 def tf_variables(variables):
@@ -39,6 +52,17 @@ def attributes_of(layer):
     nowhere, and hides some, such as `_activity_regularizer`.
     """
     return [(name.lstrip("_"), value) for name, value in vars(layer).items()]
+
+
+def build(network, input_shape):
+    """Builds a network for inputs of a shape, the batch first."""
+    if not network.built:
+        network.build(input_shape)
+
+
+def name_of(variable):
+    """The name of a variable, with that of its layer."""
+    return variable.name
 
 
 def last_layer(network, output=0):
@@ -115,6 +139,7 @@ def is_of_keras(layer):
     names = [type(layer).__name__, *(base.__name__ for base in type(layer).__mro__)]
     ours = type(layer).__module__.split(".")[0] in ("keras", "tf_keras") and "call" not in vars(layer)
     functions = [value for value in vars(layer).values() if hasattr(value, "__code__")]
+    ours = ours and not layer.stateful      # the state of a recurrent layer is no weight
     return ours and not {"Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod",
                          "InstanceProperty", "SpectralNormalization"} & set(names) and all(
         (value.__module__ or "").split(".")[0] in ("keras", "tf_keras") for value in functions)
@@ -264,11 +289,6 @@ def metrics_of_compile(model):
     The public `metrics` also has the mean of the loss and whatever else the model tracks.
     """
     return model.compiled_metrics.metrics
-
-
-def metrics_of_model(model):
-    """What Keras itself counts among a model's metrics, of which it resets and saves each."""
-    return tf.keras.Model.metrics.fget(model)
 
 
 def update_loss(model, labels, logits, weights=None):

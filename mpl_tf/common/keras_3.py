@@ -22,6 +22,10 @@ class Model(tf.keras.Model):
             return logs
         return {metric.name: metric.result() for metric in self._logged[frozenset(logs)]}
 
+    @property
+    def _own_metrics(self):
+        return super().metrics
+
 
 def tf_variables(variables):
     return [getattr(variable, "value", variable) if not isinstance(variable, tf.Variable) else variable
@@ -41,6 +45,18 @@ def layers_of(network):
 
 def attributes_of(layer):
     return [(name.lstrip("_"), value) for name, value in vars(layer).items()]
+
+
+def build(network, input_shape):
+    """Keras 3 leaves the layers of a subclassed network without `build` to the first call."""
+    if not all(layer.built for layer in layers_of(network)):
+        network.build(input_shape)
+    if not all(layer.built for layer in layers_of(network)):
+        network(tf.keras.Input(tuple(input_shape)[1:]))
+
+
+def name_of(variable):
+    return getattr(variable, "path", variable.name)
 
 
 def last_layer(network, output=0):
@@ -96,6 +112,7 @@ def is_of_keras(layer):
     names = [type(layer).__name__, *(base.__name__ for base in type(layer).__mro__)]
     ours = type(layer).__module__.split(".")[0] == "keras" and "call" not in vars(layer)
     functions = [value for value in vars(layer).values() if hasattr(value, "__code__")]
+    ours = ours and not getattr(layer, "stateful", False)
     return ours and not {"Lambda", "SpectralNormalization", "TFSMLayer"} & set(names) and all(
         (value.__module__ or "").split(".")[0] == "keras" for value in functions)
 
@@ -194,10 +211,6 @@ def update_metrics(model, labels, logits, weights=None):
 
 def metrics_of_compile(model):
     return model._compile_metrics.metrics if model._compile_metrics is not None else []
-
-
-def metrics_of_model(model):
-    return tf.keras.Model.metrics.fget(model)
 
 
 def update_loss(model, labels, logits, weights=None):

@@ -10,7 +10,7 @@ checks that.
 
 import tensorflow as tf
 
-IS_KERAS_3 = tf.keras.__version__.startswith("3.")
+IS_KERAS_3 = getattr(tf.keras, "__version__", "2").startswith("3.")     # Keras 2 has none there
 
 if IS_KERAS_3:
     from mpl_tf.common.keras_3 import *     # noqa: F401,F403

@@ -57,12 +57,13 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
 
         Keras saves the list with the whole model, so it stays as long as that of earlier versions.
         """
-        return [*keras_seam.metrics_of_model(self), *self._means.values()]
+        return [*self._own_metrics, *self._means.values()]
 
     @property
     def metrics_names(self) -> List[str]:
-        """The names of `metrics`, each once: the compiled loss is called as a running mean is."""
-        return list(dict.fromkeys(super().metrics_names))
+        """The names in the order of the lists that evaluate and train_on_batch return."""
+        return list(dict.fromkeys(["loss", *(
+            metric.name for metric in keras_seam.metrics_of_compile(self)), *self._means]))
 
     def reset_metrics(self) -> None:
         """Resets all metrics, those that are not in `metrics` too."""
@@ -106,7 +107,7 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
         """Keeps the arguments of compile, so that they can be saved."""
         self._compile_arguments = arguments
         self._checked = []
-        self._lost = None       # see Saving
+        self._lost, self._told_of_file = None, False        # see Saving
 
     @property
     def classifiers(self) -> Dict[str, tf.keras.Model]:
@@ -204,7 +205,7 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
                 if unknown:
                     raise ValueError(
                         f"the {role}'s optimizer was built for other variables and has no state for "
-                        f"{unknown[0].name!r}, as after layers were unfrozen: give compile a new "
+                        f"{keras_seam.name_of(unknown[0])!r}, as after layers were unfrozen: give compile a new "
                         "optimizer, such as type(old).from_config(old.get_config())")
         shape = getattr(self._network, "output_shape", None) if self._network.built else None
         if shape:
@@ -245,6 +246,9 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
         Returns their values so far, by name.
         """
         images, labels, weights = tf.keras.utils.unpack_x_y_sample_weight(data)
+        # Keras takes a list, tuple or dict of one for each of them.
+        images, labels, weights = (nest if nest is None else tf.nest.flatten(nest)[0]
+                                   for nest in (images, labels, weights))
         with tf.control_dependencies(batches.check_lengths({"evaluation": {
                 name: value for name, value in (("image", images), ("label", labels),
                                                 ("sample_weight", weights)) if value is not None}})):
@@ -263,6 +267,5 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
     def build(self, input_shape):
         """Builds the networks; called by Keras when a saved model is loaded."""
         for network in self.networks.values():
-            if not network.built:
-                network.build(input_shape)
+            keras_seam.build(network, input_shape)
         super().build(input_shape)

@@ -181,7 +181,7 @@ class FixedTeacher(_Imitator):
     def get_config(self) -> Dict[str, Any]:
         """The constructor's arguments, serialised."""
         return {**super().get_config(), "hard": self.hard, "temperature": self.temperature,
-                "teacher": tf.keras.saving.serialize_keras_object(self.teacher)}
+                "teacher": tf.keras.utils.serialize_keras_object(self.teacher)}
 
 
 @register

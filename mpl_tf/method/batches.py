@@ -84,6 +84,9 @@ def unpack(data: Any, objective: Optional[objectives.Objective] = None,
     if weights is not None and weights.shape.rank != 1:
         raise ValueError(f'["labeled"]["sample_weight"] is {weights.dtype.name} {weights.shape}, '
                          "expected a number for each labeled example: float [B_l]")
+    if weights is not None and objective is None:
+        raise ValueError('training data has ["labeled"]["sample_weight"], but a student of given targets '
+                         "learns from no labels: leave it out")
     if "sample_weight" in unlabeled:
         raise ValueError('training data has ["unlabeled"]["sample_weight"], which no method here uses: '
                          "weigh labeled examples only, or repeat unlabeled ones")
@@ -137,6 +140,20 @@ def check_lengths(parts: Mapping[str, Mapping[str, Any]],
             fits = tf.reduce_all(tf.equal(rows, rows[0])) & (rows[0] > 0)
             checks.append(tf.debugging.Assert(fits, [line, rows], summarize=10))
     return checks
+
+
+def with_lengths_checked(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """`dataset`, each of whose batches is checked by `check_lengths` before the step has it."""
+    def check(batch):
+        with tf.control_dependencies(check_lengths(batch)):
+            return tf.nest.map_structure(tf.identity, batch)
+
+    return dataset.map(check) if check_lengths_later(dataset.element_spec) else dataset
+
+
+def check_lengths_later(spec: Mapping[str, Mapping[str, tf.TypeSpec]]) -> bool:
+    """Whether batches of this specification may have pieces whose lengths a step has to compare."""
+    return any(each.shape.rank and each.shape[0] is None for each in tf.nest.flatten(spec))
 
 
 def with_class_weight(dataset: tf.data.Dataset, class_weight: Mapping[int, float],

@@ -49,6 +49,8 @@ class Calls:
         if isinstance(x, tf.data.Dataset):      # checked here, before anything is traced
             self._check_spec(x.element_spec)
             given["shuffle"] = False    # Keras 3 warns that it leaves the order as it is
+            if self.jit_compile:        # XLA leaves checks within a step out
+                given["x"] = x = batches.with_lengths_checked(x)
             if x.cardinality() == 0:
                 raise ValueError("training data has no batches: it is empty, or drop_remainder=True "
                                  "dropped the only batch; give at least one batch")
@@ -106,11 +108,14 @@ class Calls:
         self._check_spec(dataset.element_spec)
         with self.errors_in_one_line(), self.distribute_strategy.scope():
             iterator = iter(self.distribute_strategy.experimental_distribute_dataset(dataset))
-            step = keras_seam.step_function(self)
-            logs = {name: float(value) for name, value in step(iterator).items()}
+            logs = {}
+            for name, value in keras_seam.step_function(self)(iterator).items():
+                value = tf.nest.map_structure(lambda tensor: tensor.numpy(), value)
+                logs.update(value if isinstance(value, dict) else {name: value})
         if reset_metrics:
             self.reset_metrics()
-        return logs if return_dict else list(logs.values())
+        names = [name for name in self.metrics_names if name in logs]
+        return logs if return_dict else [logs[name] for name in dict.fromkeys([*names, *logs])]
 
     def summary(self, *args: Any, **kwargs: Any) -> None:
         """Prints a summary, as Keras's summary does."""
@@ -126,7 +131,8 @@ class Calls:
         """Evaluates, as Keras's evaluate does, the student as it would be saved."""
         self._require_compiled()
         self._share_averages()
-        return super().evaluate(*args, **kwargs)
+        with self.errors_in_one_line():
+            return super().evaluate(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Predicts, as Keras's predict does, by the student as it would be saved."""

@@ -13,6 +13,7 @@ import re
 import traceback
 from typing import Callable, Iterator, List, Mapping, Optional, Tuple
 
+import numpy as np
 import tensorflow as tf
 
 from mpl_tf.method import batches, meta_gradient, passes, recording
@@ -39,6 +40,8 @@ def _own_line(message):
     """
     asserted = re.search(
         "(?:%s)[^\\n\\]]*" % "|".join(map(re.escape, batches.ASSERTED)), message)
+    if asserted and "\n" not in message and not asserted.start():
+        return message      # raised, not asserted in a graph
     if asserted:
         sizes = re.match(r"\] (\[[\d ]+\])", message[asserted.end():])
         return asserted.group() + (f" {sizes.group(1)}" if sizes else "")
@@ -214,6 +217,45 @@ class _Probe:
         except Exception as error:  # as above
             return error
         return None
+
+
+def forward_differs(network: tf.keras.Model, images: tf.Tensor,
+                    strategy: tf.distribute.Strategy) -> bool:
+    """Whether a network has another derivative forwards than backwards, in a graph.
+
+    Backwards TensorFlow takes what a tf.custom_gradient says, forwards the derivative of the
+    operations within it. u^T (J w) and (J^T u)^T w are compared, for random u and w.
+
+    Args:
+      images: a batch of inputs; their values need not mean anything.
+      strategy: the model's. Call this from outside of its replicas.
+    """
+    variables, numbers = passes.weights(network), np.random.default_rng(0)
+    w = [numbers.normal(size=variable.shape) for variable in variables]
+
+    def both(images):
+        tangents = [tf.cast(values, variable.dtype) for values, variable in zip(w, variables)]
+        seed = tf.zeros([2], tf.int32)
+        with passes.averages_restored(network):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                logits = passes.forward(network, images, seed)
+            u = tf.random.stateless_normal(tf.shape(logits), [1, 2], dtype=logits.dtype)
+            backward = tape.gradient(logits, variables, output_gradients=u,
+                                     unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        with passes.averages_restored(network):
+            with tf.autodiff.ForwardAccumulator(variables, tangents) as accumulator:
+                logits = passes.forward(network, images, seed)
+            forward = accumulator.jvp(logits, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        products = tf.stack([tf.reduce_sum(u * forward), tf.add_n([
+            tf.reduce_sum(tf.cast(tf.convert_to_tensor(g), u.dtype) * tf.cast(t, u.dtype))
+            for g, t in zip(backward, tangents)])])
+        return products, tf.reduce_sum(tf.abs(u * forward))
+
+    products, scale = (strategy.experimental_local_results(value)[0] for value in tf.function(
+        lambda batch: strategy.run(both, args=(batch,)))(images))
+    scale = max(float(scale), *(abs(float(product)) for product in products))
+    return abs(float(products[0] - products[1])) > 0.02 * scale     # bfloat16 has 8 bits
 
 
 def _floating(values):

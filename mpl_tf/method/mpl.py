@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Optional, Union
 
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
 from mpl_tf.method import meta_gradient, objectives, passes, targets
 from mpl_tf.method.base import TrainingModel
 from mpl_tf.method.baselines import objective_passes
@@ -280,8 +281,7 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         A teacher of "teacher_probs" is built for as many numbers as the student has classes.
         """
         if self._needs_probs and not self.teacher.built:
-            if not self.student.built:
-                self.student.build(input_shape)
+            keras_seam.build(self.student, input_shape)
             self.teacher.build(self.student.compute_output_shape(input_shape))
         super().build(input_shape)
 

@@ -49,8 +49,7 @@ def _continues(optimizer):
 
 
 def _copy(optimizer):
-    return tf.keras.saving.deserialize_keras_object(
-        tf.keras.saving.serialize_keras_object(optimizer))
+    return type(optimizer).from_config(optimizer.get_config())
 
 
 def _step(optimizer, variable, number):

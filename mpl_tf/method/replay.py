@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
-from mpl_tf.method import draws, passes, recording
+from mpl_tf.method import derivatives, draws, passes, recording
 from mpl_tf.networks import layers
 
 IMAGES = 8      # of each replica
@@ -82,12 +82,34 @@ def check(networks: Mapping[str, Tuple[tf.keras.Model, tf.TensorSpec]], replayed
                 "gives other outputs when the same pass is made again (it draws random numbers, or "
                 "keeps a state that is no weight): use mpl_tf.layers.ReplayableDropout or the seed "
                 'mpl_tf.layers.layer_seed(name), or "nested_tape"')
+        if replayed and role == "student" and not eager:
+            _check_forward(role, network, images, strategy)
         if unsaved:
             warnings.warn(
                 f'{role} has {", ".join(unsaved)}, whose random numbers or state are in no '
                 "checkpoint: a run that is resumed will not have the numbers of one that was not "
                 "interrupted; mpl_tf.layers.ReplayableDropout and numbers drawn from the seed "
                 "mpl_tf.layers.layer_seed(name) are the same again", stacklevel=2)
+
+
+def _check_forward(role, network, images, strategy):
+    odd = [recording.name_of(layer, network) for layer in keras_seam.layers_of(network)
+           if not _is_known(layer)]
+    try:
+        differs = odd and network.built and derivatives.forward_differs(
+            network, _made_up(network, images), strategy)
+    except Exception:       # the step, or `derivatives.explain`, will say what of it fails
+        return
+    if differs:
+        raise ValueError(
+            f'meta_gradient="jvp" differentiates {role} forwards, where TensorFlow gives another '
+            f"derivative than backwards (one of {', '.join(odd)} has a tf.custom_gradient, which "
+            'forward mode does not see): use "nested_tape"')
+
+
+def _is_known(layer):
+    return (getattr(layer, "replayable", False) or keras_seam.is_of_keras(layer)
+            or type(layer) in _OWN)
 
 
 class _Trace:
@@ -171,8 +193,7 @@ def findings(network: tf.keras.Model, image: tf.TensorSpec, seed: int,
       weights_kept: whether a step puts the trainable weights back too before it replays a pass.
     """
     every = keras_seam.layers_of(network)
-    known = [layer for layer in every if getattr(layer, "replayable", False)
-             or keras_seam.is_of_keras(layer) or type(layer) in _OWN]
+    known = [layer for layer in every if _is_known(layer)]
     drawing = layers.not_replayable(network)
     if len(known) == len(every) or not network.built:
         return Findings(drawing, drawing)

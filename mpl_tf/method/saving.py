@@ -20,8 +20,8 @@ class Saving:
         """Saves the whole model, as Keras's save does, to a name that ends in ".keras".
 
         A model that the format cannot hold as a whole is saved as far as it can be, and a warning
-        says what the file lacks: the state of an optimizer, or what compile was given. Where a
-        network's class does not say how to build it again (get_config), the weights and the
+        says what the file lacks: the state of an optimizer, or what compile was given. Where the class
+        of a network, a layer or the objective does not say how to build it again (get_config), the weights and the
         optimizers' state are written to NAME.weights.h5 instead.
 
         Raises:
@@ -35,12 +35,13 @@ class Saving:
                 'networks and optimizers, so give a name ending in ".keras"; to export for '
                 "serving, save the network alone (model.student.save)")
         try:
+            tf.keras.utils.serialize_keras_object(self)     # layers and the objective too
             for network in self.networks.values():
                 _check_described(network)
         except Exception as error:      # of somebody's class: NotImplementedError, or its own
             weights = path[:-len(SUFFIX)] + ".weights.h5"
             self.save_weights(weights)
-            warnings.warn(f"{path} is not written, because a network cannot be described "
+            warnings.warn(f"{path} is not written, because the model cannot be described "
                           f"({_first_line(error)}): {weights} has all weights and the optimizers' "
                           "state instead; build and compile the model again, and load_weights",
                           stacklevel=2)
@@ -50,7 +51,8 @@ class Saving:
             warnings.warn(f"{path} lacks what compile was given ({self._compile_error}), and the "
                           "state of the optimizers: compile the model again after loading it",
                           stacklevel=2)
-        elif self._lost_states():
+        elif self._lost_states() and not self._told_of_file:
+            self._told_of_file = True
             warnings.warn(f"{path} lacks state of {' and '.join(self._lost_states())}: a model that is "
                           "loaded from it has other updates than this one would have had",
                           stacklevel=2)
@@ -73,7 +75,7 @@ class Saving:
 
     def get_config(self) -> Dict[str, Any]:
         """The constructor's arguments, serialised."""
-        serialize = tf.keras.saving.serialize_keras_object
+        serialize = tf.keras.utils.serialize_keras_object
         config = {role: serialize(network) for role, network in self.networks.items()}
         if self.objective is not None:
             config["objective"] = serialize(self.objective)
@@ -82,7 +84,7 @@ class Saving:
     @classmethod
     def from_config(cls, config, custom_objects=None):
         """The model that get_config describes."""
-        restore = tf.keras.saving.deserialize_keras_object
+        restore = tf.keras.utils.deserialize_keras_object
         return cls(**{key: restore(value, custom_objects) if isinstance(value, dict) else value
                       for key, value in config.items()})
 
@@ -91,7 +93,7 @@ class Saving:
         self._compile_error = ""
         if not hasattr(self, "_compile_arguments"):
             return None
-        serialize = tf.keras.saving.serialize_keras_object
+        serialize = tf.keras.utils.serialize_keras_object
         found = {}
         for name, value in {**self._compile_arguments, **self._optimizer_arguments()}.items():
             try:
@@ -103,7 +105,7 @@ class Saving:
 
     def compile_from_config(self, config: Dict[str, Any]) -> None:
         """Compiles the model with the arguments that get_compile_config serialised."""
-        self.compile(**tf.keras.saving.deserialize_keras_object(config))
+        self.compile(**tf.keras.utils.deserialize_keras_object(config))
 
     def _optimizer_arguments(self):
         return {f"{role}_optimizer": optimizer for role, optimizer in self.optimizers.items()}

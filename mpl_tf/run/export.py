@@ -62,6 +62,9 @@ def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = N
     """
     shape, classes = tuple(network.input_shape[1:]), network.output_shape[-1]
     names = [str(k) for k in range(classes)] if class_names is None else class_names
+    if len(names) != classes:
+        raise ValueError(f"{len(names)} class names for a network with logits for {classes} classes: give "
+                         "one for each class, in the order of the class numbers")
     names = tf.constant([name.encode("utf-8", "surrogateescape") for name in names])
 
     def outputs(image):

@@ -64,8 +64,8 @@ def test_udas_targets_are_constants():
     objectives.Supervised(weight=0.5, label_smoothing=0.1), objectives.RandAugment(weight=0.25),
     objectives.UDA(weight=2.0, temperature=0.7, label_smoothing=0.1, supervised_weight=0.5)])
 def test_config_round_trips(objective):
-    config = tf.keras.saving.serialize_keras_object(objective)
-    restored = tf.keras.saving.deserialize_keras_object(config)
+    config = tf.keras.utils.serialize_keras_object(objective)
+    restored = tf.keras.utils.deserialize_keras_object(config)
     assert type(restored) is type(objective)
     assert restored.get_config() == objective.get_config()
     assert _losses(restored) == _losses(objective)
