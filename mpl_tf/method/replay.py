@@ -15,6 +15,7 @@ import contextlib
 import itertools
 import random
 import warnings
+from concurrent import futures
 from typing import List, Mapping, NamedTuple, Tuple, Union
 
 import numpy as np
@@ -96,8 +97,10 @@ def _check_forward(role, network, images, strategy):
     odd = [recording.name_of(layer, network) for layer in keras_seam.layers_of(network)
            if not _is_known(layer)]
     try:
-        differs = odd and network.built and derivatives.forward_differs(
-            network, _made_up(network, images), strategy)
+        # In a thread of its own: in this one tf.init_scope lets no tape record.
+        with futures.ThreadPoolExecutor(1) as thread:
+            differs = odd and network.built and thread.submit(
+                derivatives.forward_differs, network, _made_up(network, images), strategy).result()
     except Exception:       # the step, or `derivatives.explain`, will say what of it fails
         return
     if differs:
