@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import mpl_tf
 from mpl_tf.method import passes
-from mpl_tf.networks import layers
+from mpl_tf.networks import layers, parts
 from tests import tiny
 
 OPTIMIZERS = {
@@ -40,7 +40,7 @@ def conv_network(seed):
     return tf.keras.Sequential([
         tf.keras.Input((6, 6, 2)),
         tf.keras.layers.Conv2D(4, 3, use_bias=False, kernel_initializer=init, name="conv"),
-        tf.keras.layers.BatchNormalization(momentum=0.9, name="bn"),
+        parts.batch_norm_layer(0.9, "bn"),
         tf.keras.layers.ReLU(),
         tf.keras.layers.Flatten(),
         mpl_tf.layers.Dropout(0.4, name="dropout"),

@@ -1,11 +1,15 @@
 """Tiny networks, batches and models for tests of everything around the algorithm."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import mpl_tf
+from mpl_tf.common import keras_seam
 from mpl_tf.run import devices
 
+KERAS_3 = keras_seam.IS_KERAS_3
+keras_2_only = pytest.mark.skipif(KERAS_3, reason="of Keras 2")
 CLASSES = 3
 RICH = {"batch_norm": True, "dropout": 0.3}
 
@@ -32,6 +36,11 @@ def network(role, seed, shape=(2,), batch_norm=False, dropout=0.0, classes=CLASS
         layers.append(mpl_tf.layers.Dropout(dropout, name="dropout", **kwargs))
     layers.append(tf.keras.layers.Dense(classes, kernel_initializer=init, name="logits", **kwargs))
     return tf.keras.Sequential(layers, name=role)
+
+
+def operation(function, name):
+    """Operations between layers, which Keras 2 makes layers of, and which Keras 3 takes in a Lambda."""
+    return tf.keras.layers.Lambda(function, name=name) if KERAS_3 else function
 
 
 def networks(**kwargs):

@@ -77,8 +77,13 @@ def last_function(layer):
 
 
 def has_fixed_input(network):
-    """True: Keras 3 gives a Sequential an Input when it is built, and nothing tells whose it is."""
-    return True
+    """False for a Sequential whose first layer has the batch size of the call that it was built by.
+
+    Keras 3 puts an Input before the layers then, and only that tells it from one that somebody gave.
+    """
+    first = network._layers[0] if isinstance(network, tf.keras.Sequential) else None
+    shape = getattr(first, "batch_shape", None)
+    return shape is None or shape[0] is None
 
 
 def random_layers(network):

@@ -131,8 +131,7 @@ class _Layers:
             size, name=name, depthwise_initializer=self._initializer(name), **kwargs)
 
     def BatchNormalization(self, axis, name):
-        return tf.keras.layers.BatchNormalization(
-            axis=axis, momentum=self._decay, epsilon=parts.BATCH_NORM_EPSILON, name=name)
+        return parts.batch_norm_layer(self._decay, name, axis)
 
     def Activation(self, activation, name):
         return tf.keras.layers.Activation(_known(activation), name=name)

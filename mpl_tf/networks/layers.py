@@ -117,6 +117,35 @@ Dropout = ReplayableDropout
 tf.keras.utils.get_custom_objects()["mpl_tf>Dropout"] = ReplayableDropout
 
 
+@tf.keras.utils.register_keras_serializable(package="mpl_tf")
+class FusedBatchNormalization(tf.keras.layers.BatchNormalization):
+    """Batch norm by TensorFlow's fused operation, as Keras 2 has it and Keras 3 has not.
+
+    In training Keras 3 computes it by a dozen operations, which take longer, and which TensorFlow's
+    graph optimizer rearranges by what else the graph holds: a control would differ from its baseline
+    by rounding. Float64, other axes and Keras 2 leave it to Keras.
+    """
+
+    replayable = True
+
+    def call(self, inputs: tf.Tensor, training: Optional[bool] = None,
+             mask: Optional[tf.Tensor] = None) -> tf.Tensor:
+        fused = (keras_seam.IS_KERAS_3 and training and self.trainable and mask is None
+                 and len(inputs.shape) == 4 and self.axis in (3, -1) and inputs.dtype != tf.float64
+                 and self.scale and self.center)
+        if not fused:
+            return super().call(inputs, training=training, mask=mask)
+        scale, offset = (tf.cast(tf.convert_to_tensor(each), tf.float32)
+                         for each in (self.gamma, self.beta))
+        outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=scale, offset=offset, mean=tf.zeros([0]), variance=tf.zeros([0]),
+            epsilon=self.epsilon, is_training=True)
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            before = tf.convert_to_tensor(moving)
+            moving.assign(before - (before - value) * (1.0 - self.momentum))
+        return outputs
+
+
 def not_replayable(model: tf.keras.Model) -> List[str]:
     """The layers of `model` whose random numbers cannot be drawn again: "name (class)" of each."""
     return [f"{layer.name} ({type(layer).__name__})"

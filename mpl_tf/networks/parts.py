@@ -67,8 +67,16 @@ def conv(x: tf.Tensor, filters: int, size: int, name: str, seed: Optional[int],
 
 def batch_norm(x: tf.Tensor, decay: float, name: str) -> tf.Tensor:
     """Batch norm whose averages keep the share `decay` of themselves in each training pass."""
-    return tf.keras.layers.BatchNormalization(
-        momentum=decay, epsilon=BATCH_NORM_EPSILON, name=name)(x)
+    return batch_norm_layer(decay, name)(x)
+
+
+def batch_norm_layer(decay: float, name: str, axis: int = -1) -> tf.keras.layers.Layer:
+    """The layer of `batch_norm`."""
+    from mpl_tf.common import keras_seam    # they need TensorFlow
+    from mpl_tf.networks import layers
+    kind = (layers.FusedBatchNormalization if keras_seam.IS_KERAS_3
+            else tf.keras.layers.BatchNormalization)
+    return kind(axis=axis, momentum=decay, epsilon=BATCH_NORM_EPSILON, name=name)
 
 
 def relu(x: tf.Tensor, name: str) -> tf.Tensor:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from mpl_tf.common import plain_path, storage
 from mpl_tf.data import augment, resize
-from mpl_tf.networks.layers import ReplayableDropout
+from mpl_tf.networks.layers import FusedBatchNormalization, ReplayableDropout
 
 
 def export(student: tf.keras.Model, folder: str, class_names: Optional[Sequence[str]] = None,
@@ -101,29 +101,31 @@ def is_of_images(network: tf.keras.Model) -> bool:
 def classifier(network: tf.keras.Model, crop: str = "whole") -> tf.keras.Model:
     """Makes a model of raw pixels [B, H, W, C] (or points) -> probabilities [B, K] of `network`.
 
-    It has layers of Keras's alone, unless the network has others than ReplayableDropout, whose
-    place Keras's Dropout takes. So a program without this package can load it.
+    It has layers of Keras's alone, unless the network has some of ours that no layer of Keras's can
+    stand for. So a program without this package can load it.
     """
     raw = pixels = tf.keras.Input(network.input_shape[1:], dtype=network.inputs[0].dtype,
                                   name="point")
     if is_of_images(network):
         raw = tf.keras.Input((None, None, network.input_shape[-1]), name="image", dtype="float32")
         pixels = augment.normalize(resize.evaluation_pixels(raw, network.input_shape[1], crop))
-    logits = without_own_dropout(network)(pixels)
+    logits = with_layers_of_keras(network)(pixels)
     probabilities = tf.keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     return tf.keras.Model(raw, probabilities, name="classifier")
 
 
-def without_own_dropout(network: tf.keras.Model) -> tf.keras.Model:
-    """A copy of a functional or Sequential network with Keras's Dropout instead of ours.
+def with_layers_of_keras(network: tf.keras.Model) -> tf.keras.Model:
+    """A copy of a functional or Sequential network with Keras's Dropout and batch norm for ours.
 
     Another network, whose layers only its own code knows, is returned as it is.
     """
     def plain(layer):
         if isinstance(layer, ReplayableDropout):
             return tf.keras.layers.Dropout.from_config(layer.get_config())
+        if isinstance(layer, FusedBatchNormalization):
+            return tf.keras.layers.BatchNormalization.from_config(layer.get_config())
         if isinstance(layer, tf.keras.Model):
-            return without_own_dropout(layer)
+            return with_layers_of_keras(layer)
         return type(layer).from_config(layer.get_config())
 
     if not network.inputs or type(network) not in (
@@ -153,7 +155,7 @@ def save(model: tf.keras.Model, path: str) -> None:
 
     whole = f"{path[:-len('.keras')]}.whole.keras"
     try:
-        model.save(whole, save_format="keras")
+        model.save(whole)
         with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
             for name in old.namelist():
                 if name == "config.json":

@@ -101,7 +101,8 @@ def test_a_baseline_as_users_run_it():
     batch = tiny.batches(1)[0]
     del batch["unlabeled"]
     model = mpl_tf.Baseline(tiny.network("student", 1, batch_norm=True), mpl_tf.objectives.Supervised())
-    model.compile(tf.keras.optimizers.legacy.Adam(0.01), metrics=["accuracy"])
+    optimizer = tf.keras.optimizers.Adam if tiny.KERAS_3 else tf.keras.optimizers.legacy.Adam
+    model.compile(optimizer(0.01), metrics=["accuracy"])
     logits = model.student(batch["labeled"]["image"], training=True).numpy()
     images, labels = tiny.evaluation_data()
     logs = model.fit(tiny.dataset([batch]), validation_data=(images, labels), verbose=0).history

@@ -58,8 +58,9 @@ def test_operations_by_both_ways(name):
 def _functional():
     """Two operations that became layers, of which only the second stands behind weights."""
     image = tf.keras.Input(IMAGE)
-    hidden = tf.image.resize(LAYERS.Conv2D(3, 1)(tf.image.resize(image, (5, 5), "nearest")), (3, 3),
-                             "nearest")
+    first, second = (tiny.operation(lambda x, size=size: tf.image.resize(x, size, "nearest"), name)
+                     for size, name in (((5, 5), "first"), ((3, 3), "odd")))
+    hidden = second(LAYERS.Conv2D(3, 1)(first(image)))
     return tf.keras.Model(image, LAYERS.Dense(3)(LAYERS.Flatten()(hidden)), name="student")
 
 
@@ -92,7 +93,8 @@ def test_fit_names_the_layer(way, replicas, eager):
         return tiny.model(student(), teacher(), run_eagerly=eager, **options)
 
     line = _fails(model(_functional, lambda: tiny.network("teacher", 2, IMAGE)))
-    assert "student has tf.image.resize_1 (TFOpLambda), and TensorFlow lacks its" in line
+    name = "odd (Lambda)" if tiny.KERAS_3 else "tf.image.resize_1 (TFOpLambda)"
+    assert f"student has {name}, and TensorFlow lacks its" in line
 
 
 def test_a_teacher_is_differentiated_once():
@@ -121,6 +123,7 @@ def test_baselines_need_one_derivative():
         model(CASES["hue"][0]()))
 
 
+@tiny.keras_2_only      # Keras 3's own layers draw from the seed of the pass
 def test_random_layers_without_a_seed_under_determinism():
     tf.random.set_seed(None)
     enable_op_determinism()
@@ -135,4 +138,4 @@ def test_errors_that_no_derivative_explains_stay():
 
     with pytest.raises(Exception, match="of an objective") as error:
         tiny.model(objective=Odd()).fit(tiny.dataset(tiny.batches(1)), verbose=0)
-    assert "test_derivatives.py" in str(error.value)
+    assert tiny.KERAS_3 or "test_derivatives.py" in str(error.value)    # it has a traceback of its own

@@ -260,7 +260,7 @@ def test_an_old_optimizer_after_unfreezing_is_refused_by_name():
     made.train_on_batch(tiny.batches(1)[0])
     student.layers[0].trainable = True
     with pytest.raises(ValueError, match="the student's optimizer was built for other variables and "
-                                         "has no state for 'hidden/kernel:0'.*give compile a new"):
+                                         "has no state for '(student/)?hidden/kernel(:0)?'.*give compile a new"):
         made.compile(optimizer, "sgd")
     made.compile(type(optimizer).from_config(optimizer.get_config()), "sgd")
     before = student.layers[0].kernel.numpy()
@@ -272,9 +272,11 @@ def test_an_old_optimizer_after_unfreezing_is_refused_by_name():
     (lambda: tf.keras.optimizers.SGD(0.1, momentum=0.9), False),
     (lambda: tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(0.1, 10)), False),
     (lambda: tf.keras.optimizers.AdamW(), False),
-    (lambda: tf.keras.optimizers.legacy.SGD(0.1), False),       # has nothing to lose
-    (lambda: tf.keras.optimizers.legacy.SGD(0.1, momentum=0.9), True),
-    (lambda: tf.keras.optimizers.legacy.Adam(), True)])
+    (lambda: tf.keras.optimizers.Nadam(), not tiny.KERAS_3),    # a number outside of its variables
+    *(pytest.param(make, lost, marks=tiny.keras_2_only) for make, lost in (
+        (lambda: tf.keras.optimizers.legacy.SGD(0.1), False),       # has nothing to lose
+        (lambda: tf.keras.optimizers.legacy.SGD(0.1, momentum=0.9), True),
+        (lambda: tf.keras.optimizers.legacy.Adam(), True)))])
 def test_optimizers_are_tried(optimizer, lost):
     made = optimizer()
     found = optimizer_state.lost({"teacher": made})
@@ -282,6 +284,7 @@ def test_optimizers_are_tried(optimizer, lost):
     assert int(made.iterations) == 0
 
 
+@tiny.keras_2_only
 def test_a_lost_state_is_told_when_fit_begins_and_when_it_is_saved(tmp_path):
     student, teacher = tiny.networks()
     made = mpl_tf.MetaPseudoLabels(student, teacher, OBJECTIVES["uda"])

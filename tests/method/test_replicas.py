@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import mpl_tf
+from mpl_tf.common import keras_seam
 from mpl_tf.method import passes
 from mpl_tf.networks import layers
 from tests import tiny
@@ -60,7 +61,8 @@ def test_batch_norm_and_dropout_on_two_replicas(way, objective):
                                rtol=1e-4)
     for network in model.networks.values():
         for weight in network.trainable_weights:    # replicas stay one model
-            np.testing.assert_array_equal(*(value.numpy() for value in weight.values))
+            held, = keras_seam.tf_variables([weight])
+            np.testing.assert_array_equal(*(value.numpy() for value in held.values))
     log_probs = tiny.log_softmax(model.student(images))
     loss, accuracy = model.evaluate(images, labels, batch_size=16, verbose=0)
     assert loss == pytest.approx(-log_probs[range(50), labels].mean(), rel=1e-5)
@@ -130,4 +132,4 @@ def test_unbuilt_networks_are_built_on_all_replicas():
                              for role in ("student", "teacher")))
     logs = model.fit(tiny.dataset(tiny.batches(1)), verbose=0).history
     assert logs["meta_gradient_norm"][0] > 0
-    assert all(len(weight.values) == 2 for weight in model.student.weights)
+    assert all(len(weight.values) == 2 for weight in keras_seam.tf_variables(model.student.weights))

@@ -56,7 +56,9 @@ def test_save_before_the_first_step(tmp_path):
     tiny.assert_same_state(loaded, model)
 
 
-@pytest.mark.parametrize("name", ["weights.h5", "weights.weights.h5", "checkpoint"])
+@pytest.mark.parametrize("name", [
+    "weights.weights.h5",
+    *(pytest.param(name, marks=tiny.keras_2_only) for name in ("weights.h5", "checkpoint"))])
 def test_weights_alone(tmp_path, name):
     model = tiny.model(networks_=tiny.RICH, meta_weight=0.5)
     model.student(np.ones([4, 2], "float32"), training=True)    # averages of its own

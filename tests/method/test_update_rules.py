@@ -77,13 +77,14 @@ def test_adam_where_the_second_moment_is_zero():
 def test_rate_is_that_of_the_coming_step():
     optimizer, variables, gradients = _warmed("schedule", 2)
     assert float(update_rules.Rule(optimizer, variables).learning_rate) == pytest.approx(0.125)
-    assert float(optimizer.learning_rate) == pytest.approx(0.25)     # the last step's
+    last = 0.125 if tiny.KERAS_3 else 0.25      # Keras 2 shows the last step's
+    assert float(optimizer.learning_rate) == pytest.approx(last)
 
 
 @pytest.mark.parametrize("make, named", [
     (lambda: tf.keras.optimizers.Adagrad(0.1), "Adagrad"),
     (lambda: tf.keras.optimizers.AdamW(0.1), "AdamW"),
-    (lambda: tf.keras.optimizers.legacy.SGD(0.1), "legacy"),
+    pytest.param(lambda: tf.keras.optimizers.legacy.SGD(0.1), "legacy", marks=tiny.keras_2_only),
     (lambda: tf.keras.optimizers.SGD(0.1, clipnorm=1.0), "clipnorm=1.0"),
     (lambda: tf.keras.optimizers.SGD(0.1, clipvalue=1.0), "clipvalue=1.0"),
     (lambda: tf.keras.optimizers.SGD(0.1, global_clipnorm=1.0), "global_clipnorm=1.0"),

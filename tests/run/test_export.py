@@ -152,9 +152,9 @@ def test_networks_of_other_kinds(images):
     inner = networks.build("small_conv", 4, (12, 12, 3), dropout=0.5)
     own = Own()
     own(tf.zeros([1, 12, 12, 3]))
-    assert export.without_own_dropout(own) is own
+    assert export.with_layers_of_keras(own) is own
     nested = tf.keras.Sequential([tf.keras.Input((12, 12, 3)), inner])
-    copy = export.without_own_dropout(nested)
+    copy = export.with_layers_of_keras(nested)
     kinds = {type(layer).__module__.split(".")[0] for layer in copy.layers[0].layers}
     assert not any(kind.startswith("mpl_tf") for kind in kinds) and copy.layers[0].layers
     np.testing.assert_array_equal(copy(images / 255.0), nested(images / 255.0))
