@@ -16,7 +16,7 @@ import time
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
-import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
+import mpl_tf  # noqa: F401
 
 MEASURED = 1.0
 SMALL, BATCH = 32, 128

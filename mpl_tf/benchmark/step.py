@@ -12,7 +12,7 @@ import gc
 import statistics
 import time
 
-import mpl_tf  # noqa: F401  (chooses Keras 2 before TensorFlow is imported)
+import mpl_tf  # noqa: F401
 
 
 def make_batch(batch_size, image_size, seed=0):

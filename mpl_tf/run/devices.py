@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Tuple
 
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
 from mpl_tf.config.methods import STRATEGIES
 from mpl_tf.run import workers
 
@@ -90,6 +91,10 @@ def check_tf_config(text: Optional[str]) -> None:
 
 
 def _tpu_strategy(tpu):
+    if keras_seam.IS_KERAS_3:
+        raise ValueError("--strategy=tpu with Keras 3, which has no TPUStrategy: install the extra "
+                         "mpl_tf[legacy] and set TF_USE_LEGACY_KERAS=1, or use Python 3.11 and older, "
+                         "whose TensorFlow has Keras 2")
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
         if tpu != "local":

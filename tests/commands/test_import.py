@@ -1,4 +1,4 @@
-"""`import mpl_tf` in processes of its own: tf.keras is Keras 2, or one line says what to do."""
+"""`import mpl_tf` in processes of its own: it works with the Keras there is, or says what to do."""
 
 import importlib.util
 import os
@@ -31,19 +31,41 @@ def last_error_line(code, **variables):
     return result.stderr.strip().splitlines()[-1]
 
 
-IS_KERAS_2 = """
+WORKS = """
 import mpl_tf.layers
 model = tf.keras.Sequential([mpl_tf.layers.Dropout(0.5, name="dropout"), tf.keras.layers.Dense(1)])
 assert model(tf.ones([2, 3]), training=True).shape == (2, 1)
-assert hasattr(tf.keras.Model, "_flatten_layers") and ".engine." in tf.keras.Model.__module__
+from mpl_tf.common import keras_seam
+assert isinstance(model, keras_seam.Model.__base__)
+import os
+print(keras_seam.IS_KERAS_3, os.environ.get("TF_USE_LEGACY_KERAS"))
 """
 
 
 @pytest.mark.parametrize("imports", [
-    "import mpl_tf, tensorflow as tf", "import tensorflow as tf, mpl_tf"])
-def test_keras_2_in_either_order(imports):
-    result = python(imports + IS_KERAS_2)
+    "import mpl_tf, tensorflow as tf", "import tensorflow as tf; tf.keras.Model; import mpl_tf"])
+def test_it_works_with_the_keras_of_tensorflow_in_either_order(imports):
+    """No variable is set for the whole process, legacy Keras installed or not."""
+    result = python(imports + WORKS)
     assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [str(BRINGS_KERAS_3), "None"]
+
+
+@brings_keras_3
+@pytest.mark.skipif(not HAS_LEGACY, reason="legacy Keras is not installed")
+def test_legacy_keras_where_it_is_asked_for():
+    result = python("import mpl_tf, tensorflow as tf" + WORKS, TF_USE_LEGACY_KERAS="1")
+    assert result.stdout.split() == ["False", "1"], result.stderr
+
+
+@brings_keras_3
+def test_other_backends_are_refused(tmp_path):
+    line = last_error_line("import mpl_tf", KERAS_BACKEND="jax")
+    assert line.startswith("ImportError: mpl_tf computes with TensorFlow, but Keras's backend here is jax")
+    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    assert "backend here is torch: set KERAS_BACKEND=tensorflow" in last_error_line(
+        "import mpl_tf", KERAS_HOME=str(tmp_path))
+    assert python("import mpl_tf", KERAS_BACKEND="tensorflow", KERAS_HOME=str(tmp_path)).returncode == 0
 
 
 def test_importing_the_package_does_not_import_tensorflow():
@@ -79,33 +101,7 @@ def test_unknown_names_are_attribute_errors():
 def test_legacy_asked_for_but_not_installed():
     line = last_error_line(HIDE_LEGACY + "import mpl_tf", TF_USE_LEGACY_KERAS="1")
     assert line.startswith("ImportError: TF_USE_LEGACY_KERAS=1 asks for legacy Keras")
-    assert "pip install tf-keras" in line
-
-
-@brings_keras_3
-def test_legacy_needed_but_not_installed():
-    line = last_error_line(HIDE_LEGACY + "import mpl_tf")
-    assert line.startswith("ImportError: mpl_tf needs Keras 2") and "pip install tf-keras" in line
-
-
-@brings_keras_3
-def test_keras_3_asked_for():
-    line = last_error_line("import mpl_tf", TF_USE_LEGACY_KERAS="0")
-    assert line.startswith("ImportError: mpl_tf needs Keras 2, but TF_USE_LEGACY_KERAS=0")
-    assert "TF_USE_LEGACY_KERAS=1" in line
-
-
-@brings_keras_3
-def test_keras_3_already_resolved():
-    line = last_error_line("import tensorflow as tf; tf.keras.Model; import mpl_tf")
-    assert line.startswith("ImportError: mpl_tf needs Keras 2, but tf.keras is already Keras 3")
-    assert "import mpl_tf before" in line
-
-
-@pytest.mark.skipif(BRINGS_KERAS_3, reason="only where Keras 2 is TensorFlow's own")
-def test_variable_is_harmless_where_keras_2_is_the_only_one():
-    result = python("import mpl_tf, tensorflow as tf" + IS_KERAS_2, TF_USE_LEGACY_KERAS="0")
-    assert result.returncode == 0, result.stderr
+    assert "mpl_tf[legacy]" in line
 
 
 FIRST_USES = [

@@ -26,8 +26,10 @@ def _lambda(function):
 JVP = 'use meta_gradient="nested_tape"'
 # (layer, what is said by the nested tape, what is said by jvp); None where the step works
 CASES = {
-    "nearest": (lambda: LAYERS.UpSampling2D(name="odd"), *[
+    "nearest": (_lambda(lambda x: tf.image.resize(x, (4, 4), "nearest")), *[
         "(ResizeNearestNeighborGrad has no gradient): use tf.keras.layers.Conv2DTranspose"] * 2),
+    "layer": (lambda: LAYERS.UpSampling2D(name="odd"), *[
+        None if tiny.KERAS_3 else "(ResizeNearestNeighborGrad has no gradient)"] * 2),
     "area": (_lambda(lambda x: tf.image.resize(x, (3, 3), "area")), *[
         "lacks its derivative (ResizeArea has no gradient): use tf.keras.layers.Conv2DTr"] * 2),
     "softsign": (lambda: LAYERS.Activation("softsign", name="odd"), *["SoftsignGrad has no"] * 2),

@@ -111,7 +111,7 @@ def test_callbacks(tmp_path):
     assert [float(row["R"]) for row in rows] == pytest.approx(logs["R"], rel=1e-6)
     assert list((tmp_path / "logs" / "train").glob("events*"))
     twin = tiny.model()     # EarlyStopping stopped after two epochs and put the first's weights back
-    twin.load_weights(str(tmp_path / "weights_1.h5"))
+    twin.load_weights(str(tmp_path / "weights_1.weights.h5"))
     for one, other in zip(twin.get_weights(), model.get_weights()):
         np.testing.assert_array_equal(one, other)
     whole = tf.keras.models.load_model(str(tmp_path / "whole.keras"))
@@ -200,8 +200,10 @@ def test_summary_before_training_counts_both_networks():
     weights = sum(network.count_params() for network in model.networks.values())
     text = "\n".join(lines)
     assert "student" in text and "teacher" in text
-    total = re.search(r"Total params:\D*([\d,]+)", re.sub("\x1b\\[[^m]*m", "", text)).group(1)
-    assert int(total.replace(",", "")) == weights + 1      # and meta_weight
+    text = re.sub("\x1b\\[[^m]*m", "", text)
+    counts = [int(re.search(rf"{kind} params: *([\d,]+)", text).group(1).replace(",", ""))
+              for kind in ("Trainable", "Non-trainable")]
+    assert sum(counts) == weights + 1      # and meta_weight
 
 
 def test_unbuilt_students_are_built_by_the_first_batch():

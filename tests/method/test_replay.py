@@ -40,7 +40,8 @@ class Generator(LAYERS.Layer):
     def build(self, shape):
         state = self.add_weight(name="state", shape=(3,), dtype="int64", trainable=False,
                                 initializer="ones")
-        self.generator = (tf.random.Generator.from_state(state, alg="philox") if self.saved
+        self.generator = (tf.random.Generator.from_state(
+            getattr(state, "value", state) if tiny.KERAS_3 else state, alg="philox") if self.saved
                           else tf.random.Generator.from_seed(1))
 
     def call(self, inputs):
@@ -113,6 +114,9 @@ def test_each_kind(name):
     kind = type(odd.layer if isinstance(odd, LAYERS.TimeDistributed) else odd).__name__
     found = replay.findings(_student(odd), tf.TensorSpec((None, 2)), 5, tf.distribute.get_strategy(),
                             eager=False, compiled=False, weights_kept=True)
+    if tiny.KERAS_3 and name == "wrapped":      # it does not call the layer, but the layer's method
+        found = replay.Findings(*([each.replace("time_distributed (TimeDistributed)", "odd (Layer)")
+                                   for each in names] for names in found))
     assert found == ([f"odd ({kind})"] * changing, [f"odd ({kind})"] * unsaved)
 
 

@@ -187,7 +187,8 @@ def test_a_fresh_process_that_imports_the_package_alone_finds_our_classes(tmp_pa
     np.savez(tmp_path / "expected.npz",
              **{name: model(inputs).numpy() for name, (model, inputs) in saved.items()})
     assert _python(FRESH, tmp_path).splitlines() == [
-        "small_conv mpl_tf.networks.layers.ReplayableDropout",
+        "small_conv " + "mpl_tf.networks.layers.FusedBatchNormalization " * tiny.KERAS_3
+        + "mpl_tf.networks.layers.ReplayableDropout",
         "rbf mpl_tf.networks.layers.GaussianFeatures mpl_tf.networks.layers.ReplayableDropout",
         "calibration mpl_tf.networks.layers.LogProbabilities",
         "whole mpl_tf.method.mpl.MetaPseudoLabels mpl_tf.method.objectives.UDA "
