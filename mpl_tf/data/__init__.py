@@ -1,5 +1,6 @@
 """tf.data pipelines whose batches, with their augmented views, depend on (seed, step) alone."""
 
-from mpl_tf.data.pipeline import eval_dataset, examples_at, train_dataset
+from mpl_tf.data.order import examples_at
+from mpl_tf.data.pipeline import eval_dataset, train_dataset
 
 __all__ = ["eval_dataset", "examples_at", "train_dataset"]
