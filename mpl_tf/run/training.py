@@ -87,7 +87,7 @@ def _train_on(strategy, agreement, config, writer, figures, start):
         where = " on every worker" if agreement.several else ""
         raise command.Stopped(f"stopped after step {step} of {config.train_steps} and saved: the "
                               f"same command{where} continues", stop.asked)
-    results = evaluation.results(config, saved.journal)
+    results = evaluation.results(config, saved.journal, dataset.class_names)
     skipped = sum(len(images.skipped) for images in wiring.images_of(dataset))
     if skipped:
         print(f"{skipped} records could not be used and were skipped: see the log above",
@@ -180,9 +180,11 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
 
         last = step == config.train_steps
         if last or step % config.eval_steps == 0:
-            figures = evaluation.evaluate(accuracies, eval_datasets)
-            journal.evaluated(step, figures)
+            figures, by_class = evaluation.evaluate(accuracies, eval_datasets)
+            journal.evaluated(step, figures, by_class)
             board.scalars(step, figures, "evaluation")
+            if last:
+                board.classes(step, by_class)
             progress.say(f"step {step}: " + evaluation.line(figures))
         if probes and (last or step % config.eval_steps == 0 or probes.due(step)):
             probes.record(step, board)
