@@ -16,8 +16,9 @@ import tensorflow as tf
 from mpl_tf.common.random_bits import random_bits
 
 SAMPLINGS = ("uniform", "balanced")
-# Streams of random numbers, see random_bits.uniforms; those of views are in pipeline.py.
+# Streams of random numbers, see random_bits.uniforms: of orders, of views, of balanced orders.
 LABELED_ORDER, UNLABELED_ORDER = 1, 2
+LABELED_WEAK, LABELED_STRONG, UNLABELED_WEAK, UNLABELED_STRONG = 3, 4, 5, 6
 _CLASSES, _MEMBERS = 7, 8
 
 

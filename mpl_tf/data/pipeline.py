@@ -16,14 +16,13 @@ import tensorflow as tf
 
 from mpl_tf.common.random_bits import uniforms
 from mpl_tf.data import augment
-from mpl_tf.data.order import UNLABELED_ORDER, examples_at, labeled_order
+from mpl_tf.data.order import (LABELED_STRONG, LABELED_WEAK, UNLABELED_ORDER, UNLABELED_STRONG,
+                               UNLABELED_WEAK, examples_at, labeled_order)
 from mpl_tf.datasets.images import as_images
 
 if TYPE_CHECKING:
     from mpl_tf.datasets import Dataset, Split
 
-# Streams of random numbers, see random_bits.uniforms; those of the orders are in order.py.
-_LABELED_WEAK, _LABELED_STRONG, _UNLABELED_WEAK, _UNLABELED_STRONG = 3, 4, 5, 6
 _CROP, _COLOR = 16, 32      # added to a view's stream: the streams of its Inception crop and colour
 
 
@@ -103,20 +102,20 @@ def train_dataset(dataset: Dataset, batch_size: int = 64, unlabeled_batch_size: 
         step = element // local_replicas
         replica = replica_offset + element % local_replicas
         labeled, examples = part(labeled_images, step, replica, batch_size, of_labeled,
-                                 _LABELED_WEAK, *[_LABELED_STRONG] * bool(labeled_strong))
+                                 LABELED_WEAK, *[LABELED_STRONG] * bool(labeled_strong))
         batch = {"labeled": {**labeled, **labeled_probs(examples),
                              "label": tf.gather(labels, examples)}}
         if unlabeled:
             result, examples = part(
                 unlabeled_images, step, replica, unlabeled_batch_size, of_unlabeled,
-                _UNLABELED_WEAK, *[_UNLABELED_STRONG] * bool(strong))
+                UNLABELED_WEAK, *[UNLABELED_STRONG] * bool(strong))
             batch["unlabeled"] = {**result, **unlabeled_probs(examples)}
         return batch
 
     end = tf.int64.max if train_steps is None else train_steps * local_replicas
     batches = tf.data.Dataset.range(start_step * local_replicas, end).map(
         batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _on_this_worker(batches.prefetch(tf.data.AUTOTUNE))
+    return on_this_worker(batches.prefetch(tf.data.AUTOTUNE))
 
 
 def _view_options(dataset, padding, flip, cutout, color, **policy):
@@ -126,16 +125,9 @@ def _view_options(dataset, padding, flip, cutout, color, **policy):
       (crop, policy): keyword arguments of augment.weak_view, and the further ones of strong_view.
     """
     if dataset.unlabeled.ndim == 4:
-        side = min(dataset.unlabeled.shape[1:3])
-        if padding is None:
-            padding = 0 if as_images(dataset.labeled.images).random_crops else side // 8
-        cutout = side // 2 if cutout is None else cutout
-        if not 0 <= padding < side:
-            raise ValueError(f"padding {padding} is outside 0-{side - 1} for images of {side} "
-                             "pixels: give a smaller one")
-        if cutout < 0 or cutout % 2:
-            raise ValueError(f"cutout {cutout} must be even and not negative: it is the side of a "
-                             "square in pixels")
+        if padding is None and as_images(dataset.labeled.images).random_crops:
+            padding = 0
+        padding, cutout = augment.check_crops(min(dataset.unlabeled.shape[1:3]), padding, cutout)
         if color not in ("none", "inception"):
             raise ValueError(f"color {color!r} is unknown: use 'none' or 'inception'")
         augment.check_rand_augment(policy["layers"], policy["magnitude"], policy["operations"])
@@ -188,7 +180,7 @@ def eval_dataset(split: Split, batch_size: int = 500) -> tf.data.Dataset:
 
     result = tf.data.Dataset.range(0, count, batch_size)
     result = result.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _on_this_worker(result.prefetch(tf.data.AUTOTUNE))
+    return on_this_worker(result.prefetch(tf.data.AUTOTUNE))
 
 
 def _distributions(probs):
@@ -210,7 +202,8 @@ def _distributions(probs):
     return distributions
 
 
-def _on_this_worker(dataset):
+def on_this_worker(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """`dataset`, which tf.distribute must not cut into shares of workers."""
     # Each replica is given its slice above; tf.distribute must not cut the data once more.
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
