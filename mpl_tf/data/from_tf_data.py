@@ -113,15 +113,18 @@ def _labeled(dataset, batched, augment):
         raise ValueError("the labeled dataset does not know the rank of x or y: set it by "
                          "tf.ensure_shape in its map")
     if batched is None:
-        batched = _is_batched(x.shape, y.shape, augment)
+        batched = _is_batched(x.shape, y.shape, augment, y.dtype.is_integer)
     if y.shape.rank - batched not in (0, 1) or x.shape.rank < batched:
         raise ValueError(f"the labeled dataset yields labels of shape {y.shape} beside x of shape {x.shape}, "
                          "expected class numbers or one-hot rows, of one example or of a batch")
     return _Part("labeled", dataset, tf.TensorSpec(x.shape[int(batched):], x.dtype), batched)
 
 
-def _is_batched(x, y, augment):
-    """Whether elements of the shapes `x` and `y` are batches; ValueError if that cannot be told."""
+def _is_batched(x, y, augment, whole):
+    """Whether elements of the shapes `x` and `y` are batches; ValueError if that cannot be told.
+
+    whole: whether y are whole numbers, as one-hot rows seldom are.
+    """
     if y.rank in (0, 2):
         return y.rank == 2
     if augment and x.rank in (3, 4):        # images
@@ -130,7 +133,7 @@ def _is_batched(x, y, augment):
         return True
     if not x.rank or x[0] != y[0]:
         return False
-    if x.rank > 1 and y[0] == 1:
+    if x.rank > 1 and (whole or y[0] == 1):
         return True
     raise ValueError(f"the labeled dataset yields x of shape {x} and y of shape {y}: whether these are batches "
                      "cannot be told; give batched=True or batched=False")
