@@ -57,6 +57,8 @@ class Views:
           examples, epochs: int64 [B], which with the seed decide what is random in images' views.
           streams: Python ints, one for each view.
         """
+        if batch.dtype.is_floating:
+            batch = as_floats(batch)
         views = []
         for number, stream in enumerate(streams):
             if self._made[number]:
