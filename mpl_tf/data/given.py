@@ -83,6 +83,37 @@ def class_numbers(values: Any, count: int) -> np.ndarray:
     return whole
 
 
+def hold_out(images: Any, labels: Any, fraction: float = 0.1, seed: int = 0,
+             ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Sets a part of each class aside, for fit's validation_data.
+
+        train, held = mpl_tf.data.hold_out(images, labels, fraction=0.2)
+        model.fit(mpl_tf.data.from_arrays(*train, unlabeled), validation_data=held, ...)
+
+    Args:
+      images, labels: as of from_arrays.
+      fraction: of each class, above 0 and below 1; at least one example of a class that has two, and
+        none of a class that has one.
+      seed: decides which.
+
+    Returns:
+      ((images, labels), (images, labels)): what is left and what is set aside, labels as int64 [N].
+
+    Raises:
+      ValueError: in one line, for labels that are not exact, or an impossible fraction.
+    """
+    images = examples(images, "images")
+    numbers = class_numbers(labels, len(images))
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction={fraction!r}: expected a number between 0 and 1, such as 0.1")
+    shuffled = np.random.default_rng(seed).permutation(len(numbers))
+    held = np.zeros(len(numbers), bool)
+    for label in np.unique(numbers):
+        members = shuffled[numbers[shuffled] == label]
+        held[members[:min(max(1, round(fraction * len(members))), len(members) - 1)]] = True
+    return (images[~held], numbers[~held]), (images[held], numbers[held])
+
+
 def weights(values: Any, count: int) -> np.ndarray:
     """sample_weight as float32 [count]; ValueError, in one line, if it is anything else."""
     given = np.asarray(values)

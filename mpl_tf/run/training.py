@@ -111,6 +111,8 @@ def plan(config, strategy, dataset, model, start_step):
     counts = wiring.class_counts(dataset.labeled, dataset.num_classes)
     by_class = (f"{counts[0]} of each class" if len(set(counts)) == 1
                 else "by class " + " ".join(map(str, counts)))
+    if config.labeled_sampling == "balanced" and "labeled_sampling" not in config.unused():
+        by_class += ", each class drawn equally often"
     holdout = f", {len(dataset.holdout.labels)} held out" if dataset.holdout else ""
     method = config.method + (f", {config.objective}" if config.facts.objective else "")
     networks = ", ".join(

@@ -76,3 +76,18 @@ def test_weights():
     for wrong in ([1.0], [[1.0, 2.0]], [1.0, np.inf], ["a", "b"]):
         with pytest.raises(ValueError, match="sample_weight is .*each of the 2 labeled"):
             given.weights(wrong, 2)
+
+
+@pytest.mark.parametrize("fraction, counts", [(0.2, [0, 1, 1, 4]), (0.9, [0, 1, 4, 18])])
+def test_a_part_of_each_class_is_held_out(fraction, counts):
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [1, 2, 5, 20]))
+    images = np.arange(28).reshape(28, 1)
+    (left, left_labels), (held, held_labels) = given.hold_out(images, np.eye(4)[labels], fraction, seed=1)
+    assert np.bincount(held_labels, minlength=4).tolist() == counts
+    assert sorted([*left.ravel(), *held.ravel()]) == list(range(28))
+    np.testing.assert_array_equal(labels[held.ravel()], held_labels)
+    np.testing.assert_array_equal(labels[left.ravel()], left_labels)
+    assert given.hold_out(images, labels, fraction, seed=2)[1][0].tolist() != held.tolist()
+    for wrong in (0, 1, 5):
+        with pytest.raises(ValueError, match=f"fraction={wrong}: expected a number between"):
+            given.hold_out(images, labels, wrong)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mpl_tf import data, datasets
-from mpl_tf.run import devices as strategy, wiring
+from mpl_tf.run import devices as strategy, training, wiring
 from tests.runs import settings
 
 
@@ -108,6 +108,9 @@ def test_the_sampling_of_classes_reaches_the_pipeline(tmp_path):
         dataset.labeled.images[few], dataset.labeled.labels[few]))
     batch = next(wiring.train_batches(config, dataset, tf.distribute.get_strategy()))
     assert np.bincount(batch["labeled"]["label"]).tolist() == [2] * 10
+    model = wiring.build_model(config, dataset)
+    assert "each class drawn equally often)" in training.plan(config, tf.distribute.get_strategy(), dataset,
+                                                              model, 0)
 
 
 def test_precision_is_that_of_activations(tmp_path):
