@@ -36,8 +36,8 @@ WITHOUT_GPU = ("--student_network=small_conv --teacher_network=small_conv --imag
 
 def run(arguments):
     """Prepares a folder of images as the command line says."""
-    parser = command.parser("image_folder", __doc__, "folder with labeled/, and perhaps unlabeled/ and test/; "
-                            "with --labels_csv, the folder that its paths are relative to")
+    parser = command.parser("image_folder", __doc__, "folder with labeled/, and perhaps unlabeled/ and "
+                            "test/; with --labels_csv, the folder that its paths are relative to")
     parser.add_argument("--labels_csv", type=command.path_type, help="a table, CSV in UTF-8, of the images' "
                         "files and classes, in place of folders for the classes")
     parser.add_argument("--test_fraction", type=_fraction, default=0.2, help="the fraction of each "

@@ -72,8 +72,10 @@ def read(path, folder):
                       if not _same(os.path.join(folder, name), path)]
     return sources.Found(
         class_names, train, test or None, sorted([name for name, _, _ in unlabeled] + rest) or None,
-        lines, listing, place="the class {!r}", more="label more of it, or name test images in a column split",
-        test_note="the images that the labels file calls test ones", unlabeled_place=f"the unlabeled part of {path}")
+        lines, listing, place="the class {!r}",
+        more="label more of it, or name test images in a column split",
+        test_note="the images that the labels file calls test ones",
+        unlabeled_place=f"the unlabeled part of {path}")
 
 
 def _same(one, other):
@@ -99,7 +101,8 @@ def _text(path):
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         wide = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        what = "UTF-16" if wide else f"no UTF-8 (byte {error.start + 1}, in line {content[:error.start].count(10) + 1})"
+        line = content[:error.start].count(b"\n") + 1
+        what = "UTF-16" if wide else f"no UTF-8 (byte {error.start + 1}, in line {line})"
         raise ValueError(f"--labels_csv={path} is {what}: save it as CSV, UTF-8") from error
 
 
@@ -123,8 +126,8 @@ def _rows(path):
                 begun = True
                 continue
             if any(cell.strip() for cell in cells[len(header):]):
-                raise ValueError(f"{path}, line {number} has {len(cells)} cells, but the header {len(header)}: "
-                                 f"put names that have {separator!r} in them into double quotes")
+                raise ValueError(f"{path}, line {number} has {len(cells)} cells, but the header "
+                                 f"{len(header)}: put names that have {separator!r} in them into double quotes")
             yield number, {column: cells[place].strip() if place < len(cells) else ""
                            for column, place in columns.items()}
     except csv.Error as error:
@@ -212,15 +215,15 @@ class _Names:
         if not cell:
             raise LookupError("the file's name is empty: give it, or remove the line")
         if name.startswith("../") or name == ".." or os.path.isabs(name):
-            raise LookupError(f"{cell!r} leads out of {self._folder}: expected a path relative to it; put the "
-                              "image there")
+            raise LookupError(f"{cell!r} leads out of {self._folder}: expected a path relative to it; "
+                              "put the image there")
         for part, why in ((self._listing.others, "is no image by its name"),
                           (self._listing.hidden, "is hidden: rename it"),
                           (self._listing.broken, "is a link that leads nowhere")):
             if name in part:
                 raise LookupError(f"{cell!r} {why}")
-        raise LookupError(f"{cell!r} is not in {self._folder}{self._meant(name)}: correct the name, or remove "
-                          "the line")
+        raise LookupError(f"{cell!r} is not in {self._folder}{self._meant(name)}: correct the name, or "
+                          "remove the line")
 
     def _inside(self, name):
         """`name` relative to the folder, its dots resolved."""

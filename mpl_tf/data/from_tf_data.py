@@ -135,8 +135,8 @@ def _is_batched(x, y, augment, whole):
         return False
     if x.rank > 1 and (whole or y[0] == 1):
         return True
-    raise ValueError(f"the labeled dataset yields x of shape {x} and y of shape {y}: whether these are batches "
-                     "cannot be told; give batched=True or batched=False")
+    raise ValueError(f"the labeled dataset yields x of shape {x} and y of shape {y}: whether these are "
+                     "batches cannot be told; give batched=True or batched=False")
 
 
 def _unlabeled(dataset, shape):

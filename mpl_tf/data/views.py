@@ -122,8 +122,8 @@ def _called(function, name, batch, seed):
             f"{lines[-1][:200]}: expected a function of a batch [B, ...], or of a batch and a seed "
             "int32 [2], that gives a view [B, ...]") from error
     if made.shape.rank == 0 or not made.shape[:1].is_compatible_with(batch.shape[:1]):
-        raise ValueError(f"{name}= makes {made.dtype.name} {tuple(made.shape)} of a batch {tuple(batch.shape)}: "
-                         f"expected a view of each example, [{batch.shape[0]}, ...]")
+        raise ValueError(f"{name}= makes {made.dtype.name} {tuple(made.shape)} of a batch "
+                         f"{tuple(batch.shape)}: expected a view of each example, [{batch.shape[0]}, ...]")
     return tf.ensure_shape(made, [batch.shape[0], *made.shape[1:]]) if made.shape.rank else made
 
 
