@@ -6,7 +6,7 @@ from mpl_tf.common import command
 from mpl_tf.common.command import Parser, path_type, require_folder, whole
 from mpl_tf.common.cores import cores
 
-__all__ = ["command_line", "main", "parser", "require_folder"]
+__all__ = ["command_line", "main", "parser", "path_type", "require_folder"]
 
 
 def parser(module, description, source, output=None, skip=None, overwrite=None):

@@ -7,6 +7,10 @@ unlabeled/ with images at any depth, and test/CLASS/ with test images of the sam
 test/ a part of each class's labeled images, --test_fraction, becomes the test set. JPEG, PNG, GIF,
 BMP, WebP, TIFF and PPM files are read, and their EXIF orientation is applied. Linked folders are
 read too. Test images that also lie in unlabeled/, byte for byte, are left out of it.
+
+With --labels_csv=FILE the images lie in SOURCE in any way, and FILE says what they are: a table with the
+columns file, class (empty: unlabeled) and perhaps split (train, test or unlabeled) in any order.
+Images that it does not name are unlabeled ones.
 """
 
 import argparse
@@ -18,6 +22,7 @@ import sys
 from data_prep import class_folders
 from data_prep import command
 from data_prep import duplicates as equal
+from data_prep import labels_csv
 from data_prep import shards
 from data_prep import sources
 from mpl_tf.shards import image_files
@@ -31,7 +36,10 @@ WITHOUT_GPU = ("--student_network=small_conv --teacher_network=small_conv --imag
 
 def run(arguments):
     """Prepares a folder of images as the command line says."""
-    parser = command.parser("image_folder", __doc__, "folder with labeled/, and perhaps unlabeled/ and test/")
+    parser = command.parser("image_folder", __doc__, "folder with labeled/, and perhaps unlabeled/ and "
+                            "test/; with --labels_csv, the folder that its paths are relative to")
+    parser.add_argument("--labels_csv", type=command.path_type, help="a table, CSV in UTF-8, of the images' "
+                        "files and classes, in place of folders for the classes")
     parser.add_argument("--test_fraction", type=_fraction, default=0.2, help="the fraction of each "
                         "class's labeled images, at least one image, that becomes the test set "
                         "where there is no test/ (default: %(default)s)")
@@ -41,7 +49,7 @@ def run(arguments):
                         "%(default)s)")
     flags = parser.parse_args(arguments)
     command.require_folder(flags.source_dir)
-    made = plan(flags.source_dir, flags.seed, flags.test_fraction, flags.duplicates)
+    made = plan(flags.source_dir, flags.seed, flags.test_fraction, flags.duplicates, flags.labels_csv)
     shards.prepare(made, functools.partial(make_record, flags.source_dir, made.class_names),
                    flags.output_dir, command.command_line("image_folder", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
@@ -56,15 +64,33 @@ def next_step(output_dir):
             f"without a GPU add: {WITHOUT_GPU} (about 20 minutes on 2 cores)")
 
 
-def plan(source_dir, seed, test_fraction, duplicates="refuse"):
-    """Returns the Plan for a user's folder; ValueError, in one line, if it cannot be used."""
+def by_folders(source_dir):
+    """What lies in a user's folder with labeled/, a sources.Found."""
     lines, left_out = unused(source_dir)
     class_names, more = _class_names(source_dir)
     lines += more
     train = _class_items(source_dir, "labeled", class_names, class_names, lines, left_out)
     own_test = os.path.isdir(os.path.join(source_dir, "test"))
-    test = _test_items(source_dir, class_names, lines, left_out) if own_test else []
-    unlabeled = _unlabeled(source_dir, left_out)
+    test = _test_items(source_dir, class_names, lines, left_out) if own_test else None
+    return sources.Found(
+        class_names, train, test, _unlabeled(source_dir, left_out), lines, left_out, place="labeled/{}",
+        more="add images, or a test/ folder", test_note="the images of test/",
+        unlabeled_place=os.path.join(source_dir, "unlabeled"))
+
+
+def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=None):
+    """Returns the Plan for a user's folder; ValueError, in one line, if it cannot be used.
+
+    labels: the path of a labels file, or None for a folder with labeled/.
+    """
+    found = labels_csv.read(labels, source_dir) if labels else by_folders(source_dir)
+    lines, class_names, train = found.lines, found.class_names, found.train
+    own_test, test, unlabeled = found.test is not None, found.test or [], found.unlabeled
+    absent = [name for label, name in enumerate(class_names)
+              if own_test and label not in {label for _, label in test}]
+    if absent:
+        lines.append(f"{'the test set' if labels else 'test/'} has no images of {len(absent)} classes, such "
+                     f"as {absent[0]!r}: the accuracy will say nothing about them")
     same = equal.same_files(source_dir, [
         *(name for name, _ in train), *(name for name, _ in test), *(unlabeled or ())])
     pairs = equal.conflicts(source_dir, train, test, same)
@@ -74,17 +100,17 @@ def plan(source_dir, seed, test_fraction, duplicates="refuse"):
     elif any(pairs):
         lines.append(f"{len(pairs[0])} images in two classes and {len(pairs[1])} in labeled/ and "
                      "test/ are used as they lie")
-    notes = {"test": "the images of test/"}
+    notes = {"test": found.test_note}
     if not own_test:
-        train, test = set_aside(train, class_names, test_fraction, seed, same)
+        train, test = set_aside(train, class_names, test_fraction, seed, same, found.place, found.more)
         notes["test"] = (f"{test_fraction:g} of each class's labeled images, at least one each, "
-                         f"drawn by seed {seed}: there was no test/")
+                         f"drawn by seed {seed}: there were no test images")
     left, more, counts = equal.split_unlabeled(unlabeled or [], train, test, same)
     if unlabeled and not left:
-        raise ValueError(f"{os.path.join(source_dir, 'unlabeled')} has only images that are test "
-                         "images too, byte for byte: put others there, or rename the folder")
+        raise ValueError(f"{found.unlabeled_place} has only images that are test images too, byte "
+                         "for byte: put others there, or take these out")
     notes.update({key: count for key, count in counts.items() if count})
-    for line in (*lines, *more, *left_out.left_out()):
+    for line in (*lines, *more, *found.left_out.left_out()):
         print(line, flush=True)
     splits = [("train", sources.shuffled(train, seed), f"shuffled by seed {seed}", True)]
     if unlabeled:
@@ -151,13 +177,7 @@ def _test_items(source_dir, class_names, lines, left_out):
         raise ValueError(f"{folder} has no folders with classes: add them, or remove it, so that a "
                          "part of labeled/ becomes the test set")
     class_folders.names(folder)     # refuses what cannot be told apart
-    items = _class_items(source_dir, "test", present, class_names, lines, left_out)
-    absent = [name for label, name in enumerate(class_names)
-              if label not in {label for _, label in items}]
-    if absent:
-        lines.append(f"test/ has no images of {len(absent)} classes, such as {absent[0]!r}: the "
-                     "accuracy will say nothing about them")
-    return items
+    return _class_items(source_dir, "test", present, class_names, lines, left_out)
 
 
 def _class_items(source_dir, folder, present, class_names, lines, left_out):
@@ -185,10 +205,12 @@ def _unlabeled(source_dir, left_out):
     return names
 
 
-def set_aside(items, class_names, fraction, seed, same=None):
+def set_aside(items, class_names, fraction, seed, same=None, place="labeled/{}",
+              more="add images, or a test/ folder"):
     """Splits items into (train, test), with at least one image of each class in both.
 
-    same: of duplicates.same_files: equal images come into the same part.
+    same: of duplicates.same_files: equal images come into the same part. place, more: how an error
+    names a class, and how it says to give it more images.
     """
     train, test = [], []
     for label, class_name in enumerate(class_names):
@@ -196,8 +218,8 @@ def set_aside(items, class_names, fraction, seed, same=None):
         groups = equal.grouped(sources.shuffled(members, seed, "test"), same or {})
         if len(groups) < 2:
             copies = f" in {len(members)} copies" if len(members) > 1 else ""
-            raise ValueError(f"labeled/{class_name} has 1 image{copies}: expected at least 2, one "
-                             "to train and one to test; add images, or a test/ folder")
+            raise ValueError(f"{place.format(class_name)} has 1 image{copies}: expected at least 2, one "
+                             f"to train and one to test; {more}")
         count = max(1, round(fraction * len(members)))
         for number, group in enumerate(groups):
             last = number == len(groups) - 1

@@ -1,5 +1,6 @@
 """Lists class folders and images in tar files, shuffles lists, and chooses numbers of shards."""
 
+import dataclasses
 import hashlib
 import os
 import tarfile
@@ -8,6 +9,31 @@ from mpl_tf.common import formats
 from mpl_tf.shards.image_files import SUFFIXES
 
 SHARD_EXAMPLES, SHARD_BYTES = 10_000, 100_000_000      # a shard has about as many at most
+
+
+@dataclasses.dataclass
+class Found:
+    """The images of a user's folder, by class folders or by a labels file.
+
+    Attributes:
+      class_names: a list of str.
+      train: [(relative path, label)]. test: likewise, or None where a part of train shall be it.
+      unlabeled: relative paths, or None. lines: of what has to be said of them.
+      left_out: a listing.Listing of other files.
+      place, more: how to name a class, and how to give it more images, in an error.
+      test_note: what the test images are, for dataset.json.
+      unlabeled_place: where the unlabeled images lie, for an error.
+    """
+    class_names: list
+    train: list
+    test: list
+    unlabeled: list
+    lines: list
+    left_out: object
+    place: str
+    more: str
+    test_note: str
+    unlabeled_place: str
 
 
 def list_folders(folder):

@@ -18,7 +18,7 @@ from mpl_tf.common.command import Parser
 from mpl_tf.run.tables import table
 from mpl_tf.train import train
 
-FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_)?accuracy|median_last_evaluations"
+FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_|balanced_)?accuracy|median_last_evaluations"
 
 
 def parse(arguments):

@@ -67,15 +67,15 @@ def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
     accuracies = {role: evaluation.accuracy_function(network)
                   for role, network in networks.items()}
     with wiring.records_in_one_line(dataset):
-        return step, evaluation.evaluate(accuracies, wiring.eval_datasets(of_run, dataset))
+        return step, evaluation.evaluate(accuracies, wiring.eval_datasets(of_run, dataset))[0]
 
 
 def comparison(step, figures, results):
     """One line that says whether `figures` are those of `results`, what results.json holds."""
     if not isinstance(results, dict) or results.get("train_steps") != step:
         return f"no {run_folder.RESULTS} of step {step} to compare with: the run is not finished"
-    wrong = [f"{name} {results.get(name)} there, {value} here" for name, value in figures.items()
-             if results.get(name) != value]
+    wrong = [f"{name} {results[name]} there, {value} here" for name, value in figures.items()
+             if name in results and results[name] != value]     # earlier versions noted fewer
     return (f"not the same as {run_folder.RESULTS}'s: " + "; ".join(wrong)) if wrong else (
         f"the same as {run_folder.RESULTS}'s")
 

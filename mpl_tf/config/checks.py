@@ -241,8 +241,8 @@ def unused(c):
         note(method, "teacher_schedule", "teacher_network", "teacher_dropout", "teacher_optimizer",
              "teacher_learning_rate", "teacher_weight_decay", "meta_weight", "meta_gradient")
     of_objectives = {flag for other in OBJECTIVES.values() for flag in other.flags.values()}
-    if not c.facts.objective:
-        note(method, "objective", *of_objectives)
+    if not c.facts.objective:       # such a student sees no labels
+        note(method, "objective", "labeled_sampling", *of_objectives)
     note(objective, *of_objectives - set(c.objective_class.flags.values()))
     if not c.facts.temperature:
         note(method, "temperature")

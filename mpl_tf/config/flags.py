@@ -167,6 +167,10 @@ class Flags:
     unlabeled_batch_size: int = _flag(
         0, "Unlabeled examples in a step, over all replicas.", at_least=0, at_most=_EXAMPLES,
         derived="batch_size")
+    labeled_sampling: str = _flag(
+        "uniform", "How labeled batches are drawn: uniform takes each labeled example equally often, "
+        "balanced each class, so that rare classes are seen as often as frequent ones.",
+        choices=("uniform", "balanced"))
     eval_batch_size: int = _flag(500, "Examples in one pass of an evaluation.", at_least=1,
                                  at_most=_EXAMPLES)
     randaugment_layers: int = _flag(

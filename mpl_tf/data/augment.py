@@ -135,6 +135,23 @@ def check_rand_augment(layers: int, magnitude: float,
     return tuple(names), operations != "released"
 
 
+def check_crops(side: int, padding: int | None, cutout: int | None) -> tuple[int, int]:
+    """(padding, cutout) of images of `side` pixels; None: an eighth of the side, and half of it.
+
+    Raises:
+      ValueError: in one line, for an impossible one.
+    """
+    padding = side // 8 if padding is None else padding
+    cutout = side // 4 * 2 if cutout is None else cutout
+    if not 0 <= padding < side:
+        raise ValueError(f"padding {padding} is outside 0-{side - 1} for images of {side} "
+                         "pixels: give a smaller one")
+    if cutout < 0 or cutout % 2:
+        raise ValueError(f"cutout {cutout} must be even and not negative: it is the side of a "
+                         "square in pixels")
+    return padding, cutout
+
+
 def rand_augment(images: tf.Tensor, u: tf.Tensor, layers: int = 2, magnitude: float = 10.0,
                  operations: str | Sequence[str] = "published") -> tf.Tensor:
     """RandAugment: applies `layers` operations, drawn uniformly, to each image.

@@ -1,54 +1,29 @@
 """tf.data pipelines for training and evaluation; a training batch depends on (seed, step) alone.
 
-The examples form an endless stream: position p belongs to epoch p // n and is example
-shuffle(p % n) of that epoch, where n is the number of examples; the batch of step t holds positions
-t*B to (t+1)*B - 1. So there is no state to save: to resume at step t, the range of steps begins
-there, and no epoch is replayed. Images in memory and images in shards are used through one
+The examples form an endless stream (order.py), of which the batch of step t holds positions t*B to
+(t+1)*B - 1. So there is no state to save: to resume at step t, the range of steps begins there, and
+no epoch is replayed. Images in memory and images in shards are used through one
 interface, datasets/images.py.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from mpl_tf.common.random_bits import random_bits, uniforms
+from mpl_tf.common.random_bits import uniforms
 from mpl_tf.data import augment
+from mpl_tf.data.order import (LABELED_STRONG, LABELED_WEAK, UNLABELED_ORDER, UNLABELED_STRONG,
+                               UNLABELED_WEAK, examples_at, labeled_order)
 from mpl_tf.datasets.images import as_images
 
 if TYPE_CHECKING:
     from mpl_tf.datasets import Dataset, Split
 
-# Streams of random numbers, see random_bits.uniforms.
-_LABELED_ORDER, _UNLABELED_ORDER = 1, 2
-_LABELED_WEAK, _LABELED_STRONG, _UNLABELED_WEAK, _UNLABELED_STRONG = 3, 4, 5, 6
 _CROP, _COLOR = 16, 32      # added to a view's stream: the streams of its Inception crop and colour
-
-
-def examples_at(positions: tf.Tensor, num_examples: int, seed: int,
-                stream: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the examples at given positions of the endless stream.
-
-    Args:
-      positions: int64 [B].
-      num_examples: n; the positions k n to (k + 1) n - 1, epoch k, hold each example once.
-      seed, stream: Python ints; each pair of them gives another order.
-
-    Returns:
-      (examples, epochs), int64 [B] each.
-    """
-    epochs = positions // num_examples
-    bits = random_bits(seed, stream, epochs)
-    low = tf.bitwise.bitwise_and(bits, tf.constant(2 ** 32 - 1, tf.uint64))
-    high = tf.bitwise.right_shift(bits, tf.constant(32, tf.uint64))
-    key = tf.cast(tf.stack([low, high, tf.zeros_like(low)], axis=1), tf.uint32)
-    # tf.random.experimental.index_shuffle takes one seed only; its operation one for each index.
-    examples = tf.raw_ops.RandomIndexShuffle(
-        index=positions % num_examples, seed=key, rounds=8,
-        max_index=tf.fill(tf.shape(positions), tf.constant(num_examples - 1, tf.int64)))
-    return tf.reshape(examples, tf.shape(positions)), epochs
 
 
 def train_dataset(dataset: Dataset, batch_size: int = 64, unlabeled_batch_size: int | None = None,
@@ -58,7 +33,8 @@ def train_dataset(dataset: Dataset, batch_size: int = 64, unlabeled_batch_size: 
                   randaugment_magnitude: float = 10.0,
                   randaugment_operations: str | Sequence[str] = "published",
                   cutout: int | None = None, color: str = "none", num_replicas: int = 1,
-                  replica_offset: int = 0, local_replicas: int = 1) -> tf.data.Dataset:
+                  replica_offset: int = 0, local_replicas: int = 1,
+                  labeled_sampling: str = "uniform") -> tf.data.Dataset:
     """Makes training batches for `model.fit`, endless or up to `train_steps`.
 
         train = mpl_tf.data.train_dataset(mpl_tf.datasets.load("digits"), batch_size=50)
@@ -87,6 +63,8 @@ def train_dataset(dataset: Dataset, batch_size: int = 64, unlabeled_batch_size: 
         replicas, and this worker has local_replicas of them, from number replica_offset on. Element
         e is then the batch of its replica e % local_replicas at step e // local_replicas: a slice
         of the same global batch, so that all replicas together see what one device would.
+      labeled_sampling: "uniform", each labeled example equally often, or "balanced", each class
+        equally often and within it each example; see order.py.
 
     Returns:
       tf.data.Dataset of {"labeled": {"image", "label"[, "augmented"]}, "unlabeled": {"image"[,
@@ -109,31 +87,35 @@ def train_dataset(dataset: Dataset, batch_size: int = 64, unlabeled_batch_size: 
         labeled_probs, unlabeled_probs = (_distributions(probs) for probs in (
             dataset.labeled_probs, dataset.unlabeled_probs if unlabeled else None))
 
+    of_labeled = labeled_order(dataset.labeled.labels, seed, labeled_sampling)
+    of_unlabeled = functools.partial(examples_at, num_examples=len(unlabeled_images), seed=seed,
+                                     stream=UNLABELED_ORDER)
+
     def part(images, step, replica, size, order, *streams):
         local = size // num_replicas
         positions = step * size + replica * local + tf.range(local, dtype=tf.int64)
-        examples, epochs = examples_at(positions, len(images), seed, order)
+        examples, epochs = order(positions)
         return _views(images, examples, epochs, seed, streams, crop, policy, color)
 
     @tf.autograph.experimental.do_not_convert    # there is nothing to convert, and it takes seconds
     def batch_of(element):
         step = element // local_replicas
         replica = replica_offset + element % local_replicas
-        labeled, examples = part(labeled_images, step, replica, batch_size, _LABELED_ORDER,
-                                 _LABELED_WEAK, *[_LABELED_STRONG] * bool(labeled_strong))
+        labeled, examples = part(labeled_images, step, replica, batch_size, of_labeled,
+                                 LABELED_WEAK, *[LABELED_STRONG] * bool(labeled_strong))
         batch = {"labeled": {**labeled, **labeled_probs(examples),
                              "label": tf.gather(labels, examples)}}
         if unlabeled:
             result, examples = part(
-                unlabeled_images, step, replica, unlabeled_batch_size, _UNLABELED_ORDER,
-                _UNLABELED_WEAK, *[_UNLABELED_STRONG] * bool(strong))
+                unlabeled_images, step, replica, unlabeled_batch_size, of_unlabeled,
+                UNLABELED_WEAK, *[UNLABELED_STRONG] * bool(strong))
             batch["unlabeled"] = {**result, **unlabeled_probs(examples)}
         return batch
 
     end = tf.int64.max if train_steps is None else train_steps * local_replicas
     batches = tf.data.Dataset.range(start_step * local_replicas, end).map(
         batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _on_this_worker(batches.prefetch(tf.data.AUTOTUNE))
+    return on_this_worker(batches.prefetch(tf.data.AUTOTUNE))
 
 
 def _view_options(dataset, padding, flip, cutout, color, **policy):
@@ -143,16 +125,9 @@ def _view_options(dataset, padding, flip, cutout, color, **policy):
       (crop, policy): keyword arguments of augment.weak_view, and the further ones of strong_view.
     """
     if dataset.unlabeled.ndim == 4:
-        side = min(dataset.unlabeled.shape[1:3])
-        if padding is None:
-            padding = 0 if as_images(dataset.labeled.images).random_crops else side // 8
-        cutout = side // 2 if cutout is None else cutout
-        if not 0 <= padding < side:
-            raise ValueError(f"padding {padding} is outside 0-{side - 1} for images of {side} "
-                             "pixels: give a smaller one")
-        if cutout < 0 or cutout % 2:
-            raise ValueError(f"cutout {cutout} must be even and not negative: it is the side of a "
-                             "square in pixels")
+        if padding is None and as_images(dataset.labeled.images).random_crops:
+            padding = 0
+        padding, cutout = augment.check_crops(min(dataset.unlabeled.shape[1:3]), padding, cutout)
         if color not in ("none", "inception"):
             raise ValueError(f"color {color!r} is unknown: use 'none' or 'inception'")
         augment.check_rand_augment(policy["layers"], policy["magnitude"], policy["operations"])
@@ -205,7 +180,7 @@ def eval_dataset(split: Split, batch_size: int = 500) -> tf.data.Dataset:
 
     result = tf.data.Dataset.range(0, count, batch_size)
     result = result.map(batch_of, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _on_this_worker(result.prefetch(tf.data.AUTOTUNE))
+    return on_this_worker(result.prefetch(tf.data.AUTOTUNE))
 
 
 def _distributions(probs):
@@ -227,7 +202,8 @@ def _distributions(probs):
     return distributions
 
 
-def _on_this_worker(dataset):
+def on_this_worker(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """`dataset`, which tf.distribute must not cut into shares of workers."""
     # Each replica is given its slice above; tf.distribute must not cut the data once more.
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF

@@ -27,10 +27,15 @@ class Batch(NamedTuple):
 
 LABELS_OUTSIDE = "labeled examples have class numbers outside"
 LENGTHS = "data have pieces of different lengths, or empty ones"
-ASSERTED = (LABELS_OUTSIDE, LENGTHS)    # how the lines begin that can end a traced step
+ONE_HOT = "labels of the labeled dataset are neither class numbers nor exact one-hot rows"
+# How the lines begin that can end a traced step; the last is that of data/from_tf_data.py.
+ASSERTED = (LABELS_OUTSIDE, LENGTHS, ONE_HOT)
+_ENDLESS = 2 ** 50      # steps, from which on a dataset is one without an end
 _PIECES = ("image", "label", "augmented", "teacher_probs", "sample_weight")
 _LAYOUT = ('{"labeled": {"image", "label"}, "unlabeled": {"image", "augmented"}}, '
            '"augmented" only where the two views differ')
+_FROM_ARRAYS = "mpl_tf.data.from_arrays(images, labels, unlabeled, batch_size=64)"
+_FROM_DATASETS = "mpl_tf.data.from_datasets(labeled, unlabeled)"
 _LAYOUT_PROBS = _LAYOUT + ', and "teacher_probs" [B, K] beside each "image"'
 
 
@@ -50,10 +55,8 @@ def unpack(data: Any, objective: Optional[objectives.Objective] = None,
       ValueError: in one line, where something is missing or has another shape or dtype.
     """
     layout = _LAYOUT_PROBS if need_probs else _LAYOUT
-    if isinstance(data, (tuple, list)) and len(data) == 1:
-        data = data[0]
-    if not isinstance(data, dict):
-        raise ValueError(f"training data yields {type(data).__name__}, expected dicts {layout}")
+    zipped = isinstance(data, (tuple, list)) and len(data) > 1
+    data = as_dicts(data)
     for part, views in data.items():
         if not isinstance(views, dict):
             raise ValueError(f'training data\'s ["{part}"] is {type(views).__name__}, expected dicts '
@@ -70,12 +73,14 @@ def unpack(data: Any, objective: Optional[objectives.Objective] = None,
     for part, views, key in needed:
         if key not in views:
             reason = f" ({type(objective).__name__} needs it)" if key == "augmented" else ""
+            hint = f"; {_FROM_DATASETS} makes the strong views of images" if zipped else ""
             raise ValueError(f'training data has no ["{part}"]["{key}"]{reason}: got '
-                             f"{ {p: sorted(v) for p, v in data.items()} }, expected {layout}")
+                             f"{ {p: sorted(v) for p, v in data.items()} }, expected {layout}{hint}")
     if labeled["label"].shape.rank != 1 or not labeled["label"].dtype.is_integer:
+        hint = f"; {_FROM_DATASETS} batches both datasets and takes one-hot labels" if zipped else ""
         raise ValueError(
             f'["labeled"]["label"] is {labeled["label"].dtype.name} {labeled["label"].shape}, '
-            "expected class numbers: int [B_l]")
+            f"expected class numbers: int [B_l]{hint}")
     for part in need_probs:
         _check_probs(part, data[part], num_classes)
     view = objective.labeled_view if objective is not None else "image"
@@ -101,6 +106,65 @@ def unpack(data: Any, objective: Optional[objectives.Objective] = None,
         return batch
     with tf.control_dependencies(checks):       # before anything is computed of the batch
         return Batch(*(None if piece is None else tf.identity(piece) for piece in batch))
+
+
+def as_dicts(data: Any) -> Any:
+    """An element of a dataset as {"labeled": {...}, "unlabeled": {...}}; dicts stay as they are.
+
+    Args:
+      data: the element, its specification, or the arguments with which Dataset.map calls a function.
+        That of zip((labeled, unlabeled)) is ((x, y), x_u) or ((x, y), (weak, strong)), and there may
+        be a sample_weight behind y.
+
+    Raises:
+      ValueError: in one line that says what makes such data, for anything else.
+    """
+    if isinstance(data, (tuple, list)) and len(data) == 1:
+        data = data[0]
+    if isinstance(data, dict):
+        return data
+    if not isinstance(data, (tuple, list)):
+        raise ValueError(f"training data yields {type(data).__name__}, expected dicts {_LAYOUT}: "
+                         f"make them of arrays by {_FROM_ARRAYS}, of datasets by {_FROM_DATASETS}")
+    if len(data) != 2 or not isinstance(data[0], (tuple, list)):
+        raise ValueError(f"training data yields {type(data).__name__}s of {len(data)}, as (x, y) are, but "
+                         "no unlabeled examples beside the labeled ones: give two datasets, of (x, y) and "
+                         f"of x, to {_FROM_DATASETS}, or arrays to {_FROM_ARRAYS}")
+    labeled, unlabeled = data
+    unlabeled = tuple(unlabeled) if isinstance(unlabeled, (tuple, list)) else (unlabeled,)
+    pieces = (*labeled, *unlabeled)
+    if len(labeled) not in (2, 3) or len(unlabeled) not in (1, 2) or not all(
+            hasattr(piece, "shape") for piece in pieces):
+        raise ValueError("training data yields pairs, expected ((x, y), x_u) or ((x, y), (weak, strong)) "
+                         f"of tensors: give the two datasets to {_FROM_DATASETS}, or yield dicts {_LAYOUT}")
+    if len(unlabeled) == 2 and (unlabeled[0].dtype != unlabeled[1].dtype or not tf.TensorShape(
+            unlabeled[0].shape).is_compatible_with(unlabeled[1].shape)):
+        raise ValueError(
+            f"training data yields unlabeled pairs of {' and '.join(_shown(each) for each in unlabeled)}, "
+            "expected (weak, strong), two views of the same shape and type: where the second are "
+            "labels, take them out by unlabeled.map(lambda x, y: x)")
+    return {"labeled": dict(zip(("image", "label", "sample_weight"), labeled)),
+            "unlabeled": dict(zip(("image", "augmented"), unlabeled))}
+
+
+def _shown(piece):
+    return f"{tf.as_dtype(piece.dtype).name} {tuple(piece.shape)}"
+
+
+def check_given(x: Any, y: Any = None, steps_per_epoch: Optional[int] = None) -> None:
+    """Raises ValueError, in one line, where `fit` is given arrays, or data that never end."""
+    if y is not None or x is None or isinstance(x, (tuple, list)) or hasattr(x, "__array__") or (
+            tf.is_tensor(x)):
+        given = "x and y" if y is not None else "nothing" if x is None else type(x).__name__
+        raise ValueError(f"fit is given {given}, expected a tf.data.Dataset of labeled and unlabeled "
+                         f"batches: make it of arrays by {_FROM_ARRAYS}, of two datasets by "
+                         f"{_FROM_DATASETS}")
+    if isinstance(x, tf.data.Dataset) and steps_per_epoch is None:
+        count = int(x.cardinality())
+        if count == tf.data.INFINITE_CARDINALITY or count > _ENDLESS:
+            raise ValueError("fit is given a dataset that does not end, and no steps_per_epoch: add "
+                             "steps_per_epoch, such as the number of unlabeled examples divided by "
+                             "those in a batch")
 
 
 def check_lengths(parts: Mapping[str, Mapping[str, Any]],
@@ -180,7 +244,8 @@ def with_class_weight(dataset: tf.data.Dataset, class_weight: Mapping[int, float
                          f"{num_classes} classes, 0 to {num_classes - 1}: correct its keys")
     table = [weights.get(label, 1.0) for label in range(max(weights) + 1)] + [1.0]
 
-    def weigh(batch):
+    def weigh(*element):
+        batch = as_dicts(element)
         labels = tf.cast(batch["labeled"]["label"], tf.int64)
         # Labels beyond the table, the check of labels comes later, have the last entry: 1.
         beyond = (labels < 0) | (labels >= len(table))

@@ -34,7 +34,8 @@ class Calls:
         """Trains as Keras's fit does.
 
         Args:
-          x: a dataset of dicts, each a training batch; under a strategy each is the global batch.
+          x: a dataset of dicts, each a training batch, or the zip of two datasets, of (x, y) and of
+            x_u or (weak, strong), in batches; under a strategy each is the global batch.
           class_weight: {class number: weight}, factors of the labeled examples' losses and so of R;
             a class that it lacks has 1.
 
@@ -44,6 +45,7 @@ class Calls:
         """
         self._require_compiled()
         given = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
+        batches.check_given(x, given.get("y"), given.get("steps_per_epoch"))
         if given.get("class_weight"):
             given["x"] = x = self._weighted(x, given.pop("class_weight"))
         if isinstance(x, tf.data.Dataset):      # checked here, before anything is traced

@@ -30,6 +30,7 @@ class Journal(tf.train.experimental.PythonState):
 
     Attributes:
       evaluations: one dict for each evaluation, in order: "step", accuracies, and mean losses.
+      by_class: each class's accuracies at the last evaluation, see evaluation.evaluate.
       sums: {name: sum over the steps since the last evaluation} of the losses that training logs.
       summed_steps: the number of these steps.
       probes: what probes.Probes notes.
@@ -39,7 +40,7 @@ class Journal(tf.train.experimental.PythonState):
     """
 
     def __init__(self):
-        self.evaluations, self.sums, self.summed_steps = [], {}, 0
+        self.evaluations, self.by_class, self.sums, self.summed_steps = [], {}, {}, 0
         self.probes = {"steps": [], "entropy": [], "changed": [], "distributions": {}}
         self.wall_seconds = self.timed_seconds = 0.0
         self.timed_steps = 0
@@ -50,11 +51,11 @@ class Journal(tf.train.experimental.PythonState):
             self.sums[name] = self.sums.get(name, 0.0) + steps * value
         self.summed_steps += steps
 
-    def evaluated(self, step, figures):
+    def evaluated(self, step, figures, by_class):
         """Notes an evaluation: its figures, and the mean losses since the previous one."""
         means = {name: total / self.summed_steps for name, total in self.sums.items()}
         self.evaluations.append({"step": step, **figures, **means})
-        self.sums, self.summed_steps = {}, 0
+        self.by_class, self.sums, self.summed_steps = by_class, {}, 0
 
     def serialize(self):
         """Returns all attributes as JSON."""

@@ -1,8 +1,10 @@
 """Measures the accuracies of networks, and makes the results that a run ends with."""
 
+import collections
 import platform
 import statistics
 
+import numpy as np
 import tensorflow as tf
 
 TOP5_CLASSES = 100      # from this many classes on, top-5 accuracy is measured too
@@ -15,28 +17,31 @@ def accuracy_function(network):
     evaluates all of the data on its first device.
 
     Returns:
-      A function of a dataset of (image, label) batches that returns {"accuracy": fraction}, and
-      "top5_accuracy" if there are 100 classes or more.
+      A function of a dataset of (image, label) batches that returns {"accuracy": fraction,
+      "balanced_accuracy": the mean of the classes' own accuracies, "by_class": these, a list with
+      None for a class without examples}, and "top5_accuracy" if there are 100 classes or more.
     """
     images = tf.TensorSpec([None, *network.input_shape[1:]], network.inputs[0].dtype)
-    ranks = {"accuracy": 1}
-    if network.output_shape[-1] >= TOP5_CLASSES:
-        ranks["top5_accuracy"] = 5
+    classes = network.output_shape[-1]
 
     @tf.function(input_signature=[images, tf.TensorSpec([None], tf.int64)])
-    def count(images, labels):
+    def right_ones(images, labels):
         logits = network(images, training=False)
         right = [tf.argmax(logits, axis=-1) == labels]
-        if len(ranks) > 1:
-            right.append(tf.math.in_top_k(labels, logits, 5))
-        return [tf.reduce_sum(tf.cast(each, tf.int64)) for each in right]
+        return right + [tf.math.in_top_k(labels, logits, 5)] * (classes >= TOP5_CLASSES)
 
     def accuracy(dataset):
-        right, seen = [0] * len(ranks), 0
+        counts, top5 = np.zeros([2, classes], np.int64), 0
         for images, labels in dataset:
-            right = [before + int(more) for before, more in zip(right, count(images, labels))]
-            seen += int(labels.shape[0])
-        return {name: value / seen for name, value in zip(ranks, right)}
+            right, *among_five = (each.numpy() for each in right_ones(images, labels))
+            labels = labels.numpy()
+            counts += [np.bincount(each, minlength=classes) for each in (labels[right], labels)]
+            top5 += sum(int(each.sum()) for each in among_five)
+        (right, seen), total = counts.tolist(), int(counts[1].sum())
+        by_class = [value / count if count else None for value, count in zip(right, seen)]
+        found = {"accuracy": sum(right) / total, "balanced_accuracy": statistics.fmean(
+            value for value in by_class if value is not None), "by_class": by_class}
+        return {**found, "top5_accuracy": top5 / total} if classes >= TOP5_CLASSES else found
 
     return accuracy
 
@@ -49,22 +54,41 @@ def evaluate(accuracies, datasets):
       datasets: {part, such as "test": dataset of (image, label) batches}.
 
     Returns:
-      {"student_test_accuracy": fraction, ...}.
+      (figures, by_class): {"student_test_accuracy": fraction, "student_test_balanced_accuracy":
+      fraction, ...} and {"student_test": a list of each class's accuracy, or None, ...}.
     """
-    return {f"{role}_{part}_{name}": value for role, accuracy in accuracies.items()
-            for part, dataset in datasets.items() for name, value in accuracy(dataset).items()}
+    figures, by_class = {}, {}
+    for role, accuracy in accuracies.items():
+        for part, dataset in datasets.items():
+            found = accuracy(dataset)
+            by_class[f"{role}_{part}"] = found.pop("by_class")
+            figures.update({f"{role}_{part}_{name}": value for name, value in found.items()})
+    return figures, by_class
 
 
-def results(config, journal):
+def named(by_class, class_names):
+    """{"student_test": {name of a class: its accuracy}, ...} of what `evaluate` found by class.
+
+    A name that several classes have gets the number of its class.
+    """
+    twice = {name for name, count in collections.Counter(class_names).items() if count > 1}
+    names = [f"{name} ({number})" if name in twice else str(name)
+             for number, name in enumerate(class_names)]
+    return {part: dict(zip(names, values)) for part, values in by_class.items()}
+
+
+def results(config, journal, class_names):
     """Makes what results.json holds of a finished run.
 
     Args:
       config: the run's Config.
       journal: the run's checkpoints.Journal, whose last evaluation is that of the final weights.
+      class_names: the names of the data's classes.
 
     Returns:
       A dict of the last evaluation's accuracies, as fractions (teacher_test_accuracy is None if no
       teacher was evaluated); median_last_evaluations, the median of student_test_accuracy;
+      class_accuracy, {"student_test": {name of a class: its accuracy}, ...};
       wall_seconds; examples_per_second, labeled and unlabeled ones, in training; "flags", the value
       of every setting; and "evaluations", all of them.
     """
@@ -78,6 +102,7 @@ def results(config, journal):
         "median_last_evaluations": statistics.median(recent),
         **{name: value for name, value in last.items()
            if name.endswith("_accuracy") and not name.endswith("_test_accuracy")},
+        "class_accuracy": named(journal.by_class, class_names),
         "train_steps": config.train_steps, "seed": config.seed,
         "wall_seconds": round(journal.wall_seconds, 2),
         "examples_per_second": rate(config, journal.timed_steps, journal.timed_seconds),
@@ -92,19 +117,25 @@ def rate(config, steps, seconds):
 
 
 def line(figures):
-    """Writes an evaluation's accuracies, {name: fraction}, in one line, in per cent."""
+    """Writes an evaluation's accuracies, {name: fraction}, in one line, in per cent.
+
+    The balanced ones are left to the table and to TensorBoard.
+    """
     return ", ".join(f"{name[:-len('_accuracy')].replace('_', ' ')} {100 * value:.2f} %"
-                     for name, value in figures.items())
+                     for name, value in figures.items() if not name.endswith("balanced_accuracy"))
 
 
 def table(results):
     """Writes results as a table for a terminal: accuracies in per cent, a row for each network."""
-    parts = [part for part in ("test", "test_top5", "labeled", "holdout")
+    parts = [part for part in ("test", "test_balanced", "test_top5", "labeled", "holdout")
              if f"student_{part}_accuracy" in results]
-    lines = ["".join(["accuracy [%]", *(f"{part.replace('_', ' '):>10}" for part in parts)])]
+    widths = [max(10, len(part) + 2) for part in parts]
+    lines = ["".join(["accuracy [%]", *(f"{part.replace('_', ' '):>{width}}"
+                                        for part, width in zip(parts, widths))])]
     for role in ("student", "teacher"):
         if results.get(f"{role}_test_accuracy") is not None:
-            cells = [f"{100 * results[f'{role}_{part}_accuracy']:10.2f}" for part in parts]
+            cells = [f"{100 * results[f'{role}_{part}_accuracy']:{width}.2f}"
+                     for part, width in zip(parts, widths)]
             lines.append("".join([f"{role:<12}", *cells]))
     if "median_last_evaluations" in results:
         count = min(results["flags"].get("median_evaluations", 1), len(results["evaluations"]))

@@ -25,8 +25,10 @@ CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 CLASSES, DATA = "classes.json", "data.json"
 _EVALUATION = {"student_test_accuracy": float, **{
     f"{role}_{part}accuracy?": (float, None) for role in ("student", "teacher")
-    for part in ("test_top5_", "labeled_", "labeled_top5_", "holdout_", "holdout_top5_")}}
+    for part in ("test_top5_", "test_balanced_", *(f"{split}_{kind}" for split in ("labeled", "holdout")
+                                                   for kind in ("", "top5_", "balanced_")))}}
 _RESULTS = {**_EVALUATION, "teacher_test_accuracy": (float, None),
+            "class_accuracy?": {...: {...: (float, None)}},
             "median_last_evaluations": float, "train_steps": WHOLE,
             "flags": {"median_evaluations?": WHOLE},
             "evaluations": [{"step": WHOLE, **_EVALUATION}]}

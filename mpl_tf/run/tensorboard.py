@@ -10,6 +10,7 @@ import tensorflow as tf
 from mpl_tf.common import command, pictures, plain_path
 
 MONTAGE_IMAGES = 16
+MOST_CLASSES = 100      # of which each has a scalar of its own
 
 
 class Summaries:
@@ -53,6 +54,22 @@ class Summaries:
             value.tensor.float_val.append(number)
         with self._writer.as_default():
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
+
+    def classes(self, step, by_class):
+        """Writes each class's accuracy on test and held-out data, as of evaluation.evaluate.
+
+        Of many classes, whose scalars nobody could look through, it writes a histogram.
+        """
+        for part, accuracies in by_class.items():
+            found = {number: value for number, value in enumerate(accuracies) if value is not None}
+            if part.endswith("_labeled") or not self._writes:
+                continue
+            if len(accuracies) <= MOST_CLASSES:
+                self.scalars(step, {command.readable(self._class_names[number]): value
+                                    for number, value in found.items()}, f"class_accuracy/{part}")
+            else:
+                with self._writer.as_default(step):
+                    tf.summary.histogram(f"class_accuracy/{part}", list(found.values()))
 
     def image(self, step, name, png):
         """Writes an image; `png` is the bytes of a PNG file."""
@@ -157,7 +174,7 @@ def curves(file, evaluations):
     steps = [evaluation["step"] for evaluation in evaluations]
     for name in evaluations[-1]:
         values = [evaluation.get(name) for evaluation in evaluations]
-        if name.endswith("top5_accuracy"):
+        if name.endswith(("top5_accuracy", "balanced_accuracy")):
             continue
         if name.endswith("_accuracy"):
             role, part = name.split("_")[:2]

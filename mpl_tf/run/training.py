@@ -87,7 +87,7 @@ def _train_on(strategy, agreement, config, writer, figures, start):
         where = " on every worker" if agreement.several else ""
         raise command.Stopped(f"stopped after step {step} of {config.train_steps} and saved: the "
                               f"same command{where} continues", stop.asked)
-    results = evaluation.results(config, saved.journal)
+    results = evaluation.results(config, saved.journal, dataset.class_names)
     skipped = sum(len(images.skipped) for images in wiring.images_of(dataset))
     if skipped:
         print(f"{skipped} records could not be used and were skipped: see the log above",
@@ -111,6 +111,8 @@ def plan(config, strategy, dataset, model, start_step):
     counts = wiring.class_counts(dataset.labeled, dataset.num_classes)
     by_class = (f"{counts[0]} of each class" if len(set(counts)) == 1
                 else "by class " + " ".join(map(str, counts)))
+    if config.labeled_sampling == "balanced" and "labeled_sampling" not in config.unused():
+        by_class += ", each class drawn equally often"
     holdout = f", {len(dataset.holdout.labels)} held out" if dataset.holdout else ""
     method = config.method + (f", {config.objective}" if config.facts.objective else "")
     networks = ", ".join(
@@ -180,9 +182,11 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
 
         last = step == config.train_steps
         if last or step % config.eval_steps == 0:
-            figures = evaluation.evaluate(accuracies, eval_datasets)
-            journal.evaluated(step, figures)
+            figures, by_class = evaluation.evaluate(accuracies, eval_datasets)
+            journal.evaluated(step, figures, by_class)
             board.scalars(step, figures, "evaluation")
+            if last:
+                board.classes(step, by_class)
             progress.say(f"step {step}: " + evaluation.line(figures))
         if probes and (last or step % config.eval_steps == 0 or probes.due(step)):
             probes.record(step, board)

@@ -187,7 +187,7 @@ def train_batches(config, dataset, strategy_, start_step=0):
             randaugment_layers=config.randaugment_layers,
             randaugment_magnitude=config.randaugment_magnitude,
             randaugment_operations=config.randaugment_operations, cutout=config.cutout,
-            color=config.color,
+            color=config.color, labeled_sampling=config.labeled_sampling,
             num_replicas=num_replicas, replica_offset=replica_offset,
             local_replicas=local_replicas)
 

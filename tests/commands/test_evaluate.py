@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import tensorflow as tf
 
 from mpl_tf import evaluate
@@ -24,8 +25,28 @@ def test_accuracy_counts_every_example_once(batch_size):
     points = rng.normal(size=(50, 2)).astype("float32")
     labels = rng.integers(0, 2, 50)
     batches = tf.data.Dataset.from_tensor_slices((points, labels)).batch(batch_size)
-    accuracy = evaluation.accuracy_function(linear())
-    assert accuracy(batches) == {"accuracy": np.mean(points.argmax(axis=1) == labels)}
+    found = evaluation.accuracy_function(linear())(batches)
+    assert found["accuracy"] == np.mean(points.argmax(axis=1) == labels)
+    by_class = sklearn.metrics.recall_score(labels, points.argmax(axis=1), average=None)
+    np.testing.assert_allclose(found["by_class"], by_class, rtol=1e-12)
+    assert found["balanced_accuracy"] == pytest.approx(sklearn.metrics.balanced_accuracy_score(
+        labels, points.argmax(axis=1)), rel=1e-12)
+    assert set(found) == {"accuracy", "balanced_accuracy", "by_class"}
+
+
+def test_a_class_without_examples_counts_in_no_mean():
+    """Three classes in the network, two in the data: one is right once of four times, one always."""
+    points = np.eye(3, dtype="float32")[[0, 1, 1, 1, 2]]
+    inputs = tf.keras.Input([3])
+    network = tf.keras.Model(inputs, tf.keras.layers.Activation("linear")(inputs))
+    data = tf.data.Dataset.from_tensor_slices((points, np.array([0, 0, 0, 0, 2]))).batch(2)
+    figures, by_class = evaluation.evaluate(
+        {"student": evaluation.accuracy_function(network)}, {"test": data})
+    assert figures == {"student_test_accuracy": 0.4, "student_test_balanced_accuracy": 0.625}
+    assert by_class == {"student_test": [0.25, None, 1.0]}
+    assert evaluation.named(by_class, ("cat", "dog", "cat")) == {
+        "student_test": {"cat (0)": 0.25, "dog": None, "cat (2)": 1.0}}
+    assert "balanced" not in evaluation.line(figures)
 
 
 def test_top5_of_many_classes():
@@ -35,7 +56,8 @@ def test_top5_of_many_classes():
     network = tf.keras.Model(inputs, tf.keras.layers.Activation("linear")(inputs))
     accuracy = evaluation.accuracy_function(network)
     batches = tf.data.Dataset.from_tensor_slices((points, labels)).batch(7)
-    assert accuracy(batches) == {"accuracy": 0.1, "top5_accuracy": 0.5}
+    found = accuracy(batches)
+    assert (found["accuracy"], found["top5_accuracy"], len(found["by_class"])) == (0.1, 0.5, 100)
 
 
 @pytest.mark.parametrize("prepare, reason", [
@@ -63,6 +85,10 @@ def test_figures_are_compared_with_the_results():
     assert "the same" in evaluate.comparison(4, figures, {**figures, "train_steps": 4})
     line = evaluate.comparison(4, figures, {"student_test_accuracy": 0.75, "train_steps": 4})
     assert "0.75 there, 0.5 here" in line
+    more = {**figures, "student_test_balanced_accuracy": 0.25}      # an earlier version noted none
+    assert "the same" in evaluate.comparison(4, more, {**figures, "train_steps": 4})
+    assert "0.5 there, 0.25 here" in evaluate.comparison(4, more, {
+        **figures, "student_test_balanced_accuracy": 0.5, "train_steps": 4})
 
 
 def test_the_table_has_a_row_for_each_network():
@@ -74,3 +100,7 @@ def test_the_table_has_a_row_for_each_network():
         "median of the student's last 2 evaluations on test data: 50.00"]
     results.update(teacher_test_accuracy=0.5, teacher_labeled_accuracy=0.25)
     assert "teacher          50.00     25.00" in evaluation.table(results)
+    results.update(student_test_balanced_accuracy=0.625, teacher_test_balanced_accuracy=0.5)
+    assert evaluation.table(results).splitlines()[:2] == [
+        "accuracy [%]      test  test balanced   labeled",
+        "student          75.00          62.50    100.00"]

@@ -85,7 +85,7 @@ def test_a_run_that_was_stopped_half_way_continues(expected, tmp_path):
     assert [each["step"] for each in results["evaluations"]] == [3, 6, 9, 12]
     before = json.loads(str(expected["run_results"]))["evaluations"]
     for now, then in zip(results["evaluations"], before):
-        assert set(now) == set(then)
+        assert {name for name in now if "balanced" not in name} == set(then)
         for name, value in then.items():    # an image may fall to the other side of a border
             assert now[name] == pytest.approx(value, abs=5e-3, rel=1e-4), name
 

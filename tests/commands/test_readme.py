@@ -133,18 +133,32 @@ def test_the_flags_that_sentences_name_exist(file):
 
 
 def test_every_python_snippet_has_a_test():
-    words = ("model.fit", "tiny-SIZE", "squared", "shapes")     # tiny-SIZE: tests/config/test_extending.py
+    words = ("eval_dataset", "data.from_arrays", "data.from_datasets", "tiny-SIZE", "squared",
+             "shapes")      # tiny-SIZE: tests/config/test_extending.py
     assert sorted(map(snippet, words)) == sorted(blocks("python"))
 
 
 def test_fit_runs_as_printed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, shortened = re.subn("epochs=5, steps_per_epoch=200", "epochs=1, steps_per_epoch=2", snippet("model.fit"))
+    code, shortened = re.subn("epochs=5, steps_per_epoch=200", "epochs=1, steps_per_epoch=2",
+                              snippet("eval_dataset"))
     assert shortened == 1
     names = {}
     exec(code, names)
     [loss], [accuracy] = (names["model"].history.history[name] for name in ("loss", "val_accuracy"))
     assert np.isfinite(loss) and 0 <= accuracy <= 1 and glob.glob("runs/fit/train/events*")
+
+
+def test_arrays_and_datasets_are_taken_as_printed():
+    names = {}
+    for word, count in (("data.from_arrays", 1), ("data.from_datasets", 2)):
+        code, shortened = re.subn("steps_per_epoch=200", "steps_per_epoch=2", snippet(word))
+        assert shortened == count
+        exec(code.replace("epochs=5", "epochs=1"), names)
+        histories = [names[name].history.history for name in ("model", "plain") if name in names]
+        assert np.isfinite([history["loss"][0] for history in histories]).all()
+        assert word == "data.from_datasets" or 0 <= histories[0]["val_accuracy"][0] <= 1
+    assert len(histories) == 2
 
 
 def test_the_objective_that_readme_adds_is_one():

@@ -222,6 +222,8 @@ def test_a_flag_file_is_suggested_by_its_name_without_the_end():
     ("--method=baseline --teacher_dropout=0.1", "--teacher_dropout=0.1 has no effect with "
      "--method=baseline", "leave one of them out"),
     ("--noise=0.1", "--noise=0.1 has no effect with --dataset=digits", "leave"),
+    ("--method=soft_pseudo_labels --fixed_teacher=x --labeled_sampling=balanced",
+     "--labeled_sampling=balanced has no effect with --method=soft_pseudo_labels", "leave"),
     ("--labeled_shards=3", "no effect with --dataset=digits", "leave"),
     ("--dataset=cifar10 --skip_corrupt", "no effect with --dataset=cifar10", "leave"),
     ("--unlabeled_dir=x", "--unlabeled_dir=x with --dataset=digits", "leave it out"),

@@ -283,8 +283,10 @@ def test_the_journal_averages_losses_between_evaluations():
     resumed = checkpoints.Journal()
     resumed.deserialize(journal.serialize())
     resumed.add(2, {"R": 6.0})
-    resumed.evaluated(3, {"student_test_accuracy": 0.25})
+    resumed.evaluated(3, {"student_test_accuracy": 0.25}, {"student_test": [0.5, 0.0]})
     resumed.add(1, {"R": 1.0})
-    resumed.evaluated(4, {"student_test_accuracy": 0.5})
+    resumed.evaluated(4, {"student_test_accuracy": 0.5}, {"student_test": [1.0, 0.0]})
     assert resumed.evaluations == [{"step": 3, "student_test_accuracy": 0.25, "R": 5.0},
                                    {"step": 4, "student_test_accuracy": 0.5, "R": 1.0}]
+    journal.deserialize(resumed.serialize())
+    assert journal.by_class == {"student_test": [1.0, 0.0]}     # of the last one alone

@@ -51,8 +51,26 @@ def test_every_execution_logs_scalars_and_evaluations_log_accuracies(runs):
         assert np.isfinite([value for _, value in logged]).all()
     for role in ("student", "teacher"):
         for part in ("test", "labeled"):
-            assert [step for step, tag, _ in values
-                    if tag == f"evaluation/{role}_{part}_accuracy"] == [4, 6]
+            for kind in ("", "balanced_"):
+                assert [step for step, tag, _ in values
+                        if tag == f"evaluation/{role}_{part}_{kind}accuracy"] == [4, 6]
+        of_classes = [float(value) for step, tag, value in values
+                      if tag.startswith(f"class_accuracy/{role}_test/") and step == 6]
+        balanced = [float(value) for step, tag, value in values
+                    if tag == f"evaluation/{role}_test_balanced_accuracy"][-1]
+        assert len(of_classes) == 10 and np.mean(of_classes) == pytest.approx(balanced, abs=1e-6)
+
+
+def test_classes_with_odd_names_and_many_of_them(tmp_path):
+    board = tensorboard.Summaries(str(tmp_path / "tensorboard"), None, ["a/b", "x\udcff", "gone"])
+    board.classes(3, {"student_test": [0.5, 1.0, None], "student_labeled": [1.0, 1.0, 1.0],
+                      "teacher_test": [0.25] * 101})
+    board.close()
+    values, _ = events(tmp_path)
+    assert [(step, tag) for step, tag, _ in values] == [
+        (3, "class_accuracy/student_test/a/b"), (3, "class_accuracy/student_test/x\\udcff"),
+        (3, "class_accuracy/teacher_test")]
+    assert values[2][2][:, 2].sum() == 101
 
 
 def test_costly_summaries_are_of_the_batch_that_comes_next(runs):

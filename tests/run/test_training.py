@@ -91,7 +91,13 @@ def test_the_exported_student_is_the_trained_one(finished):
     images = np.asarray(data.augment.normalize(test.images))
     loaded = tf.keras.models.load_model(os.path.join(folder, "student.keras"), compile=False)
     logits = loaded(images).numpy()
-    assert np.mean(logits.argmax(-1) == test.labels) == results["student_test_accuracy"]
+    right = logits.argmax(-1) == test.labels
+    assert np.mean(right) == results["student_test_accuracy"]
+    by_class = {str(k): float(np.mean(right[test.labels == k])) for k in range(10)}
+    assert results["class_accuracy"]["student_test"] == by_class
+    assert set(results["class_accuracy"]) == {f"{role}_{part}" for role in ("student", "teacher")
+                                              for part in ("test", "labeled", "holdout")}
+    assert results["student_test_balanced_accuracy"] == pytest.approx(np.mean(list(by_class.values())))
     served = tf.saved_model.load(os.path.join(folder, "saved_model")).signatures
     for name, batch in (("serving_float", images), ("serving_uint8", test.images),
                         ("serving_default", test.images)):

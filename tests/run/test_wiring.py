@@ -1,11 +1,13 @@
 """The wiring from flags to data, networks, model and optimizers."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mpl_tf import data
-from mpl_tf.run import devices as strategy, wiring
+from mpl_tf import data, datasets
+from mpl_tf.run import devices as strategy, training, wiring
 from tests.runs import settings
 
 
@@ -95,6 +97,20 @@ def test_flags_of_the_strong_view_reach_the_pipeline(tmp_path):
     expected = next(iter(data.train_dataset(dataset, 16, seed=3, **flags)))
     np.testing.assert_array_equal(batch["unlabeled"]["augmented"],
                                   expected["unlabeled"]["augmented"])
+
+
+def test_the_sampling_of_classes_reaches_the_pipeline(tmp_path):
+    config = settings(tmp_path, labeled_sampling="balanced", batch_size=20)
+    dataset = wiring.load_dataset(config)
+    few = np.concatenate([np.flatnonzero(dataset.labeled.labels == 3)[:1],
+                          np.flatnonzero(dataset.labeled.labels != 3)])
+    dataset = dataclasses.replace(dataset, labeled=datasets.Split(
+        dataset.labeled.images[few], dataset.labeled.labels[few]))
+    batch = next(wiring.train_batches(config, dataset, tf.distribute.get_strategy()))
+    assert np.bincount(batch["labeled"]["label"]).tolist() == [2] * 10
+    model = wiring.build_model(config, dataset)
+    assert "each class drawn equally often)" in training.plan(config, tf.distribute.get_strategy(), dataset,
+                                                              model, 0)
 
 
 def test_precision_is_that_of_activations(tmp_path):
