@@ -10,6 +10,9 @@ runs on any device and converts to TFLite and ONNX.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import tensorflow as tf
 
 from mpl_tf.shards import crops
@@ -36,6 +39,41 @@ def evaluation_pixels(images: tf.Tensor, size: int, crop: str) -> tf.Tensor:
     rows = tf.reshape(rows, [-1, height, size * channels])
     rows = _levels(tf.matmul(_shares(height, side, size, reduced), rows))
     return tf.reshape(rows, [-1, size, size, channels])
+
+
+def symbolic_pixels(images: Any, size: int, crop: str) -> Any:
+    """`evaluation_pixels` of a symbolic tensor of Keras 3, which knows no length of unknown axes.
+
+    So the numbers of rows and columns are counted by sums over ones.
+    """
+    ops = tf.keras.ops
+    images = ops.cast(images, "float32")
+    ones = ops.ones_like(ops.take(images, 0, axis=-1))
+    rows, columns = (ops.cumsum(ops.take(ones, 0, axis=axis), axis=1) - 1.0 for axis in (2, 1))
+    lengths = [ops.max(places, axis=1, keepdims=True) + 1.0 for places in (rows, columns)]
+    part = crops.CENTRE if crop == "inception" else 1.0
+    side = ops.maximum(ops.round(part * ops.minimum(*lengths)), 1.0)
+    scale = side / size
+    times = ops.minimum(*(ops.floor(length / ops.ceil(length / ops.maximum(scale, 1.0)))
+                          for length in lengths))
+    reduced = 2.0 ** sum(ops.cast(ops.greater_equal(times, limit), "float32")
+                         for limit in (2.0, 4.0, 8.0))
+
+    def shares(places, length):
+        smaller = ops.ceil(length / reduced) / length
+        start = ops.floor((length - side) / 2.0)
+        middles = (np.arange(size, dtype=np.float32) + 0.5)[None]
+        centres = ops.expand_dims((start + scale * middles) * smaller, 2)
+        pixels = ops.expand_dims(ops.floor(places / reduced) + 0.5, 1)
+        width = ops.expand_dims(ops.maximum(scale * smaller, 1.0), 2)
+        found = ops.relu(1.0 - ops.abs(pixels - centres) / width)
+        return found / ops.sum(found, axis=2, keepdims=True)
+
+    def levels(pixels):
+        return ops.clip(ops.floor(pixels + 0.5), 0.0, 255.0)
+
+    images = levels(ops.einsum("bhwc,bsw->bhsc", images, shares(columns, lengths[1])))
+    return levels(ops.einsum("bhsc,bth->btsc", images, shares(rows, lengths[0])))
 
 
 def _reduction(height, width, scale):

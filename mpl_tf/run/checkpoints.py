@@ -146,7 +146,7 @@ class Checkpoints:
 def check_finite(networks, step):
     """Raises FloatingPointError if a weight of `networks`, by role, is infinite or not a number."""
     for role, network in networks.items():
-        for weight in network.weights:
+        for weight in keras_seam.tf_variables(network.weights):
             if not bool(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(weight)))):
                 raise FloatingPointError(
                     f"{role}'s {weight.name} is not finite after step {step}: training stopped, "

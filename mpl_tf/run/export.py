@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import tensorflow as tf
 
-from mpl_tf.common import plain_path, storage
+from mpl_tf.common import keras_seam, plain_path, storage
 from mpl_tf.data import augment, resize
 from mpl_tf.networks.layers import FusedBatchNormalization, ReplayableDropout
 
@@ -108,10 +108,20 @@ def classifier(network: tf.keras.Model, crop: str = "whole") -> tf.keras.Model:
                                   name="point")
     if is_of_images(network):
         raw = tf.keras.Input((None, None, network.input_shape[-1]), name="image", dtype="float32")
-        pixels = augment.normalize(resize.evaluation_pixels(raw, network.input_shape[1], crop))
+        pixels = _pixels(raw, network.input_shape[1], crop)
     logits = with_layers_of_keras(network)(pixels)
     probabilities = tf.keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     return tf.keras.Model(raw, probabilities, name="classifier")
+
+
+def _pixels(raw, size, crop):
+    """What a network of images of `size` sees of raw pixels, a symbolic tensor of Keras's.
+
+    Keras 2 makes layers of TensorFlow's operations, Keras 3 of its own.
+    """
+    if not keras_seam.IS_KERAS_3:
+        return augment.normalize(resize.evaluation_pixels(raw, size, crop))
+    return resize.symbolic_pixels(raw, size, crop) * (1 / 127.5) - 1.0
 
 
 def with_layers_of_keras(network: tf.keras.Model) -> tf.keras.Model:
@@ -128,7 +138,7 @@ def with_layers_of_keras(network: tf.keras.Model) -> tf.keras.Model:
             return with_layers_of_keras(layer)
         return type(layer).from_config(layer.get_config())
 
-    if not network.inputs or type(network) not in (
+    if not getattr(network, "inputs", None) or type(network) not in (
             tf.keras.Sequential, type(tf.keras.Model(network.inputs, network.outputs))):
         return network
     copy = tf.keras.models.clone_model(network, clone_function=plain)

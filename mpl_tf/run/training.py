@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Optional
 import tensorflow as tf
 
 from mpl_tf import datasets
-from mpl_tf.common import command, pictures, storage
+from mpl_tf.common import command, keras_seam, pictures, storage
 from mpl_tf.config import Config
 from mpl_tf.run import (checkpoints, devices, evaluation, export, run_folder, serving, tensorboard,
                         watch, wiring, workers)
@@ -148,7 +148,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
     journal = saved.journal
     with strategy.scope():
         model.check_layers(tf.TensorSpec((None, *dataset.unlabeled.shape[1:]), tf.float32))
-    train_function, reset_metrics = model.make_train_function(), tf.function(model.reset_metrics)
+    train_function, reset_metrics = keras_seam.step_function(model), tf.function(model.reset_metrics)
     batches = wiring.train_batches(config, dataset, strategy, step)
     eval_datasets = wiring.eval_datasets(config, dataset)
     accuracies = {role: evaluation.accuracy_function(network)
