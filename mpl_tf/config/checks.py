@@ -136,9 +136,11 @@ def _stored_predictions(c):
     if c.method == "reduced_mpl" and "probs" not in _network(c.teacher_network).takes:
         yield (f"--teacher_network={c.teacher_network} with {method}: expected a network of "
                f"distributions; use one of {networks.available('probs')}")
-    if c.student_weights and "weights" not in _network(c.student_network).options:
-        yield (f"--student_weights={c.student_weights} with --student_network={c.student_network}: "
-               "expected an EfficientNet; use for example efficientnet-b0, or leave it empty")
+    for role in ("student", *["teacher"] * c.has_teacher):
+        name, weights = getattr(c, f"{role}_network"), getattr(c, f"{role}_weights")
+        if weights == "imagenet" and not _network(name).kept:
+            yield (f"--{role}_weights=imagenet with --{role}_network={name}: expected a network that has "
+                   "them; use for example keras.applications:EfficientNetV2B0, or a file of weights")
 
 
 def _network(name):
@@ -204,10 +206,19 @@ def missing_files(c):
     for name, remedy in (
             ("predictions_dir", "write it with `python -m data_prep.predict`"),
             ("selection", "write it with `python -m data_prep.select`"),
-            ("student_weights", "fetch the efficientnet package's weights without top")):
+            ("student_weights", "name a file NAME.keras or NAME.weights.h5, or imagenet"),
+            ("teacher_weights", "name a file NAME.keras or NAME.weights.h5, or imagenet")):
         value = getattr(c, name)
-        if value and not os.path.exists(value):
+        if value and not os.path.exists(value) and not (
+                name.endswith("weights") and value == "imagenet"):
             yield f"--{name}={value}: no such file or folder; {remedy}"
+    for name in ("student_network", *["teacher_network"] * c.has_teacher):
+        found, arguments = networks.find(getattr(c, name))
+        if found.function is networks.imported.imported:
+            try:
+                networks.imported.find_function(*arguments)
+            except ValueError as error:
+                yield f"--{name}={error}"
     path = c.fixed_teacher
     if path and "://" not in path and not os.path.exists(path):
         yield (f"--fixed_teacher={path}: no such folder or file; train the teacher first, or name a "
@@ -238,7 +249,7 @@ def unused(c):
 
     method, objective = f"--method={c.method}", f"--objective={c.objective}"
     if not c.has_teacher:
-        note(method, "teacher_schedule", "teacher_network", "teacher_dropout", "teacher_optimizer",
+        note(method, "teacher_schedule", "teacher_network", "teacher_weights", "teacher_dropout", "teacher_optimizer",
              "teacher_learning_rate", "teacher_weight_decay", "meta_weight", "meta_gradient")
     of_objectives = {flag for other in OBJECTIVES.values() for flag in other.flags.values()}
     if not c.facts.objective:

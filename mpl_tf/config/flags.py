@@ -186,11 +186,14 @@ class Flags:
 
     student_network: str = _flag(
         "", lambda: "The network of the student, or of a baseline, to which all student_ flags "
-        f"apply: {networks.available()}.", "Networks and optimizers",
+        f"apply: {networks.available()}. A function MODULE:FUNCTION is imported, so that its module "
+        "runs as a program; README has an example.", "Networks and optimizers",
         derived=_by_dataset("student_network"))
     student_weights: str = _flag(
-        "", "A file of the efficientnet package's weights without top (..._notop.h5), which the "
-        "student starts from.", path=True)
+        "", "What the student starts from: a file NAME.keras or NAME.weights.h5 of the same network, "
+        "of which the last layer may be for other classes; imagenet, which Keras downloads for "
+        "keras.applications; or for an efficientnet its package's file without top (..._notop.h5).",
+        path=True)
     student_dropout: float = _flag(
         0.0, "The dropout rate at the prediction; Tan & Le have 0.2 for B0 and B1, 0.3 for B2 and "
         "B3, 0.4 for B4 and B5, 0.5 for B6 and B7.", at_least=0, below=1)
@@ -205,6 +208,7 @@ class Flags:
         "", lambda: "The teacher's network, one of those that the student can have; with "
         "reduced_mpl one of "
         f"{networks.available('probs')}.", derived="student_network, or calibration-128")
+    teacher_weights: str = _flag("", "What the teacher starts from, as student_weights.", path=True)
     teacher_dropout: float = _flag(0.0, "The teacher's dropout rate at the prediction.",
                                    at_least=0, below=1)
     teacher_optimizer: str = _flag("nesterov", "The teacher's update rule.", choices=_OPTIMIZERS)

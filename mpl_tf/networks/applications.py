@@ -43,8 +43,8 @@ def check_name(name: str) -> None:
                          f"one such as {', '.join(PREFIX + known for known in near)}")
 
 
-@network("keras.applications:NAME", r"keras\.applications:(.*)", text=True, check=check_name,
-         example="keras.applications:EfficientNetV2B0")
+@network("keras.applications:NAME", r"keras\.applications:(.*)", text=True, kept=True,
+         check=check_name, example="keras.applications:EfficientNetV2B0")
 def application(class_name: str, num_classes: int, input_shape: Sequence[int] = (224, 224, 3),
                 dropout: float = 0.0, name: Optional[str] = None, seed: Optional[int] = None,
                 weights: Optional[str] = None) -> tf.keras.Model:

@@ -23,6 +23,7 @@ class Network:
       shown: its name in help texts, with words for the numbers, such as "wrn-DEPTH-WIDTH".
       pattern: a regular expression of the whole name. The numbers in its groups are arguments.
       text: whether the texts of the groups are the arguments instead.
+      kept: whether a run keeps the network that was built, because its name does not tell all of it.
       takes: which of KINDS the network can have as inputs.
       function: (*arguments, num_classes=, input_shape=, **options) -> tf.keras.Model.
       check: a function of the numbers that raises ValueError if there is no such network, or None.
@@ -38,6 +39,7 @@ class Network:
     example: str = ""
     counts: Optional[Callable[..., "Counts"]] = None
     text: bool = False
+    kept: bool = False
 
     @property
     def options(self) -> FrozenSet[str]:
@@ -70,11 +72,11 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("image",),
             check: Optional[Callable[..., None]] = None, example: str = "",
             counts: Optional[Callable[..., Counts]] = None,
-            text: bool = False) -> Callable[[_Function], _Function]:
+            text: bool = False, kept: bool = False) -> Callable[[_Function], _Function]:
     """Decorates the function of a network, so that it can be chosen by name.
 
     Args:
-      shown, pattern, takes, check, example, counts, text: see Network. If pattern is None, `shown` is the name.
+      shown, pattern, takes, check, example, counts, text, kept: see Network. If pattern is None, `shown` is the name.
 
     Returns:
       A decorator that returns the function itself.
@@ -88,7 +90,7 @@ def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("
 
     def register(function: _Function) -> _Function:
         NETWORKS[shown] = Network(
-            shown, pattern or re.escape(shown), tuple(takes), function, check, example, counts, text)
+            shown, pattern or re.escape(shown), tuple(takes), function, check, example, counts, text, kept)
         return function
     return register
 

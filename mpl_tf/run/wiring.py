@@ -13,7 +13,7 @@ from mpl_tf.method.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.method.mpl import MetaPseudoLabels
 from mpl_tf.method.requirements import check_networks
 from mpl_tf.method.schedules import WarmupCosine, WarmupExponential
-from mpl_tf.run import devices, keras_files
+from mpl_tf.run import devices, kept_networks, keras_files
 
 # The labeled accuracy of images in shards is measured on at most this many of them (or as many as
 # there are test images, if more): each evaluation decodes them again, and all of ImageNet's labeled
@@ -66,20 +66,31 @@ def build_networks(config, dataset):
     if config.has_teacher:
         shape = ((dataset.num_classes,) if config.needs_probs
                  else dataset.unlabeled.shape[1:])
-        built["teacher"] = networks.build(
-            config.teacher_network, dataset.num_classes, shape, dropout=config.teacher_dropout,
-            drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay,
-            role="teacher", seed=2 * config.seed + 1)
+        built["teacher"] = _network(config, "teacher", dataset.num_classes, shape,
+                                    2 * config.seed + 1)
     return built
 
 
 def build_student(config, dataset):
     """Builds the student, or a baseline's network, with its initial weights."""
-    return networks.build(
-        config.student_network, dataset.num_classes, dataset.unlabeled.shape[1:],
-        dropout=config.student_dropout, drop_connect=config.drop_connect,
-        weights=config.student_weights or None, batch_norm_decay=config.batch_norm_decay,
-        role="student", seed=2 * config.seed + (config.method == "baseline"))
+    return _network(config, "student", dataset.num_classes, dataset.unlabeled.shape[1:],
+                    2 * config.seed + (config.method == "baseline"))
+
+
+def _network(config, role, num_classes, shape, seed):
+    """Builds the network of `role` by the flags that begin with it, or reads what the run has kept."""
+    def build():
+        name, weights = getattr(config, f"{role}_network"), getattr(config, f"{role}_weights")
+        try:
+            return networks.build(
+                name, num_classes, shape, dropout=getattr(config, f"{role}_dropout"),
+                drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay,
+                weights=weights or None, role=role, seed=seed)
+        except ValueError as error:
+            flag = "weights" if weights and str(error).startswith("weights=") else "network"
+            raise ValueError(f"--{role}_{flag}={getattr(config, f'{role}_{flag}')}: {error}") from error
+
+    return kept_networks.network(config, role, build, devices.is_chief(config))
 
 
 def build_model(config, dataset):
