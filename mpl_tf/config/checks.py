@@ -35,13 +35,18 @@ def checked_value(name, value, kind, default, limits):
         raise ValueError(bad_value(name, value, kind, default, limits))
     if name.endswith("_network") and value:
         _check_network(name, value)
+    if name == "dataset":
+        try:
+            datasets.find(value)
+        except ValueError as error:
+            raise ValueError(f"--{name}={_shown(value)}: {error}") from None
     return value
 
 
 def _possible(value, limits):
     if isinstance(value, str):
         return "choices" not in limits or value in limits["choices"] or (
-            value == "" and "derived" in limits)
+            value == "" and "derived" in limits) or value.startswith(limits.get("begins") or "\0")
     return ((type(value) is int or math.isfinite(value))
             and limits.get("above", -math.inf) < value < limits.get("below", math.inf)
             and limits.get("at_least", -math.inf) <= value <= limits.get("at_most", math.inf))
@@ -139,8 +144,8 @@ def _stored_predictions(c):
     for role in ("student", *["teacher"] * c.has_teacher):
         name, weights = getattr(c, f"{role}_network"), getattr(c, f"{role}_weights")
         if weights == "imagenet" and not _network(name).kept:
-            yield (f"--{role}_weights=imagenet with --{role}_network={name}: expected a network that has "
-                   "them; use for example keras.applications:EfficientNetV2B0, or a file of weights")
+            yield (f"--{role}_weights=imagenet with --{role}_network={name}: expected a network that "
+                   "has them; use for example keras.applications:EfficientNetV2B0, or a file")
 
 
 def _network(name):
@@ -164,7 +169,7 @@ def _data(c):
     if c.strong_views and c.cutout >= size:
         yield (f"--cutout={c.cutout} with --dataset={c.dataset}: expected less than an image's "
                f"{size} pixels; use a smaller one")
-    if c.source.in_shards and c.image_size < 8:
+    if (c.source.in_shards or c.image_size) and c.image_size < 8:
         yield f"--image_size={c.image_size}: expected at least 8 pixels; use a larger one"
     if c.unlabeled_dir and not c.source.photographs:
         yield (f"--unlabeled_dir={c.unlabeled_dir} with --dataset={c.dataset}: expected a data set "
@@ -249,8 +254,9 @@ def unused(c):
 
     method, objective = f"--method={c.method}", f"--objective={c.objective}"
     if not c.has_teacher:
-        note(method, "teacher_schedule", "teacher_network", "teacher_weights", "teacher_dropout", "teacher_optimizer",
-             "teacher_learning_rate", "teacher_weight_decay", "meta_weight", "meta_gradient")
+        note(method, "teacher_schedule", "teacher_network", "teacher_weights", "teacher_dropout",
+             "teacher_optimizer", "teacher_learning_rate", "teacher_weight_decay", "meta_weight",
+             "meta_gradient")
     of_objectives = {flag for other in OBJECTIVES.values() for flag in other.flags.values()}
     if not c.facts.objective:
         note(method, "objective", *of_objectives)
@@ -280,9 +286,10 @@ def unused(c):
     if c.has_teacher and "dropout" not in used[-1].options:
         note(f"--teacher_network={c.teacher_network}", "teacher_dropout")
     dataset = f"--dataset={c.dataset}"
-    own = {option for source in datasets.SOURCES.values() for option in source.options}
+    own = {option for source in datasets.known().values() for option in source.options}
     note(dataset, *own & {"noise", "extra_unlabeled", "labeled_shards", "holdout_shards",
-                          "image_size"} - c.source.options)
+                          "image_size", "train_split", "test_split", "unlabeled_split"}
+         - c.source.options)
     if not c.source.in_shards and not c.unlabeled_dir:
         note(dataset, "skip_corrupt")
     if not c.source.photographs:

@@ -76,7 +76,8 @@ def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("
     """Decorates the function of a network, so that it can be chosen by name.
 
     Args:
-      shown, pattern, takes, check, example, counts, text, kept: see Network. If pattern is None, `shown` is the name.
+      shown, pattern, takes, check, example, counts, text, kept: see Network. If pattern is None,
+        `shown` is the name.
 
     Returns:
       A decorator that returns the function itself.
@@ -90,7 +91,8 @@ def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("
 
     def register(function: _Function) -> _Function:
         NETWORKS[shown] = Network(
-            shown, pattern or re.escape(shown), tuple(takes), function, check, example, counts, text, kept)
+            shown, pattern or re.escape(shown), tuple(takes), function, check, example, counts, text,
+            kept)
         return function
     return register
 

@@ -28,13 +28,18 @@ def load_dataset(config, stored=True):
     """
     stored = {name: getattr(config, name) for name in ("predictions_dir", "selection")
               if stored and getattr(config, name)}
-    return datasets.load(
+    dataset = datasets.load(
         config.dataset, data_dir=config.data_dir or None, labeled_examples=config.labeled_examples,
         labeled_selection=config.labeled_selection, split_seed=config.split_seed,
         holdout=config.holdout, noise=config.noise, extra_unlabeled=config.extra_unlabeled,
         image_size=config.image_size, labeled_shards=config.labeled_shards,
         holdout_shards=config.holdout_shards, unlabeled_dir=config.unlabeled_dir or None,
-        skip_corrupt=config.skip_corrupt, **stored)
+        skip_corrupt=config.skip_corrupt, train_split=config.train_split,
+        test_split=config.test_split, unlabeled_split=config.unlabeled_split, **stored)
+    if config.color != "none" and dataset.unlabeled.shape[-1] != 3:     # only the files told it
+        raise ValueError(f"--color={config.color} with --dataset={config.dataset}, whose images are "
+                         "grey: expected photographs; leave it out")
+    return dataset
 
 
 def images_of(dataset):
