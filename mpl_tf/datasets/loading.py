@@ -146,7 +146,7 @@ def _from_arrays(source, splits, labeled_examples, labeled_selection, split_seed
     train, class_names = splits["train"], source.class_names
     extra = [splits["extra"]] if "extra" in splits else []
     if unlabeled_dir and train.images.shape[-1] != 3:
-        raise ValueError(f"unlabeled_dir={unlabeled_dir} with {source.name}, whose images have "
+        raise ValueError(f"--unlabeled_dir={unlabeled_dir} with {source.name}, whose images have "
                          f"{train.images.shape[-1]} channel: expected a data set of photographs; leave "
                          "it out")
     labeled_examples = labeled_examples or len(train.labels)

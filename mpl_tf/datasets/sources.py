@@ -1,7 +1,8 @@
 """The registry of data sets: which can be chosen by name, and the facts about each.
 
 A data set is one function, decorated with `source`, or a family of them, with `family`. That alone
-makes it known to `datasets.load`, to --dataset and the flags whose defaults depend on it, to --help and to the checks of flags.
+makes it known to `datasets.load`, to --dataset and the flags whose defaults depend on it, to --help
+and to the checks of flags.
 Importing this module does not import TensorFlow.
 """
 

@@ -80,7 +80,7 @@ def made(name, data_dir=None):
         near = [f"tfds:{each}" for each in near]
         raise ValueError(
             f"{name}: TensorFlow Datasets has no such set, and there is none of this name in "
-            f"data_dir={data_dir}: " + (f"did you mean {', '.join(near)}?" if near else
+            f"--data_dir={data_dir}: " + (f"did you mean {', '.join(near)}?" if near else
                                         "see https://www.tensorflow.org/datasets/catalog")) from error
     except (ValueError, AssertionError, RuntimeError) as error:     # its configs and versions
         reason = _line(str(error).rpartition('}": ')[2])
@@ -94,12 +94,12 @@ def made(name, data_dir=None):
 
 def _folder(tensorflow_datasets, name, data_dir):
     if not data_dir or not os.path.isdir(data_dir):
-        raise ValueError(f"{name} with data_dir={data_dir}: expected a folder SPLIT/CLASS/IMAGE, such "
+        raise ValueError(f"{name} with --data_dir={data_dir}: expected a folder SPLIT/CLASS/IMAGE, such "
                          "as DIR/train/cat/1.jpg; add --data_dir=DIR")
     builder = tensorflow_datasets.folder_dataset.ImageFolder(str(data_dir))
     if not builder.info.splits:
         raise ValueError(f"{name}: {data_dir} has no images at SPLIT/CLASS/IMAGE, such as "
-                         "train/cat/1.jpg: correct data_dir, or use data_prep.image_folder")
+                         "train/cat/1.jpg: correct --data_dir, or use data_prep.image_folder")
     return builder
 
 

@@ -12,6 +12,7 @@ import os
 import re
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 from typing import Any, Optional
 
@@ -53,7 +54,9 @@ def load(model: tf.keras.Model, path: str) -> None:
     for target in (model, *within):
         before = target.get_weights()
         try:
-            reason = _tried(target, path, head=target is model)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")     # Keras's, a line for each layer that is skipped
+                reason = _tried(target, path, head=target is model)
         except MemoryError:
             raise
         except Exception as error:  # a damaged file raises whatever zipfile, h5py and Keras raise

@@ -13,10 +13,11 @@ user's, as Lambda layers do, and are loaded as a program is.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import tempfile
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 import tensorflow as tf
 
@@ -47,25 +48,31 @@ def check(config: Any, continues: bool) -> None:
     """
     noted = _noted(config.model_dir) if continues else {}
     for role, name in roles_of(config).items():
-        flag = f"--{role}_network={name}"
         found, arguments = networks.find(name)
         if found.function is not imported.imported:
             if getattr(config, f"{role}_weights") == weight_files.IMAGENET and role not in noted:
-                _in_line(f"--{role}_weights=imagenet", lambda: weight_files.require_download(name))
+                with flagged(role, name):
+                    weight_files.require_download(arguments[0])
             continue
-        source = _in_line(flag, lambda: imported.source_of(*arguments))
+        with flagged(role, name):
+            source = imported.source_of(*arguments)
         before = noted.get(role, {}).get("source", source)
         if before != source:
-            raise ValueError(f"{flag} has changed since the run in {config.model_dir} began: "
-                             f"{_change(before, source)}; undo that to continue the run, or choose "
-                             "another --model_dir to begin one with the function as it is")
+            raise ValueError(f"--{role}_network={name} has changed since the run in {config.model_dir} "
+                             f"began: {_change(before, source)}; undo that to continue the run, or "
+                             "choose another --model_dir to begin one with the function as it is")
 
 
-def _in_line(flag, function):
+@contextlib.contextmanager
+def flagged(role: str, name: str) -> Iterator[None]:
+    """Context manager: the ValueError of a network or of its weights begins with its flag."""
     try:
-        return function()
+        yield
     except ValueError as error:
-        raise ValueError(f"{flag}: {error}") from error
+        text = str(error)
+        begin = f"--{role}_" if text.startswith("weights=") else f"--{role}_network="
+        between = "" if text.startswith(("weights=", name)) else f"{name}: "
+        raise ValueError(f"{begin}{between}{text}") from error
 
 
 def _change(before, after):
@@ -93,7 +100,8 @@ def network(config: Any, role: str, build: Callable[[], tf.keras.Model],
     name = getattr(config, f"{role}_network")
     if not networks.find(name)[0].kept:
         return build()
-    folder = config.model_dir and os.path.join(plain_path.plain(config.model_dir), run_folder.NETWORKS)
+    folder = os.path.join(plain_path.plain(config.model_dir), run_folder.NETWORKS) if (
+        os.path.isfile(os.path.join(config.model_dir, run_folder.CONFIG))) else ""  # no run, no folder
     if folder and role in _noted(config.model_dir) and run_folder.has_checkpoint(config.model_dir):
         return load(config.model_dir, role, name)
     if folder and writer:

@@ -85,15 +85,12 @@ def build_student(config, dataset):
 def _network(config, role, num_classes, shape, seed):
     """Builds the network of `role` by the flags that begin with it, or reads what the run has kept."""
     def build():
-        name, weights = getattr(config, f"{role}_network"), getattr(config, f"{role}_weights")
-        try:
+        name = getattr(config, f"{role}_network")
+        with kept_networks.flagged(role, name):
             return networks.build(
                 name, num_classes, shape, dropout=getattr(config, f"{role}_dropout"),
                 drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay,
-                weights=weights or None, role=role, seed=seed)
-        except ValueError as error:
-            flag = "weights" if weights and str(error).startswith("weights=") else "network"
-            raise ValueError(f"--{role}_{flag}={getattr(config, f'{role}_{flag}')}: {error}") from error
+                weights=getattr(config, f"{role}_weights") or None, role=role, seed=seed)
 
     return kept_networks.network(config, role, build, devices.is_chief(config))
 
