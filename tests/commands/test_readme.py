@@ -5,13 +5,14 @@ import importlib
 import itertools
 import re
 import shlex
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from data_prep import predict, select
-from mpl_tf import config, datasets, evaluate
+from mpl_tf import config, datasets, evaluate, train
 from mpl_tf.common.command import Parser
 from mpl_tf.method import mpl, objectives
 from mpl_tf.reduced import chain
@@ -133,7 +134,8 @@ def test_the_flags_that_sentences_name_exist(file):
 
 
 def test_every_python_snippet_has_a_test():
-    words = ("model.fit", "tiny-SIZE", "squared", "shapes")     # tiny-SIZE: tests/config/test_extending.py
+    words = ("model.fit", "def build(", "tiny-SIZE", "squared", "shapes")
+    # tiny-SIZE: tests/config/test_extending.py
     assert sorted(map(snippet, words)) == sorted(blocks("python"))
 
 
@@ -145,6 +147,19 @@ def test_fit_runs_as_printed(tmp_path, monkeypatch):
     exec(code, names)
     [loss], [accuracy] = (names["model"].history.history[name] for name in ("loss", "val_accuracy"))
     assert np.isfinite(loss) and 0 <= accuracy <= 1 and glob.glob("runs/fit/train/events*")
+
+
+def test_the_network_by_its_path_trains_by_the_command_as_printed(tmp_path, monkeypatch):
+    [words] = [words for _, words in RUN if "--student_network=my_networks:build" in words]
+    (tmp_path / "my_networks.py").write_text(snippet("def build("))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    try:
+        assert train.main([*words[3:], "--train_steps=2", "--warmup_steps=0", "--noplots"]) == 0
+        assert (tmp_path / "runs/own/networks/student.keras").is_file()
+        assert tf.keras.models.load_model("runs/own/student.keras").output_shape == (None, 10)
+    finally:
+        sys.modules.pop("my_networks", None)
 
 
 def test_the_objective_that_readme_adds_is_one():
