@@ -59,6 +59,7 @@ def application(class_name: str, num_classes: int, input_shape: Sequence[int] = 
     parts.check(num_classes, input_shape, rank=3)
     with parts.seeded(seed):
         base = backbone(class_name, input_shape, "imagenet" if weights == "imagenet" else None)
+    _check_loads(base, class_name)
     features = base.output
     if dropout:
         from mpl_tf.networks import layers      # its classes need TensorFlow
@@ -67,6 +68,15 @@ def application(class_name: str, num_classes: int, input_shape: Sequence[int] = 
     if weights and weights != "imagenet":
         weight_files.load(model, weights)
     return model
+
+
+def _check_loads(base, name):
+    """Refuses the classes whose own layers Keras 2 cannot load again: ConvNeXt's."""
+    own = [type(layer).__name__ for layer in base.layers[-1].layers
+           if "applications" in type(layer).__module__.split(".")]
+    if own and not getattr(tf.keras, "__version__", "2").startswith("3."):
+        raise ValueError(f"{PREFIX}{name} has layers ({own[0]}) that Keras 2 cannot load from a file of "
+                         f"its own: use another, such as {PREFIX}EfficientNetV2B0, or Keras 3")
 
 
 def backbone(name: str, input_shape: Sequence[int], weights: Optional[str] = None) -> tf.keras.Model:
