@@ -184,7 +184,7 @@ def chosen_splits(splits, name, train_split="", test_split="", unlabeled_split="
     extra = unlabeled_split or next((split for split in UNLABELED if split in splits), "none")
     if not test:
         raise ValueError(f"{name} has no split {' or '.join(TESTS)}, only {have}: add "
-                         "--train_split=train[:80%] and --test_split=train[80%:], for example")
+                         "'--train_split=train[:80%]' and '--test_split=train[80%:]', for example")
     chosen = {"train": train_split or "train", "test": test, "extra": extra}
     for part, split in list(chosen.items()):
         flag = f"--{'unlabeled' if part == 'extra' else part}_split={split}"

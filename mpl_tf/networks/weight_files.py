@@ -65,7 +65,9 @@ def load(model: tf.keras.Model, path: str) -> None:
             return
         target.set_weights(before)
         reasons.append(reason)
-    what = formats.of_file(path)
+    what = formats.of_file(path) or ""
+    if "zip" in what or "HDF5" in what:     # as it should be
+        what = ""
     reason = " ".join(reasons[0].split())[:200]
     raise ValueError(f"weights={path}{f' ({what})' * bool(what)} does not fit {model.name} ({reason}): "
                      "expected the weights of the same network, or of one that differs in its last "
@@ -89,7 +91,8 @@ def _tried(model, path, head):
     missed = [weight for weight in checked if np.isnan(weight.numpy()).any()]
     for weight in missed:
         if id(weight) not in kept:
-            return f"its {weight.name} of shape {list(weight.shape)} has none in the file of that shape"
+            name = weight.name.partition(":")[0]
+            return f"its {name} of shape {list(weight.shape)} has none in the file of that shape"
     for weight in last if missed else ():
         weight.assign(kept[id(weight)])
     return None

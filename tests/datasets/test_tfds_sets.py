@@ -126,7 +126,7 @@ IMAGE, LABEL = tfds.features.Image(shape=(10, 10, 3)), tfds.features.ClassLabel(
     (dict(features={"label": LABEL}), "no images: expected .* its features are label;"),
     (dict(features={"image": IMAGE, "id": np.int64}), "no labels: expected .* are id, image;"),
     (dict(features={"mask": IMAGE, "text": tfds.features.Text()}), "no labels"),
-    (dict(splits={"train": 6, "extra": 3}), r"no split test or validation, only .*: add --train_split="),
+    (dict(splits={"train": 6, "extra": 3}), r"no split test or validation, only .*: add '--train_split="),
     (dict(splits={"test": 6}), "--train_split=train: .* has no such split, only test")])
 def test_sets_that_cannot_be_used_are_one_line(facts, words, tmp_path):
     name = prepare(tmp_path, "made_odd", **{"pair": None, **facts})
