@@ -21,8 +21,8 @@ Evaluates the last checkpoint of a run.
 usage: python -m mpl_tf.evaluate --model_dir=DIR [--data_dir=DIR]
 
 The data and the networks are those of the run: trust DIR as you trust a
-program. Of its files config.json, the checkpoint and results.json are read,
-and the data that it names; its saved_model is not run. Defaults are shown in [ ]."""
+program. Of its files config.json, networks/, the checkpoint and results.json
+are read, the function of a --student_network=MODULE:FUNCTION is imported, and the data that it names; its saved_model is not run. Defaults are shown in [ ]."""
 FLAGS = ("model_dir", "data_dir", "eval_batch_size")
 
 
@@ -60,7 +60,7 @@ def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
         raise ValueError(f"--model_dir={of_run.model_dir} has no checkpoint yet: train it first")
     dataset = wiring.load_dataset(of_run, stored=False)
     # All weights are in the checkpoint, so no others are loaded.
-    networks = wiring.build_networks(of_run.replace(student_weights=""), dataset)
+    networks = wiring.build_networks(of_run.replace(student_weights="", teacher_weights=""), dataset)
     if of_run.needs_probs:      # the teacher takes no images
         networks.pop("teacher", None)
     step = checkpoints.restore_networks(folder, networks, averaged=of_run.ema_decay > 0)

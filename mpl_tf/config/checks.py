@@ -35,13 +35,18 @@ def checked_value(name, value, kind, default, limits):
         raise ValueError(bad_value(name, value, kind, default, limits))
     if name.endswith("_network") and value:
         _check_network(name, value)
+    if name == "dataset":
+        try:
+            datasets.find(value)
+        except ValueError as error:
+            raise ValueError(f"--{name}={_shown(value)}: {error}") from None
     return value
 
 
 def _possible(value, limits):
     if isinstance(value, str):
         return "choices" not in limits or value in limits["choices"] or (
-            value == "" and "derived" in limits)
+            value == "" and "derived" in limits) or value.startswith(limits.get("begins") or "\0")
     return ((type(value) is int or math.isfinite(value))
             and limits.get("above", -math.inf) < value < limits.get("below", math.inf)
             and limits.get("at_least", -math.inf) <= value <= limits.get("at_most", math.inf))
@@ -136,9 +141,11 @@ def _stored_predictions(c):
     if c.method == "reduced_mpl" and "probs" not in _network(c.teacher_network).takes:
         yield (f"--teacher_network={c.teacher_network} with {method}: expected a network of "
                f"distributions; use one of {networks.available('probs')}")
-    if c.student_weights and "weights" not in _network(c.student_network).options:
-        yield (f"--student_weights={c.student_weights} with --student_network={c.student_network}: "
-               "expected an EfficientNet; use for example efficientnet-b0, or leave it empty")
+    for role in ("student", *["teacher"] * c.has_teacher):
+        name, weights = getattr(c, f"{role}_network"), getattr(c, f"{role}_weights")
+        if weights == "imagenet" and not _network(name).kept:
+            yield (f"--{role}_weights=imagenet with --{role}_network={name}: expected a network that "
+                   "has them; use for example keras.applications:EfficientNetV2B0, or a file")
 
 
 def _network(name):
@@ -162,7 +169,7 @@ def _data(c):
     if c.strong_views and c.cutout >= size:
         yield (f"--cutout={c.cutout} with --dataset={c.dataset}: expected less than an image's "
                f"{size} pixels; use a smaller one")
-    if c.source.in_shards and c.image_size < 8:
+    if (c.source.in_shards or c.image_size) and c.image_size < 8:
         yield f"--image_size={c.image_size}: expected at least 8 pixels; use a larger one"
     if c.unlabeled_dir and not c.source.photographs:
         yield (f"--unlabeled_dir={c.unlabeled_dir} with --dataset={c.dataset}: expected a data set "
@@ -204,10 +211,19 @@ def missing_files(c):
     for name, remedy in (
             ("predictions_dir", "write it with `python -m data_prep.predict`"),
             ("selection", "write it with `python -m data_prep.select`"),
-            ("student_weights", "fetch the efficientnet package's weights without top")):
+            ("student_weights", "name a file NAME.keras or NAME.weights.h5, or imagenet"),
+            ("teacher_weights", "name a file NAME.keras or NAME.weights.h5, or imagenet")):
         value = getattr(c, name)
-        if value and not os.path.exists(value):
+        if value and not os.path.exists(value) and not (
+                name.endswith("weights") and value == "imagenet"):
             yield f"--{name}={value}: no such file or folder; {remedy}"
+    for name in ("student_network", *["teacher_network"] * c.has_teacher):
+        found, arguments = networks.find(getattr(c, name))
+        if found.function is networks.imported.imported:
+            try:
+                networks.imported.find_function(*arguments)
+            except ValueError as error:
+                yield f"--{name}={error}"
     path = c.fixed_teacher
     if path and "://" not in path and not os.path.exists(path):
         yield (f"--fixed_teacher={path}: no such folder or file; train the teacher first, or name a "
@@ -238,8 +254,9 @@ def unused(c):
 
     method, objective = f"--method={c.method}", f"--objective={c.objective}"
     if not c.has_teacher:
-        note(method, "teacher_schedule", "teacher_network", "teacher_dropout", "teacher_optimizer",
-             "teacher_learning_rate", "teacher_weight_decay", "meta_weight", "meta_gradient")
+        note(method, "teacher_schedule", "teacher_network", "teacher_weights", "teacher_dropout",
+             "teacher_optimizer", "teacher_learning_rate", "teacher_weight_decay", "meta_weight",
+             "meta_gradient")
     of_objectives = {flag for other in OBJECTIVES.values() for flag in other.flags.values()}
     if not c.facts.objective:       # such a student sees no labels
         note(method, "objective", "labeled_sampling", *of_objectives)
@@ -269,9 +286,10 @@ def unused(c):
     if c.has_teacher and "dropout" not in used[-1].options:
         note(f"--teacher_network={c.teacher_network}", "teacher_dropout")
     dataset = f"--dataset={c.dataset}"
-    own = {option for source in datasets.SOURCES.values() for option in source.options}
+    own = {option for source in datasets.known().values() for option in source.options}
     note(dataset, *own & {"noise", "extra_unlabeled", "labeled_shards", "holdout_shards",
-                          "image_size"} - c.source.options)
+                          "image_size", "train_split", "test_split", "unlabeled_split"}
+         - c.source.options)
     if not c.source.in_shards and not c.unlabeled_dir:
         note(dataset, "skip_corrupt")
     if not c.source.photographs:

@@ -82,7 +82,7 @@ class Config(Flags):
     @property
     def source(self) -> datasets.Source:
         """The Source of the data set, see mpl_tf.datasets.sources."""
-        return datasets.SOURCES[self.dataset]
+        return datasets.find(self.dataset)
 
     @property
     def objective_class(self) -> Type[Objective]:
@@ -162,7 +162,7 @@ def resolved(given: Mapping[str, Any]) -> Dict[str, Any]:
       {flag: value} of all flags, ready to use.
     """
     values = dict(given)
-    source = datasets.SOURCES[given["dataset"]]
+    source = datasets.find(given["dataset"])
     for name in ("labeled_examples", "labeled_selection", "objective", "student_network"):
         values[name] = given[name] or getattr(source, name)
     reduced = given["method"] == "reduced_mpl"

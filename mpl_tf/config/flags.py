@@ -30,10 +30,11 @@ def _flag(default, text, heading=None, path=False, **limits):
       text: its text in --help.
       heading: the heading of a group in --help that this flag begins, or None.
       path: whether its value is the path of a file or folder.
-      limits: of its values, any of choices, above, at_least, below, at_most; and `derived`, words
-        for what an empty or zero value stands for.
+      limits: of its values, any of choices, above, at_least, below, at_most; `begins`, how values
+        that are no choices may begin; and `derived`, words for what an empty or zero value stands
+        for.
 
-    `text`, choices and `derived` may be functions without arguments. They are called whenever they
+    `text`, choices, begins and `derived` may be functions without arguments. They are called whenever they
     are needed, because a user may register further choices. A number without an upper limit of its
     own has that of its type.
     """
@@ -54,7 +55,7 @@ def describe(field: dataclasses.Field) -> Dict[str, Any]:
 
 def _by_dataset(name):
     return lambda: ", ".join(f"{dataset} {getattr(source, name) or 'all'}"
-                             for dataset, source in datasets.SOURCES.items())
+                             for dataset, source in datasets.known().items())
 
 
 def _only(text, option):
@@ -121,11 +122,11 @@ class Flags:
     temperature: float = _flag(1.0, "The temperature of a fixed teacher's soft targets.", above=0)
 
     dataset: str = _flag("digits", lambda: "The data set. " + "; ".join(
-        f"{name}: {source.about}" for name, source in datasets.SOURCES.items()) + ".", "Data",
-        choices=lambda: tuple(datasets.SOURCES))
+        f"{name}: {source.about}" for name, source in datasets.known().items()) + ".", "Data",
+        choices=lambda: tuple(datasets.known()), begins=lambda: tuple(datasets.FAMILIES))
     data_dir: str = _flag(
-        "", "The folder of the data set's files, or one that data_prep wrote; CIFAR-10 and SVHN "
-        "are downloaded where they are missing.", derived="TensorFlow Datasets' own folder",
+        "", "The folder of the data set's files, or one that data_prep wrote; CIFAR-10, SVHN and "
+        "tfds:NAME are downloaded where they are missing.", derived="TensorFlow Datasets' own folder",
         path=True)
     unlabeled_dir: str = _flag(
         "", "A folder of shards whose images take the place of the data set's unlabeled ones.",
@@ -140,8 +141,17 @@ class Flags:
         "Add the data set's extra images to the unlabeled ones", "extra_unlabeled"))
     image_size: int = _flag(
         0, _only("The side, in pixels, of the images that the networks see", "image_size"),
-        at_least=0, at_most=10_000, derived=lambda: ", ".join(f"{name} {datasets.SOURCES[name].image_size}"
-                                              for name in datasets.takers("image_size")))
+        at_least=0, at_most=10_000, derived=lambda: ", ".join(
+            f"{name} {datasets.known()[name].image_size or 'as they are'}"
+            for name in datasets.takers("image_size")))
+    train_split: str = _flag("", _only(
+        "The split of the training examples, such as train or train[:80%]", "train_split"),
+        derived="train")
+    test_split: str = _flag("", _only("The split of the test examples", "test_split"),
+                            derived="test, or validation where there is none")
+    unlabeled_split: str = _flag("", _only(
+        "The split of more unlabeled images; none stands for none", "unlabeled_split"),
+        derived="unlabelled or unlabeled, where there is one")
     labeled_shards: int = _flag(
         0, _only("How many shards, the first ones, have labels; 102 of 1,024 are the paper's 10 %",
                  "labeled_shards"), at_least=0, derived="all but those held out")
@@ -190,11 +200,14 @@ class Flags:
 
     student_network: str = _flag(
         "", lambda: "The network of the student, or of a baseline, to which all student_ flags "
-        f"apply: {networks.available()}.", "Networks and optimizers",
+        f"apply: {networks.available()}. A function MODULE:FUNCTION is imported, so that its module "
+        "runs as a program; README has an example.", "Networks and optimizers",
         derived=_by_dataset("student_network"))
     student_weights: str = _flag(
-        "", "A file of the efficientnet package's weights without top (..._notop.h5), which the "
-        "student starts from.", path=True)
+        "", "What the student starts from: a file NAME.keras or NAME.weights.h5 of the same network, "
+        "of which the last layer may be for other classes; imagenet, which Keras downloads for "
+        "keras.applications; or for an efficientnet its package's file without top (..._notop.h5).",
+        path=True)
     student_dropout: float = _flag(
         0.0, "The dropout rate at the prediction; Tan & Le have 0.2 for B0 and B1, 0.3 for B2 and "
         "B3, 0.4 for B4 and B5, 0.5 for B6 and B7.", at_least=0, below=1)
@@ -209,6 +222,7 @@ class Flags:
         "", lambda: "The teacher's network, one of those that the student can have; with "
         "reduced_mpl one of "
         f"{networks.available('probs')}.", derived="student_network, or calibration-128")
+    teacher_weights: str = _flag("", "What the teacher starts from, as student_weights.", path=True)
     teacher_dropout: float = _flag(0.0, "The teacher's dropout rate at the prediction.",
                                    at_least=0, below=1)
     teacher_optimizer: str = _flag("nesterov", "The teacher's update rule.", choices=_OPTIMIZERS)

@@ -53,7 +53,7 @@ def accelerated():
 
 
 def _shape(c):
-    size = c.image_size or c.source.image_size
+    size = c.image_size or c.source.image_size or 8     # where the files tell, no less than that
     return (1,) if c.source.points else (size, size, 3 if c.source.photographs else 1)
 
 

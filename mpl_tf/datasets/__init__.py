@@ -15,9 +15,10 @@ import sys
 
 from mpl_tf.common.lazy import import_all
 from mpl_tf.datasets.loading import Dataset, describe, load
-from mpl_tf.datasets.sources import SOURCES, Source, source, takers
+from mpl_tf.datasets.sources import FAMILIES, SOURCES, Source, find, known, source, takers
 from mpl_tf.datasets.splits import Split
 
 import_all(sys.modules[__name__])
 
-__all__ = ["SOURCES", "Dataset", "Source", "Split", "describe", "load", "source", "takers"]
+__all__ = ["FAMILIES", "SOURCES", "Dataset", "Source", "Split", "describe", "find", "known", "load",
+           "source", "takers"]

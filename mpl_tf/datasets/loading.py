@@ -56,20 +56,21 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
          image_size: int = 0, labeled_shards: int = 0, holdout_shards: int = 0,
          unlabeled_dir: str | os.PathLike[str] | None = None, skip_corrupt: bool = False,
          predictions_dir: str | os.PathLike[str] | None = None,
-         selection: str | os.PathLike[str] | None = None) -> Dataset:
+         selection: str | os.PathLike[str] | None = None, train_split: str = "",
+         test_split: str = "", unlabeled_split: str = "") -> Dataset:
     """Reads a data set and splits it.
 
     Args:
       name: one of `datasets.SOURCES`: "digits", "two_moons", "cifar10", "svhn", "imagenet",
-        "image_folder".
+        "image_folder"; or "tfds:NAME[/CONFIG][:VERSION]" of TensorFlow Datasets.
       data_dir: the folder of the files.
         cifar10: the folder with `cifar-10-python.tar.gz` or `cifar-10-batches-py/`, or the latter
         itself. svhn: the folder with `train_32x32.mat` and `test_32x32.mat`. Either may also be a
         folder that data_prep wrote; where it is none of these, TensorFlow Datasets reads or
         downloads the data set there (None: in its own default folder).
-        imagenet, image_folder: the folder of shards.
+        imagenet, image_folder: the folder of shards. tfds: TensorFlow Datasets' folder.
       labeled_examples: how many training examples have labels, those held out included; 0: all of
-        them, for data sets in shards only; None: the data set's default, see its Source.
+        them, for data sets in shards or of tfds; None: the data set's default, see its Source.
       labeled_selection: which examples have labels. "first": the first ones in the official order.
         "random": drawn by split_seed, equally many of each class (the remainder falls on classes
         drawn at random); for the same seed a smaller set is part of a larger one. None: the data
@@ -81,8 +82,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
       noise: standard deviation of two_moons' noise.
       extra_unlabeled: adds svhn's 531,131 `extra` images to the unlabeled ones (Section 4.2); they
         take 1.6 GB of memory, and as much again while they are read.
-      image_size: for data sets in shards, the side in pixels of the images that the networks get;
-        0: the data set's default.
+      image_size: for data sets in shards or of tfds, the side in pixels of the images that the
+        networks get; 0: the data set's default.
       labeled_shards, holdout_shards: for imagenet, see imagenet.imagenet.
       unlabeled_dir: folder of shards whose images replace the data set's own unlabeled ones
         (Section 4.2).
@@ -91,6 +92,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
         unlabeled images: they become labeled_probs and unlabeled_probs.
       selection: folder that data_prep.select wrote: only its examples are unlabeled ones, without
         those that are held out. They are of unlabeled_dir if that is given, else of the data set.
+      train_split, test_split, unlabeled_split: for data sets of tfds, see `tfds_sets.tfds_set`.
 
     Returns:
       A Dataset.
@@ -107,8 +109,9 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
     if options["labeled_selection"] not in ("first", "random"):
         raise ValueError(f"labeled_selection {labeled_selection!r} is unknown: use 'first' or "
                          "'random'")
-    own = dict(noise=noise, extra_unlabeled=extra_unlabeled, labeled_shards=labeled_shards,
-               holdout_shards=holdout_shards)
+    own = dict(name=name, noise=noise, extra_unlabeled=extra_unlabeled, labeled_shards=labeled_shards,
+               holdout_shards=holdout_shards, train_split=train_split, test_split=test_split,
+               unlabeled_split=unlabeled_split)
     if extra_unlabeled and "extra_unlabeled" not in source.options:
         raise ValueError(f"extra_unlabeled with {name}: only svhn has extra images; leave it out")
     own.update(data_dir=data_dir, image_size=image_size or source.image_size,
@@ -119,6 +122,10 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
     if source.in_shards:
         return _told(_from_records(source, data_dir, image_size or source.image_size, own, **others))
     splits = source.read(**own)
+    if not source.class_names:
+        class_names, splits = splits
+        source = dataclasses.replace(source, class_names=tuple(class_names),
+                                     image_size=splits["train"].images.shape[1])
     for part in splits.values():
         check_labels(part, len(source.class_names), name)
     return _told(_from_arrays(source, splits, **options, **others))
@@ -138,6 +145,11 @@ def _from_arrays(source, splits, labeled_examples, labeled_selection, split_seed
     """Splits a data set in memory; `splits` has "train" and "test", and may have "extra"."""
     train, class_names = splits["train"], source.class_names
     extra = [splits["extra"]] if "extra" in splits else []
+    if unlabeled_dir and train.images.shape[-1] != 3:
+        raise ValueError(f"--unlabeled_dir={unlabeled_dir} with {source.name}, whose images have "
+                         f"{train.images.shape[-1]} channel: expected a data set of photographs; leave "
+                         "it out")
+    labeled_examples = labeled_examples or len(train.labels)
     chosen = select(train.labels, labeled_examples, labeled_selection, split_seed,
                     len(class_names), holdout)
     held, labeled = chosen[len(chosen) - holdout:], chosen[:len(chosen) - holdout]

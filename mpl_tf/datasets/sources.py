@@ -1,7 +1,8 @@
 """The registry of data sets: which can be chosen by name, and the facts about each.
 
-A data set is one function, decorated with `source`. That alone makes it known to `datasets.load`,
-to --dataset and the flags whose defaults depend on it, to --help and to the checks of flags.
+A data set is one function, decorated with `source`, or a family of them, with `family`. That alone
+makes it known to `datasets.load`, to --dataset and the flags whose defaults depend on it, to --help
+and to the checks of flags.
 Importing this module does not import TensorFlow.
 """
 
@@ -28,7 +29,9 @@ class Source:
         labeled_examples 0 stands for all.
       class_names: K names; () where the files give them.
       sizes: {split: number of examples}; {} where only the files tell.
-      image_size: side of the images in pixels, with in_shards only a default; 0 for points.
+      image_size: side of the images in pixels, with in_shards only a default; 0 for points, and
+        where only the files tell.
+      of_images: whether the examples are images although image_size is 0.
       in_shards: whether images are decoded from shards on demand instead of being held in memory.
       flip: whether the mirror image of an example still belongs to its class.
       photographs: whether the images are RGB. Only then can --unlabeled_dir supply its unlabeled
@@ -50,6 +53,7 @@ class Source:
     flip: bool = False
     photographs: bool = False
     per_class: int = 0
+    of_images: bool = False
 
     @property
     def options(self) -> frozenset[str]:
@@ -59,10 +63,11 @@ class Source:
     @property
     def points(self) -> bool:
         """Whether the examples are points, not images."""
-        return not self.image_size
+        return not self.image_size and not self.of_images
 
 
 SOURCES: dict[str, Source] = {}
+FAMILIES: dict[str, Callable[[str], Source]] = {}     # by how the names in each begin
 
 
 def source(name: str, about: str, **facts: Any) -> Callable[[Reader], Reader]:
@@ -77,17 +82,49 @@ def source(name: str, about: str, **facts: Any) -> Callable[[Reader], Reader]:
     return register
 
 
+def family(shown: str, about: str, begins: str, check: Callable[[str], Mapping[str, Any]],
+           **facts: Any) -> Callable[[Reader], Reader]:
+    """Decorator of a function that reads any of a family of data sets, whose `name` it gets.
+
+    Args:
+      shown: a name of the family for help texts, such as "tfds:NAME".
+      about: as of Source.
+      begins: how the names of all of them begin, such as "tfds:".
+      check: a function of a name. It returns the facts of this data set that differ from `facts`,
+        and raises ValueError, in one line, where there can be no such name.
+      facts: the attributes of Source, all but `read`.
+    """
+    def register(read: Reader) -> Reader:
+        shared = Source(shown, about, read, **facts)
+        FAMILIES[begins] = lambda name: shared if name == shown else dataclasses.replace(
+            shared, name=name, **check(name))
+        _SHOWN[begins] = shown
+        return read
+    return register
+
+
+_SHOWN: dict[str, str] = {}
+
+
+def known() -> dict[str, Source]:
+    """{name: Source} of all data sets, and of each family by the name that help texts show."""
+    return {**SOURCES, **{shown: FAMILIES[begins](shown) for begins, shown in _SHOWN.items()}}
+
+
 def find(name: str) -> Source:
     """Returns the Source called `name`.
 
     Raises:
       ValueError: in one line, where there is none.
     """
+    for begins, of_name in FAMILIES.items():
+        if name.startswith(begins):
+            return of_name(name)
     if name not in SOURCES:
-        raise ValueError(f"data set {name!r} is unknown: use one of {', '.join(SOURCES)}")
+        raise ValueError(f"data set {name!r} is unknown: use one of {', '.join(known())}")
     return SOURCES[name]
 
 
 def takers(option: str) -> list[str]:
     """Names of the data sets that take the argument `option` of `load`."""
-    return [name for name, source in SOURCES.items() if option in source.options]
+    return [name for name, source in known().items() if option in source.options]

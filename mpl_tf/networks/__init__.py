@@ -22,6 +22,7 @@ from mpl_tf.networks.registry import NETWORKS, Counts, Network, available, count
 
 import_all(sys.modules[__name__], but=("layers",))      # its classes need TensorFlow
 
+from mpl_tf.networks import weight_files  # noqa: E402
 from mpl_tf.networks.calibration import calibration  # noqa: E402
 from mpl_tf.networks.efficientnet import DROP_CONNECT, efficientnet  # noqa: E402
 from mpl_tf.networks.mlp import mlp  # noqa: E402
@@ -53,25 +54,37 @@ def build(name: str, num_classes: int, input_shape: Sequence[int],
         draws them anew at every build.
       data_range: the (lowest, highest) corner of the data; see `rbf_linear`.
       drop_connect: the highest rate of EfficientNet's stochastic depth.
-      weights: a local file of weights to start from; see `efficientnet`.
+      weights: a file NAME.keras or NAME.weights.h5 to start from, see `weight_files.load`; or
+        "imagenet", which classes of keras.applications have. See `efficientnet` for its files.
 
     A network without batch norm, dropout or stochastic depth ignores their arguments. A network
-    that does not take `weights` or `data_range` refuses them.
+    that does not take `data_range` refuses it.
 
     Raises:
       ValueError: in one line, for an unknown name, which lists what is available, and for
         arguments that do not fit the network.
     """
     found, numbers = find(name)
-    wanted = {"weights": weights, "data_range": data_range}
-    for option, value in wanted.items():
-        if value is not None and value != "" and option not in found.options:
-            takers = ", ".join(shown for shown, other in NETWORKS.items()
-                               if option in other.options)
-            raise ValueError(f"{option}={value} for {name}: expected a network that takes it "
-                             f"({takers}); leave it out")
+    loads = weights and "weights" not in found.options
+    if loads:
+        weight_files.check_path(weights) if weights != weight_files.IMAGENET else refuse_imagenet(name)
+    if data_range is not None and "data_range" not in found.options:
+        takers = ", ".join(shown for shown, other in NETWORKS.items()
+                           if "data_range" in other.options)
+        raise ValueError(f"data_range={data_range} for {name}: expected a network that takes it "
+                         f"({takers}); leave it out")
+    wanted = {"weights": weights or None, "data_range": data_range}
     options = {"batch_norm_decay": batch_norm_decay, "drop_connect": drop_connect, "name": role,
                "seed": seed, **wanted, **({} if dropout is None else {"dropout": dropout}),
                "num_classes": num_classes, "input_shape": input_shape}
-    return found.function(*numbers, **{option: value for option, value in options.items()
-                                       if option in found.options})
+    model = found.function(*numbers, **{option: value for option, value in options.items()
+                                        if option in found.options})
+    if loads:
+        weight_files.load(model, weights)
+    return model
+
+
+def refuse_imagenet(name: str) -> None:
+    """Raises ValueError, in one line, as the network `name` has no ImageNet weights of Keras's."""
+    raise ValueError(f"weights=imagenet for {name}: expected a network that has them, such as "
+                     "keras.applications:EfficientNetV2B0; use one, or a file of weights")

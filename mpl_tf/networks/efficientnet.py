@@ -14,7 +14,7 @@ from typing import Any, Optional, Sequence
 
 from mpl_tf.common import plain_path
 from mpl_tf.common.lazy import tf
-from mpl_tf.networks import parts
+from mpl_tf.networks import parts, weight_files
 from mpl_tf.networks.registry import network
 
 # size: (width, depth, resolution in Tan & Le's training, dropout at the prediction)
@@ -48,7 +48,7 @@ def efficientnet(size: int, num_classes: int, input_shape: Sequence[int] = (224,
         has a shortcut, is left out of an example's pass with probability drop_connect b / n. (The
         package divides by B0's n for every size, so that B7's last block would come to 0.68.)
       weights: None, or a local file of the package's weights without top
-        (`efficientnet-b0_..._notop.h5`), for images of 3 channels.
+        (`efficientnet-b0_..._notop.h5`), for images of 3 channels; or one of `weight_files.load`.
       blocks: the package's BlockArgs of all blocks, for tests; None stands for Tan & Le's.
       The other arguments and the errors are those of `wide_resnet`.
     """
@@ -58,6 +58,7 @@ def efficientnet(size: int, num_classes: int, input_shape: Sequence[int] = (224,
     if not 0.0 <= drop_connect < 1.0:
         raise ValueError(f"drop_connect={drop_connect} is outside [0, 1): it is the rate at which "
                          "the last block is left out, 0.2 in the paper")
+    whole = weights is not None and weights.endswith((".keras", ".weights.h5"))
     if weights and not os.path.isfile(weights):
         raise ValueError(f"weights={weights}: no such file; expected the efficientnet package's "
                          "weights without top (efficientnet-b0_..._notop.h5), fetched beforehand")
@@ -74,11 +75,14 @@ def efficientnet(size: int, num_classes: int, input_shape: Sequence[int] = (224,
         blocks_args=_without_strides(blocks, dropped - 1), model_name=f"efficientnet-b{size}",
         layers=_Layers(image, seed, batch_norm_decay, stem_stride=1 if dropped else 2),
         backend=tf.keras.backend, models=tf.keras.models, utils=tf.keras.utils)
-    if weights:
+    if weights and not whole:
         _load(base, weights)
     x = tf.keras.layers.GlobalAveragePooling2D(name="pool")(base.output)
     dropout = own_dropout if dropout is None else dropout
-    return tf.keras.Model(image, parts.prediction(x, num_classes, dropout, seed), name=name)
+    model = tf.keras.Model(image, parts.prediction(x, num_classes, dropout, seed), name=name)
+    if whole:
+        weight_files.load(model, weights)
+    return model
 
 
 def strides_dropped(side: int, strides: int = 5) -> int:

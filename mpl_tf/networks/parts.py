@@ -13,8 +13,12 @@ uniform.
 
 from __future__ import annotations
 
+import contextlib
+import random
 import zlib
-from typing import Optional, Sequence
+from typing import Iterator, Optional, Sequence
+
+import numpy as np
 
 from mpl_tf.common.lazy import tf
 
@@ -96,7 +100,30 @@ def prediction(features: tf.Tensor, num_classes: int, dropout: float,
     Under mixed precision the linear layer computes in float32, and so do the losses.
     """
     from mpl_tf.networks import layers      # its classes need TensorFlow
-    x = layers.ReplayableDropout(dropout, name="dropout")(features)
+    return logits(layers.ReplayableDropout(dropout, name="dropout")(features), num_classes, seed)
+
+
+def logits(features: tf.Tensor, num_classes: int, seed: Optional[int]) -> tf.Tensor:
+    """The linear layer of `prediction`, alone."""
     return tf.keras.layers.Dense(
         num_classes, name="logits", dtype=variable_dtype(),
-        kernel_initializer=kernel_initializer(seed, "logits", 1 / 3, "fan_in", "uniform"))(x)
+        kernel_initializer=kernel_initializer(seed, "logits", 1 / 3, "fan_in", "uniform"))(features)
+
+
+@contextlib.contextmanager
+def seeded(seed: Optional[int]) -> Iterator[None]:
+    """Context manager: Keras, TensorFlow, NumPy and Python draw by `seed`; None changes nothing.
+
+    For layers that draw their initial weights by a global state. Afterwards Python and NumPy go on
+    where they were. TensorFlow and Keras cannot tell where they were, and go on from `seed`.
+    """
+    if seed is None:
+        yield
+        return
+    before = random.getstate(), np.random.get_state()
+    tf.keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])

@@ -22,8 +22,10 @@ class Network:
     Attributes:
       shown: its name in help texts, with words for the numbers, such as "wrn-DEPTH-WIDTH".
       pattern: a regular expression of the whole name. The numbers in its groups are arguments.
+      text: whether the texts of the groups are the arguments instead.
+      kept: whether a run keeps the network that was built, because its name does not tell all of it.
       takes: which of KINDS the network can have as inputs.
-      function: (*numbers, num_classes=, input_shape=, **options) -> tf.keras.Model.
+      function: (*arguments, num_classes=, input_shape=, **options) -> tf.keras.Model.
       check: a function of the numbers that raises ValueError if there is no such network, or None.
       counts: a function (*numbers, num_classes=, input_shape=) -> Counts, which builds nothing, or
         None where it is not known.
@@ -36,15 +38,19 @@ class Network:
     check: Optional[Callable[..., None]] = None
     example: str = ""
     counts: Optional[Callable[..., "Counts"]] = None
+    text: bool = False
+    kept: bool = False
 
     @property
     def options(self) -> FrozenSet[str]:
         """The names of the function's arguments. `networks.build` passes no others."""
         return frozenset(inspect.signature(self.function).parameters)
 
-    def numbers(self, name: str) -> Optional[Tuple[int, ...]]:
-        """The numbers in `name`, a tuple of int, or None if it is not a name of this network."""
-        match = re.fullmatch(self.pattern, name)
+    def numbers(self, name: str) -> Optional[Tuple[Any, ...]]:
+        """The numbers (or texts) in `name`, a tuple, or None if it is not a name of this network."""
+        match = re.fullmatch(self.pattern, name, re.DOTALL if self.text else 0)
+        if match is not None and self.text:
+            return match.groups()
         # More digits than any network has would be more than Python reads.
         return None if match is None else tuple(
             int(number.lstrip("0")[:20] or "0") for group in match.groups() for number in re.findall(r"\d+", group or ""))
@@ -65,11 +71,13 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("image",),
             check: Optional[Callable[..., None]] = None, example: str = "",
-            counts: Optional[Callable[..., Counts]] = None) -> Callable[[_Function], _Function]:
+            counts: Optional[Callable[..., Counts]] = None,
+            text: bool = False, kept: bool = False) -> Callable[[_Function], _Function]:
     """Decorates the function of a network, so that it can be chosen by name.
 
     Args:
-      shown, pattern, takes, check, example, counts: see Network. If pattern is None, `shown` is the name.
+      shown, pattern, takes, check, example, counts, text, kept: see Network. If pattern is None,
+        `shown` is the name.
 
     Returns:
       A decorator that returns the function itself.
@@ -83,13 +91,14 @@ def network(shown: str, pattern: Optional[str] = None, takes: Sequence[str] = ("
 
     def register(function: _Function) -> _Function:
         NETWORKS[shown] = Network(
-            shown, pattern or re.escape(shown), tuple(takes), function, check, example, counts)
+            shown, pattern or re.escape(shown), tuple(takes), function, check, example, counts, text,
+            kept)
         return function
     return register
 
 
-def find(name: str) -> Tuple[Network, Tuple[int, ...]]:
-    """Finds a network by a name such as "wrn-28-2"; returns (Network, the numbers in the name).
+def find(name: str) -> Tuple[Network, Tuple[Any, ...]]:
+    """Finds a network by a name such as "wrn-28-2"; returns (Network, the numbers or texts in it).
 
     Raises:
       ValueError: in one line, if there is no such network, or none with these numbers.

@@ -2,6 +2,7 @@
 
     config.json         the flags that the run was started with
     data.json           a description of the data that the run learns from
+    networks/           networks whose names do not tell all of them, see kept_networks.py
     checkpoints/        what the run continues from, see checkpoints.py
     tensorboard/        see tensorboard.py
     student.keras, classifier.keras, saved_model/, classes.json, curves.png, results.json
@@ -22,6 +23,7 @@ from mpl_tf.common import storage
 from mpl_tf.common.structure import WHOLE
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
+NETWORKS = "networks"
 CLASSES, DATA = "classes.json", "data.json"
 _EVALUATION = {"student_test_accuracy": float, **{
     f"{role}_{part}accuracy?": (float, None) for role in ("student", "teacher")
@@ -54,7 +56,7 @@ def open_folder(config):
     started = _started(folder)
     # Until there is a checkpoint, a run may be started anew with other flags.
     progress = started is not None and (
-        _has_checkpoint(folder) or os.path.exists(os.path.join(folder, RESULTS)))
+        has_checkpoint(folder) or os.path.exists(os.path.join(folder, RESULTS)))
     if progress:
         lines = config_module.differences(started, config)
         if lines:
@@ -97,7 +99,8 @@ def checkpoint_indices(folder):
     return [os.path.join(folder, name) for name in names if re.fullmatch(r"ckpt-\d+\.index", name)]
 
 
-def _has_checkpoint(folder):
+def has_checkpoint(folder):
+    """Whether the run in `folder` has saved a checkpoint, and so is continued."""
     folder = os.path.join(folder, CHECKPOINTS)
     return os.path.exists(os.path.join(folder, "checkpoint")) or bool(checkpoint_indices(folder))
 
@@ -162,7 +165,7 @@ def check_data(folder, data):
                               "choose another --model_dir", {...: str})
     if noted == data:
         return
-    if noted is not None and _has_checkpoint(folder):
+    if noted is not None and has_checkpoint(folder):
         changed = ", ".join(f"{name} {noted[name]} then, {data.get(name, 'none')} now"
                             for name in noted if data.get(name) != noted[name])
         if changed:     # a run of an earlier version has noted fewer things

@@ -11,9 +11,12 @@ from mpl_tf.run import run_folder
 
 
 def view_of(config):
-    """How a Config's run evaluates an image: {"size": pixels of a side, "crop": of crops.CROPS}."""
+    """How a Config's run evaluates an image: {"size": pixels of a side, "crop": of crops.CROPS}.
+
+    The size is 0 where the data's files alone tell it.
+    """
     return {"size": config.image_size or config.source.image_size,
-            "crop": "inception" if config.image_size else "whole"}
+            "crop": "inception" if config.source.in_shards else "whole"}
 
 
 class Served:
@@ -26,7 +29,7 @@ class Served:
 
     Args:
       model_dir: folder of the run.
-      size: side of an image in pixels, according to the run's flags.
+      size: side of an image in pixels, according to the run's flags; 0 where they do not tell it.
       num_classes: K according to the run's classes.json; None where it has none: not checked.
 
     Attributes:
@@ -48,6 +51,7 @@ class Served:
             self.shape, classes = promised(path)
             shapes = shapes_of_weights(path)
         expected = classes if num_classes is None else num_classes
+        size = size or self.shape[0]
         if (*self.shape[:2], classes) != (size, size, expected):
             raise ValueError(
                 f"--model_dir={model_dir}: saved_model takes images of {self.shape[0]} pixels and "
@@ -130,13 +134,16 @@ def restored(model_dir, shape, num_classes, shapes):
     """
     import tensorflow as tf
     from mpl_tf.data import augment
+    from mpl_tf.run import kept_networks
     config = config_module.of(**run_folder.read_flags(model_dir))
     policy = tf.keras.mixed_precision.global_policy()
     tf.keras.mixed_precision.set_global_policy(config.precision)
     try:
-        network = networks.build(
-            config.student_network, num_classes, shape, dropout=config.student_dropout,
-            drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay)
+        name = config.student_network
+        network = kept_networks.load(model_dir, "student", name) if networks.find(
+            name)[0].kept else networks.build(
+                name, num_classes, shape, dropout=config.student_dropout,
+                drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay)
     finally:
         tf.keras.mixed_precision.set_global_policy(policy)
     if sorted(tuple(weight.shape) for weight in network.weights) != shapes:

@@ -11,8 +11,8 @@ import tensorflow as tf
 from mpl_tf import datasets
 from mpl_tf.common import command, keras_seam, pictures, storage
 from mpl_tf.config import Config
-from mpl_tf.run import (checkpoints, devices, evaluation, export, run_folder, serving, tensorboard,
-                        watch, wiring, workers)
+from mpl_tf.run import (checkpoints, devices, evaluation, export, kept_networks, run_folder, serving,
+                        tensorboard, watch, wiring, workers)
 from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
@@ -62,6 +62,7 @@ def _checkpoints_of(config):
 
 
 def _train_on(strategy, agreement, config, writer, figures, start):
+    kept_networks.check(config, run_folder.has_checkpoint(config.model_dir))
     dataset = wiring.load_dataset(config)
     with strategy.scope():
         model = wiring.build_model(config, dataset)

@@ -13,7 +13,7 @@ from mpl_tf.method.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.method.mpl import MetaPseudoLabels
 from mpl_tf.method.requirements import check_networks
 from mpl_tf.method.schedules import WarmupCosine, WarmupExponential
-from mpl_tf.run import devices, keras_files
+from mpl_tf.run import devices, kept_networks, keras_files
 
 # The labeled accuracy of images in shards is measured on at most this many of them (or as many as
 # there are test images, if more): each evaluation decodes them again, and all of ImageNet's labeled
@@ -28,13 +28,18 @@ def load_dataset(config, stored=True):
     """
     stored = {name: getattr(config, name) for name in ("predictions_dir", "selection")
               if stored and getattr(config, name)}
-    return datasets.load(
+    dataset = datasets.load(
         config.dataset, data_dir=config.data_dir or None, labeled_examples=config.labeled_examples,
         labeled_selection=config.labeled_selection, split_seed=config.split_seed,
         holdout=config.holdout, noise=config.noise, extra_unlabeled=config.extra_unlabeled,
         image_size=config.image_size, labeled_shards=config.labeled_shards,
         holdout_shards=config.holdout_shards, unlabeled_dir=config.unlabeled_dir or None,
-        skip_corrupt=config.skip_corrupt, **stored)
+        skip_corrupt=config.skip_corrupt, train_split=config.train_split,
+        test_split=config.test_split, unlabeled_split=config.unlabeled_split, **stored)
+    if config.color != "none" and dataset.unlabeled.shape[-1] != 3:     # only the files told it
+        raise ValueError(f"--color={config.color} with --dataset={config.dataset}, whose images are "
+                         "grey: expected photographs; leave it out")
+    return dataset
 
 
 def images_of(dataset):
@@ -66,20 +71,28 @@ def build_networks(config, dataset):
     if config.has_teacher:
         shape = ((dataset.num_classes,) if config.needs_probs
                  else dataset.unlabeled.shape[1:])
-        built["teacher"] = networks.build(
-            config.teacher_network, dataset.num_classes, shape, dropout=config.teacher_dropout,
-            drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay,
-            role="teacher", seed=2 * config.seed + 1)
+        built["teacher"] = _network(config, "teacher", dataset.num_classes, shape,
+                                    2 * config.seed + 1)
     return built
 
 
 def build_student(config, dataset):
     """Builds the student, or a baseline's network, with its initial weights."""
-    return networks.build(
-        config.student_network, dataset.num_classes, dataset.unlabeled.shape[1:],
-        dropout=config.student_dropout, drop_connect=config.drop_connect,
-        weights=config.student_weights or None, batch_norm_decay=config.batch_norm_decay,
-        role="student", seed=2 * config.seed + (config.method == "baseline"))
+    return _network(config, "student", dataset.num_classes, dataset.unlabeled.shape[1:],
+                    2 * config.seed + (config.method == "baseline"))
+
+
+def _network(config, role, num_classes, shape, seed):
+    """Builds the network of `role` by the flags that begin with it, or reads what the run has kept."""
+    def build():
+        name = getattr(config, f"{role}_network")
+        with kept_networks.flagged(role, name):
+            return networks.build(
+                name, num_classes, shape, dropout=getattr(config, f"{role}_dropout"),
+                drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay,
+                weights=getattr(config, f"{role}_weights") or None, role=role, seed=seed)
+
+    return kept_networks.network(config, role, build, devices.is_chief(config))
 
 
 def build_model(config, dataset):

@@ -93,6 +93,15 @@ def evaluation_crop(encoded: bytes, size: int, crop: str) -> np.ndarray:
     return decode(encoded, lambda height, width: [central_box(height, width, part)], size)[0]
 
 
+def square(pixels: np.ndarray, size: int) -> np.ndarray:
+    """The central square of uint8 [H, W, C], resized as `decode` does; C is what Pillow has, 1 to 4."""
+    height, width, channels = pixels.shape
+    if (height, width) == (size, size):
+        return pixels
+    image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+    return _resized(image, central_box(height, width), size).reshape(size, size, channels)
+
+
 def _resized(image, box, size):
     if image.size == (size, size) and box == (0, 0, size, size):
         return np.asarray(image)

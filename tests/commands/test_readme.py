@@ -5,13 +5,14 @@ import importlib
 import itertools
 import re
 import shlex
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from data_prep import predict, select
-from mpl_tf import config, datasets, evaluate
+from mpl_tf import config, datasets, evaluate, train
 from mpl_tf.common.command import Parser
 from mpl_tf.method import mpl, objectives
 from mpl_tf.reduced import chain
@@ -133,8 +134,8 @@ def test_the_flags_that_sentences_name_exist(file):
 
 
 def test_every_python_snippet_has_a_test():
-    words = ("eval_dataset", "data.from_arrays", "data.from_datasets", "tiny-SIZE", "squared",
-             "shapes")      # tiny-SIZE: tests/config/test_extending.py
+    words = ("eval_dataset", "data.from_arrays", "data.from_datasets", "def build(", "tiny-SIZE",
+             "squared", "shapes")      # tiny-SIZE: tests/config/test_extending.py
     assert sorted(map(snippet, words)) == sorted(blocks("python"))
 
 
@@ -159,6 +160,19 @@ def test_arrays_and_datasets_are_taken_as_printed():
         assert np.isfinite([history["loss"][0] for history in histories]).all()
         assert word == "data.from_datasets" or 0 <= histories[0]["val_accuracy"][0] <= 1
     assert len(histories) == 2
+
+
+def test_the_network_by_its_path_trains_by_the_command_as_printed(tmp_path, monkeypatch):
+    [words] = [words for _, words in RUN if "--student_network=my_networks:build" in words]
+    (tmp_path / "my_networks.py").write_text(snippet("def build("))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    try:
+        assert train.main([*words[3:], "--train_steps=2", "--warmup_steps=0", "--noplots"]) == 0
+        assert (tmp_path / "runs/own/networks/student.keras").is_file()
+        assert tf.keras.models.load_model("runs/own/student.keras").output_shape == (None, 10)
+    finally:
+        sys.modules.pop("my_networks", None)
 
 
 def test_the_objective_that_readme_adds_is_one():

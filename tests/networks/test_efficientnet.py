@@ -108,8 +108,8 @@ def test_what_does_not_exist_is_refused_in_one_line(arguments, words):
 
 
 def test_weights_for_another_network_are_refused():
-    with pytest.raises(ValueError, match="expected a network that takes it .efficientnet-b0 to -b7"):
-        networks.build("small_conv", 10, (32, 32, 3), weights="weights.h5")
+    with pytest.raises(ValueError, match="weights=imagenet for small_conv: expected a network that has"):
+        networks.build("small_conv", 10, (32, 32, 3), weights="imagenet")
 
 
 @pytest.mark.slow

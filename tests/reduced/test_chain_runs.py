@@ -113,7 +113,7 @@ def test_flags_of_the_paper_reach_model_and_optimizers(tmp_path, stored):
      "expected a network of distributions"),
     ("--student_network=calibration-128", "expected a network of images"),
     ("--student_network=efficientnet-b9", "efficientnet-b0 to -b7"),
-    ("--student_weights=x", "expected an EfficientNet"),
+    ("--student_weights=imagenet", "expected a network that has them"),
     ("--decay_rate=0.9", "no effect with --schedule=cosine"),
     ("--drop_connect=0.1", "no effect with --student_network=small_conv"),
     ("--rmsprop_epsilon=0.1", "no effect with --student_optimizer=nesterov"),
