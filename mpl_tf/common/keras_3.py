@@ -66,7 +66,7 @@ def last_layer(network, output=0):
     if outputs:
         history = outputs[output]._keras_history
         return last_layer(history.operation, history.tensor_index)
-    return None
+    return last_layer(network.layers[-1]) if isinstance(network, tf.keras.Sequential) else None
 
 
 def last_function(layer):

@@ -20,7 +20,7 @@ def test_b0_for_digits():
     """Weights by count and scale, the last map's side, the rates of dropout."""
     network = networks.build("efficientnet-b0", 10, (8, 8, 1), seed=1)
     assert network.count_params() == 4_049_564 - 2 * 9 * 32 + 1280 * 10 + 10   # 1 channel, not 3
-    assert network.get_layer("top_conv").output_shape == (None, 4, 4, 1280)
+    assert network.get_layer("top_conv").output.shape == (None, 4, 4, 1280)
     drops = _drops(network)
     assert drops.pop("dropout") == 0.2 and len(drops) == 9
     assert drops["block2b_drop"] == pytest.approx(0.2 * 2 / 16)

@@ -168,6 +168,7 @@ def test_replicas_draw_masks_of_their_own():
             mask, expected("dropout", SEED, 0.4, (16, 8), replica), rtol=1e-6)
 
 
+@tiny.keras_2_only      # tests/method/test_layers_of_keras_3.py
 def test_not_replayable_names_what_keras_draws():
     block = tf.keras.Sequential(
         [tf.keras.layers.Dense(3), tf.keras.layers.Dropout(0.2, name="deep")])
@@ -179,6 +180,7 @@ def test_not_replayable_names_what_keras_draws():
     assert sorted(layers.not_replayable(outer)) == ["deep (Dropout)", "noise (GaussianNoise)"]
 
 
+@tiny.keras_2_only
 def test_recurrent_layers_are_named_only_with_dropout():
     def model(**kwargs):
         return tf.keras.Sequential([tf.keras.Input([5, 3]), tf.keras.layers.LSTM(2, **kwargs)])

@@ -28,7 +28,7 @@ def fill(checkpoint, model_, seed):
     """Gives every variable of a model and its optimizer a random value."""
     rng = np.random.default_rng(seed)
     for variable in [*model_.student.weights, *model_.optimizer.variables]:
-        if variable.dtype.is_floating:
+        if tf.as_dtype(variable.dtype).is_floating:
             variable.assign(rng.uniform(0.1, 1.0, variable.shape))
         else:
             variable.assign(seed)

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from mpl_tf import data, evaluate, train
-from mpl_tf.common import command, storage
+from mpl_tf.common import command, keras_seam, storage
 from mpl_tf.run import devices, training, watch, wiring
 from tests.runs import assert_same_state, settings, state
 
@@ -260,7 +260,7 @@ def test_the_control_teacher_is_the_baseline(tmp_path):
         dataset = wiring.load_dataset(config)
         model = wiring.build_model(config, dataset)
         batches = wiring.train_batches(config, dataset, tf.distribute.get_strategy())
-        step = model.make_train_function()
+        step = keras_seam.step_function(model)
         for _ in range(2):
             step(batches)
         networks.append(model.networks[role])

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mpl_tf import data, datasets
 from mpl_tf.run import devices as strategy, training, wiring
+from tests import tiny
 from tests.runs import settings
 
 
@@ -147,7 +148,7 @@ def test_flags_reach_the_model(tmp_path):
     assert (model.student_weight_decay, model.teacher_weight_decay) == (1e-3, 2e-3)
     assert [layer.rate for layer in layers_of(model.student, "ReplayableDropout")] == [0.11]
     assert [layer.rate for layer in layers_of(model.teacher, "ReplayableDropout")] == [0.12]
-    norms = layers_of(model.student, "BatchNormalization")
+    norms = layers_of(model.student, "FusedBatchNormalization" if tiny.KERAS_3 else "BatchNormalization")
     assert norms and {layer.momentum for layer in norms} == {0.93}
     student, teacher = model.student_optimizer, model.teacher_optimizer
     assert (student.epsilon, student.momentum, teacher.momentum) == (0.02, 0.7, 0.7)
