@@ -119,7 +119,7 @@ def _head(config, network):
     if not _has_fixed_features(config):
         return network
     features = network.get_layer("features")
-    inputs = tf.keras.Input(features.output_shape[1:])
+    inputs = tf.keras.Input(features.output.shape[1:])
     x = inputs
     for layer in network.layers[network.layers.index(features) + 1:]:
         x = layer(x)
