@@ -138,7 +138,7 @@ def _fit(config, inputs, model, measured):
     rows, interval = [], max(config.train_steps // 100, 1)
     cosines = _cosines_of(model, inputs, config.label_smoothing) if measured else None
 
-    def record(index, _):
+    def record(index, logs=None):
         if measured and (index + 1) % interval == 0:
             rows.append([index + 1, *cosines()])
 
