@@ -19,6 +19,7 @@ from data_prep import command
 from data_prep import workers as work
 from mpl_tf.common import pictures, storage
 from mpl_tf.common.bar import Bar
+from mpl_tf.common.command import readable, shown
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import image_files, montage, schema, tfrecord
 from mpl_tf.shards.tfrecord import CorruptRecord
@@ -199,7 +200,7 @@ def lines(split, report):
     result += [f"    {line}" for line in broken[:SHOWN]]
     if len(broken) > SHOWN:
         result.append(f"    and {len(broken) - SHOWN} more")
-    return [line.encode("ascii", "backslashreplace").decode() for line in result]
+    return [shown(readable(line)) for line in result]
 
 
 def _is_odd(kinds, records):

@@ -113,8 +113,11 @@ def readable(text):
 
 
 def shown(text):
-    """`text` with line ends and a terminal's control characters, which a name may have, as escapes."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]",
+    """`text` with what changes how a terminal shows the rest, which a name may have, as escapes.
+
+    These are line ends, control characters, and marks that turn the direction of writing.
+    """
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]",
                   lambda found: found.group().encode("unicode_escape").decode(), text)
 
 

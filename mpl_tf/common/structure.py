@@ -9,6 +9,8 @@ written them.
     str, bool, dict, list       a value of this type
     int, float                  a number; an int where a float is expected is one
     WHOLE                       a whole number from 0 on that 64 bits can hold
+    SHARE                       a number from 0 to 1
+    NAME                        text that can be written to a file or a terminal as bytes
     None                        null
     (A, B)                      what A or B describes
     [A]                         a list of what A describes
@@ -19,11 +21,13 @@ written them.
 from __future__ import annotations
 
 import json
+import math
+import os
 from typing import Any
 
-WHOLE = object()
+WHOLE, SHARE, NAME = object(), object(), object()
 _NAMES = {str: "text", bool: "true or false", int: "a whole number", float: "a number",
-          None: "null", dict: "an object {...}", list: "a list [...]"}
+          None: "null", SHARE: "a number from 0 to 1", NAME: "a name without stray surrogates", dict: "an object {...}", list: "a list [...]"}
 _MOST = 2 ** 63 - 1
 
 
@@ -67,7 +71,7 @@ def _join(place, name):
 
 def _kind(expected):
     """The part of a description that `_is` looks at."""
-    return expected if expected is WHOLE or isinstance(expected, type) else (
+    return expected if expected in (WHOLE, SHARE, NAME) or isinstance(expected, type) else (
         None if expected is None else type(expected))
 
 
@@ -76,9 +80,22 @@ def _is(value, kind):
         return type(value) is int and 0 <= value <= _MOST
     if kind is None:
         return value is None
+    if kind is NAME:
+        return type(value) is str and _has_bytes(value)
     if kind is float:
-        return type(value) is float or type(value) is int and abs(value) <= _MOST
+        return type(value) is float and math.isfinite(value) or (
+            type(value) is int and abs(value) <= _MOST)
+    if kind is SHARE:
+        return type(value) in (int, float) and 0 <= value <= 1
     return type(value) is kind
+
+
+def _has_bytes(text):
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:      # half of a pair of surrogates
+        return False
+    return True
 
 
 def _wrong(value, expected, place):

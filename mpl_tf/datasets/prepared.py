@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from mpl_tf.common import storage, structure
-from mpl_tf.common.structure import WHOLE
+from mpl_tf.common.structure import NAME, WHOLE
 from mpl_tf.datasets.splits import Split, official_order
 from mpl_tf.shards import image_files, record_index, schema, tfrecord
 from mpl_tf.shards.tfrecord import CorruptRecord
@@ -15,9 +15,9 @@ SIDECAR = "dataset.json"
 _REMEDY = "give back the file that data_prep wrote, or prepare the folder again"
 # What SIDECAR holds, as structure.py describes it: of a file that somebody wrote by hand to name
 # the classes of his shards, and of one that data_prep wrote, which has its plan.
-_ANY = {"name": str, "class_names?": ([str], None), "flip?": bool, "splits": {...: dict}}
+_ANY = {"name": str, "class_names?": ([NAME], None), "flip?": bool, "splits": {...: dict}}
 CONTENTS = {
-    "name": str, "num_classes": (WHOLE, None), "class_names": ([str], None), "flip": bool,
+    "name": str, "num_classes": (WHOLE, None), "class_names": ([NAME], None), "flip": bool,
     "splits": {...: {
         "examples": WHOLE, "labeled": bool, "class_histogram": ([WHOLE], None), "skipped": [str],
         "shards": [{"file": str, "examples": WHOLE, "bytes": WHOLE, "sha256": str}]}},
@@ -65,6 +65,8 @@ def _unlike_plan(sidecar):
     names, planned = sidecar["class_names"], sidecar["plan"]["splits"]
     if names is not None and len(names) != sidecar["num_classes"]:
         return f"{len(names)} class_names, but num_classes {sidecar['num_classes']}"
+    if "class_names" in sidecar["plan"] and sidecar["plan"]["class_names"] != names:
+        return "class_names are not those of plan"
     for split in sorted({*planned, *sidecar["splits"]}):
         if (split in planned) != (split in sidecar["splits"]):
             return f"the split {split!r} is in one of splits and plan only"

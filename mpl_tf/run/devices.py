@@ -79,9 +79,15 @@ def check_tf_config(text: Optional[str]) -> None:
         addresses, index = cluster[task["type"]], int(task["index"])
         if not isinstance(addresses, list):
             raise TypeError(f"cluster's {task['type']!r} is not a list")
-        for address in (each for job in cluster.values() for each in job):
-            if not re.fullmatch(r".+:\d+", str(address)):
-                raise TypeError(f"{address!r} is no host:port")
+        every = [str(each) for job in cluster.values() for each in job]
+        for address in every:
+            host, _, port = address.rpartition(":")
+            if not re.fullmatch(r".+:\d{1,5}", address) or not 1 <= int(port) <= 65535:
+                raise TypeError(f"{address!r} is no host:port with a port from 1 to 65535")
+            host.encode("idna")
+        if len(set(every)) < len(every):
+            twice = max(every, key=every.count)
+            raise TypeError(f"{twice} is the address of two workers; give each its own")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"TF_CONFIG={text!r} is malformed ({type(error).__name__}: {error}): "
                          f"expected JSON such as {example}") from error

@@ -134,11 +134,13 @@ def table(results):
                                         for part, width in zip(parts, widths))])]
     for role in ("student", "teacher"):
         if results.get(f"{role}_test_accuracy") is not None:
-            cells = [f"{100 * results[f'{role}_{part}_accuracy']:{width}.2f}"
-                     for part, width in zip(parts, widths)]
+            found = [results.get(f"{role}_{part}_accuracy") for part in parts]
+            cells = [f"{'-' if share is None else f'{100 * share:.2f}':>{width}}"
+                     for share, width in zip(found, widths)]
             lines.append("".join([f"{role:<12}", *cells]))
     if "median_last_evaluations" in results:
         count = min(results["flags"].get("median_evaluations", 1), len(results["evaluations"]))
-        lines.append(f"median of the student's last {count} evaluations on test data: "
+        last = "last evaluation" if count == 1 else f"last {count} evaluations"
+        lines.append(f"median of the student's {last} on test data: "
                      f"{100 * results['median_last_evaluations']:.2f}")
     return "\n".join(lines)

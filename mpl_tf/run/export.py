@@ -65,7 +65,7 @@ def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = N
     if len(names) != classes:
         raise ValueError(f"{len(names)} class names for a network with logits for {classes} classes: give "
                          "one for each class, in the order of the class numbers")
-    names = tf.constant([name.encode("utf-8", "surrogateescape") for name in names])
+    names = tf.constant([os.fsencode(name) for name in names])
 
     def outputs(image):
         logits = tf.cast(network(image, training=False), tf.float32)

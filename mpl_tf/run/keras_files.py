@@ -114,8 +114,9 @@ def problems(config: Any, owner: str = "it") -> Iterator[str]:
 
 def _problem(name, module, config, inner):
     """What is wrong with one object of a config, or None."""
-    if name == "function":
-        return None if _registered(inner) or _is_keras_function(inner) else (
+    if name == "function":      # Keras imports its module first
+        of_keras = module in (None, "builtins") or _of_keras(module)
+        return None if _registered(inner) or of_keras and _is_keras_function(inner) else (
             f"names the function {inner} of {module}, which is not registered with Keras")
     if _registered(config.get("registered_name", name)):
         return None
@@ -128,12 +129,18 @@ def _problem(name, module, config, inner):
         symbol = inner.get(OPERATIONS[name]) if isinstance(inner, dict) else None
         return None if computes(symbol) else f"calls tf.{symbol}, which may do more than compute"
     known = (module is None     # Keras then takes a layer of its own, or none
-             or OF_KERAS.match(str(module)) and re.match("_*[A-Z]", name.rpartition(".")[2])
-             or name == "__typespec__" and re.match("tensorflow.*Spec$",
+             or _of_keras(module) and re.match("_*[A-Z]", name.rpartition(".")[2])
+             or name == "__typespec__" and re.match(r"tensorflow\..*Spec$",
                                                     f"{module}.{config.get('spec_name')}")
              or _is_imported(module, name))
     return None if known else (
         f"asks for {name} of the module {module}, which is not registered with Keras")
+
+
+def _of_keras(module):
+    """Whether a module is of the Keras that is imported: a folder may have the name of another."""
+    root = str(module).partition(".")[0]
+    return bool(OF_KERAS.match(str(module))) and root in sys.modules
 
 
 def _registered(name):

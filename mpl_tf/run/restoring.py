@@ -63,11 +63,13 @@ def _unread(path, error):
     begin = f"checkpoint {path} cannot be read ({line}): "
     if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
         return begin + "the memory is too small for it; free some, or use another machine"
-    if any(sign in str(error).lower() for sign in _DAMAGE):
+    said = str(error).replace(plain_path.plain(path), "").replace(path, "")
+    said = said.replace(plain_path.plain(folder), "").replace(folder, "")     # names say nothing
+    if "No such file" in said:
+        return begin + ("one of its files is missing; put it back, or choose another --model_dir")
+    if any(sign in said.lower() for sign in _DAMAGE):
         return begin + (f"it is damaged; delete the files {name}.* in {folder} to continue from the "
                         "one before, or choose another --model_dir")
-    if "No such file" in str(error):
-        return begin + ("one of its files is missing; put it back, or choose another --model_dir")
     return begin + ("it may well be sound; read it with the version of TensorFlow that "
                     "wrote it, or choose another --model_dir")
 

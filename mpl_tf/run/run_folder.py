@@ -20,18 +20,18 @@ import re
 
 from mpl_tf import config as config_module
 from mpl_tf.common import storage
-from mpl_tf.common.structure import WHOLE
+from mpl_tf.common.structure import SHARE, WHOLE
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 NETWORKS = "networks"
 CLASSES, DATA = "classes.json", "data.json"
-_EVALUATION = {"student_test_accuracy": float, **{
-    f"{role}_{part}accuracy?": (float, None) for role in ("student", "teacher")
+_EVALUATION = {"student_test_accuracy": SHARE, **{
+    f"{role}_{part}accuracy?": (SHARE, None) for role in ("student", "teacher")
     for part in ("test_top5_", "test_balanced_", *(f"{split}_{kind}" for split in ("labeled", "holdout")
                                                    for kind in ("", "top5_", "balanced_")))}}
-_RESULTS = {**_EVALUATION, "teacher_test_accuracy": (float, None),
-            "class_accuracy?": {...: {...: (float, None)}},
-            "median_last_evaluations": float, "train_steps": WHOLE,
+_RESULTS = {**_EVALUATION, "teacher_test_accuracy": (SHARE, None),
+            "class_accuracy?": {...: {...: (SHARE, None)}},
+            "median_last_evaluations": SHARE, "train_steps": WHOLE,
             "flags": {"median_evaluations?": WHOLE},
             "evaluations": [{"step": WHOLE, **_EVALUATION}]}
 

@@ -149,7 +149,7 @@ def restored(model_dir, shape, num_classes, shapes):
     if sorted(tuple(weight.shape) for weight in network.weights) != shapes:
         raise ValueError(f"{config.student_network} has weights of other shapes")
     status = tf.train.Checkpoint(root=network).read(
-        os.path.join(model_dir, "saved_model", "variables", "variables"))
+        os.path.join(plain_path.plain(os.path.join(model_dir, "saved_model")), "variables", "variables"))
     status.assert_existing_objects_matched()
     status.assert_consumed()
 

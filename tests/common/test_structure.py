@@ -26,6 +26,7 @@ def test_what_was_written_is_right():
     (dict(names=["x", 5]), "names[1] is 5, expected text"),
     (dict(flip=1), "flip is 1, expected true or false"),
     (dict(rate=True), "rate is true, expected a number"),
+    (dict(rate=float("inf")), "rate is Infinity, expected a number"),
     (dict(rate=10 ** 400), "rate is 1" + "0" * 39 + "..., expected a number"),
     (dict(splits=[]), "splits is [], expected an object {...}"),
     (dict(splits={"train": {}}), "splits.train lacks 'shards'"),

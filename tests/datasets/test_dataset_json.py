@@ -50,6 +50,20 @@ def test_what_is_whole_is_read(shards):
     assert len(load(shards, skip_corrupt=True).unlabeled) == 11
 
 
+def test_names_of_classes_that_contradict_the_plan_are_refused(shards):
+    path = shards / "dataset.json"
+    for names, words in ((["a", "a"], "class_names are not those of plan"),
+                         (["\ud800", "b"], "expected a name without stray surrogates")):
+        sidecar = json.loads(path.read_text())
+        count = len(sidecar["class_names"])
+        sidecar["plan"]["class_names"] = [f"{k}" for k in range(count)]
+        sidecar["class_names"] = [names[0]] + [names[1]] * (count - 1)
+        path.write_text(json.dumps(sidecar))
+        with pytest.raises(ValueError, match=words) as refusal:
+            load(shards)
+        assert "\n" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("change, words", [
     (lambda splits: splits.pop("unlabeled"), "the split 'unlabeled' is in one of splits and plan only"),
     (lambda splits: splits.pop("test"), "the split 'test' is in one of splits and plan only"),

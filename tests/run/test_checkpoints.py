@@ -196,6 +196,15 @@ def test_what_is_no_damage_is_not_called_so(tmp_path, monkeypatch, what):
     assert "\n" not in str(caught.value)
 
 
+def test_words_in_a_folders_name_are_no_sign_of_damage(tmp_path):
+    folder = tmp_path / "checksum bad magic number"
+    saved(folder)
+    [data] = glob.glob(str(folder / "ckpt-3.data*"))
+    os.rename(data, tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="one of its files is missing; put it back"):
+        checkpoints.Checkpoints(str(folder), model(), seed=7).restore()
+
+
 def test_a_missing_file_and_a_closed_folder_are_no_damage(tmp_path, monkeypatch):
     saved(tmp_path)
     [data] = glob.glob(str(tmp_path / "ckpt-3.data*"))

@@ -90,6 +90,11 @@ def test_unequal_shares_are_refused():
      "malformed .KeyError: 'chief'"),
     ('{"cluster": {"worker": ["a"]}, "task": {"type": "worker", "index": 0}}',
      "malformed .TypeError: 'a' is no host:port"),
+    ('{"cluster": {"worker": ["a:1", "a:99999"]}, "task": {"type": "worker", "index": 0}}',
+     "'a:99999' is no host:port with a port from 1 to 65535"),
+    ('{"cluster": {"worker": ["a:1", "a:1"]}, "task": {"type": "worker", "index": 0}}',
+     "a:1 is the address of two workers; give each its own"),
+    ('{"cluster": {"worker": ["a..b:1"]}, "task": {"type": "worker", "index": 0}}', "malformed .Unicode"),
     ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
      "task index 1, but the cluster names 1 "),
 ])

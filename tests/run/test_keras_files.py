@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mpl_tf import train
 from mpl_tf.run import keras_files
+from tests import tiny
 from tests.conftest import ROOT
 
 L = tf.keras.layers
@@ -94,6 +95,22 @@ def test_an_hdf5_files_lambda_is_not_executed(tmp_path, capsys, name):
     assert not os.path.exists(marker)
 
 
+@pytest.mark.parametrize("name", ["relu", "softmax"])
+def test_a_function_of_keras_by_the_name_of_another_module_is_refused(sound, tmp_path, monkeypatch, name):
+    """Keras imports the module that the file names, whatever the function's name is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "foreign.py").write_text(f"open({str(tmp_path / 'marker')!r}, 'w')")
+
+    def change(config):
+        layer(config, -1)["config"]["activation"] = {
+            "module": "foreign", "class_name": "function", "config": name, "registered_name": name}
+
+    with pytest.raises(ValueError, match=f"names the function {name} of foreign, which is not registered"):
+        keras_files.load(changed(sound, tmp_path / "function.keras", change))
+    assert not (tmp_path / "marker").exists()
+
+
 def test_weights_that_would_be_unpickled_are_refused(sound, tmp_path):
     """Keras 2 gives model.weights.npz to numpy.load with allow_pickle."""
     class Payload:
@@ -172,6 +189,7 @@ def test_archives_that_lack_parts_are_one_line(sound, tmp_path):
         assert "\n" not in str(error.value)
 
 
+@tiny.keras_2_only      # Keras 3 takes no operations of TensorFlow's between layers
 def test_what_a_users_network_may_have_is_loaded(tmp_path):
     """Registered layers and functions, operations of TensorFlow's, classes of imported modules."""
     image = x = tf.keras.Input((8, 8, 1))

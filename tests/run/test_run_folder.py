@@ -122,7 +122,10 @@ def test_a_run_is_finished_by_its_results_of_as_many_steps(tmp_path):
     (run_folder.RESULTS, content) for content in (
         "null", "[]", "3", "{}", '{"train_steps": 6}', '{"train_st', json.dumps({
             "train_steps": 6, "student_test_accuracy": 0.5, "teacher_test_accuracy": None,
-            "median_last_evaluations": 0.5, "flags": {}, "evaluations": [{"step": "6"}]}))] + [
+            "median_last_evaluations": 0.5, "flags": {}, "evaluations": [{"step": "6"}]}),
+        *('{"train_steps": 6, "student_test_accuracy": %s, "teacher_test_accuracy": null, '
+          '"median_last_evaluations": 0.5, "flags": {}, "evaluations": []}' % number
+          for number in ("NaN", "1e308", "-0.1")))] + [
     (run_folder.CONFIG, content) for content in (
         "null", "[1]", '{"program": "mpl_tf"}', '{"program": "mpl_tf", "flags": null}',
         '{"program": "mpl_tf", "flags": 3}', '{"program": "mpl_tf", "flags": {"dataset": "zzz"}}',

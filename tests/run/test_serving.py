@@ -72,6 +72,16 @@ def test_a_saved_model_is_not_run_where_its_weights_are_enough(hostile, caplog):
     assert not os.path.exists(marker) and not caplog.records
 
 
+@pytest.mark.parametrize("name", ["a*b?[!x]", "b\\ack\\1", "na\udcffme"])
+def test_an_odd_name_of_a_run_does_not_make_its_saved_model_run(hostile, tmp_path, caplog, name):
+    folder, marker, _ = hostile
+    shutil.copytree(folder, tmp_path / name)
+    with caplog.at_level(logging.WARNING, "mpl_tf"):
+        Served(str(tmp_path / name), 8, 10)(datasets.load("digits").test.images[:2])
+    assert not os.path.exists(marker)
+    assert not [record for record in caplog.records if record.name == "mpl_tf"]
+
+
 def test_where_they_are_not_it_is_run_with_a_warning(hostile, tmp_path, caplog):
     """A run of an earlier version may have a network that this one builds otherwise."""
     folder, marker, network = hostile
