@@ -1,7 +1,7 @@
 """Classifies images with a trained student: `python -m mpl_tf.predict --model_dir=DIR PATH...`
 
 A PATH is an image file, or a folder, whose image files at any depth are classified, except hidden
-ones. The program prints a line for each image: the file, then the likeliest classes with their
+ones; paths that begin with - go after --. The program prints a line for each image: the file, then the likeliest classes with their
 probabilities. With --json_lines the line is JSON and has all classes. An image that cannot be read
 is named on stderr, and the exit code is 1.
 

@@ -175,12 +175,19 @@ def _list(package, names, arguments):
         print(f"  python -m {package}.{name:<14} {what}")
 
 
+# What other programs call it.
+_ELSEWHERE = {"epochs": "train_steps", "lr": "student_learning_rate",
+              "learning_rate": "student_learning_rate", "output": "output_dir", "gpus": "strategy"}
+
+
 def suggestion(name, names):
     """The end of a line that refuses the flag `name`: it suggests the most similar of `names`.
 
     If none is alike as a whole, it suggests up to 4 that have the most similar word.
     """
     name, names = name.replace("-", "_"), list(names)
+    if _ELSEWHERE.get(name) in names:
+        return f"did you mean --{_ELSEWHERE[name]}?"
     words = {word: None for known in names for word in known.split("_")}    # in their order
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
     if not close:
@@ -228,6 +235,9 @@ class Parser(argparse.ArgumentParser):
                    if name.startswith("--") and name[2:] not in known]
         if unknown and (rest or message.startswith("the following arguments are required")):
             message = f"unknown flag {unknown[0]}: {suggestion(unknown[0][2:], known)}{self.hint}"
+        elif message.startswith("the following arguments are required") and any(
+                re.match("-[^-]", text) for text in self._given):
+            message += "; names that begin with - go after --"
         sys.exit(fail(message, USAGE))
 
 

@@ -32,6 +32,8 @@ def evaluation_pixels(images: tf.Tensor, size: int, crop: str) -> tf.Tensor:
     side = tf.maximum(tf.cast(tf.round(part * shorter), tf.int32), 1)
     reduced = _reduction(height, width, tf.cast(side, tf.float32) / size)
     channels = images.shape[-1]
+    # No function that is called with other channels would say so: they would become other images.
+    images = tf.reshape(images, tf.stack([tf.shape(images)[0], height, width, channels]))
     columns = tf.transpose(tf.cast(images, tf.float32), [0, 2, 1, 3])
     columns = tf.reshape(columns, [-1, width, height * channels])
     columns = _levels(tf.matmul(_shares(width, side, size, reduced), columns))

@@ -1,5 +1,6 @@
 """Shows the progress of training: a bar on a terminal, a line now and then in a log file."""
 
+import collections
 import math
 import sys
 import time
@@ -7,6 +8,7 @@ import time
 from tqdm import tqdm
 
 LINE_SECONDS = 10.0     # from line to line if stderr is no terminal
+RATE_LINES = 4          # the time left is told at the rate since so many lines before the last
 
 
 class Progress:
@@ -19,7 +21,7 @@ class Progress:
 
     def __init__(self, train_steps, start_step):
         self._train_steps, self._step = train_steps, start_step
-        self._first = None      # (a number of steps, when they were taken): where rates begin
+        self._seen = collections.deque(maxlen=2 + RATE_LINES)    # (steps taken, when): of each line
         terminal = sys.stderr.isatty()
         self._bar = tqdm(total=train_steps, initial=start_step, unit="step", dynamic_ncols=True,
                          disable=not terminal)
@@ -30,16 +32,17 @@ class Progress:
         self._bar.set_postfix_str(describe(logs, examples_per_second), refresh=False)
         self._bar.update(step - self._step)
         self._step = step
-        if self._first is None:
-            self._first = step, time.monotonic()
+        if not self._seen:
+            self._seen.append((step, time.monotonic()))
         if time.monotonic() >= self._line_at:
             print(f"step {step}/{self._train_steps}: {describe(logs, examples_per_second)}"
                   + self._left(), file=sys.stderr, flush=True)
             self._line_at = time.monotonic() + LINE_SECONDS
+            self._seen.append((step, time.monotonic()))
 
     def _left(self):
-        """Words for the time left, at the rate since the first step, which traces as well."""
-        first, began = self._first
+        """Words for the time left, at the rate of the last minute: the first steps trace much."""
+        first, began = self._seen[0]
         if self._step == first:
             return ""
         seconds = (time.monotonic() - began) / (self._step - first) * (self._train_steps - self._step)

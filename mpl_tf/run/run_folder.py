@@ -137,6 +137,10 @@ def _started(folder):
     noted = storage.read_json(path, remedy)
     if noted is None or noted.get("program") != "mpl_tf":
         shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
+        runs = [name for name in sorted(names) if os.path.isfile(os.path.join(folder, name, CONFIG))]
+        if runs:
+            raise ValueError(f"--model_dir={folder} is no run's folder, but holds {len(runs)} of them: did "
+                             f"you mean --model_dir={os.path.join(folder, runs[0])}?")
         raise ValueError(f"--model_dir={folder} is not a run's folder: it holds {shown} and no "
                          f"{CONFIG} of this program; choose a new or empty --model_dir")
     flags = storage.read_json(path, remedy, {"flags": {"train_steps": WHOLE}})["flags"]

@@ -107,6 +107,17 @@ def test_images_of_any_size_are_seen_as_in_the_evaluation(exported, tmp_path, cr
         np.testing.assert_allclose(classifier(given), outputs["probabilities"], atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_of_other_channels_are_an_error_and_no_other_images(exported, channels):
+    _, served = signatures(exported[0])
+    classifier = tf.keras.models.load_model(os.path.join(exported[0], "classifier.keras"))
+    image = np.zeros([3, 20, 20, channels], np.uint8)
+    for call in (lambda: served["serving_default"](image=tf.constant(image)),
+                 lambda: classifier(image), lambda: classifier.predict(image, verbose=0)):
+        with pytest.raises(Exception):
+            call()
+
+
 def test_points_are_taken_as_they_are(points):
     folder, moons, probabilities = points
     _, served = signatures(folder)

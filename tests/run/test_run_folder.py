@@ -41,6 +41,15 @@ def test_foreign_folders_are_refused_and_stay_as_they_are(tmp_path):
     assert (tmp_path / "config.json").read_text() == '{"architectures": ["another program"]}'
 
 
+def test_the_folder_above_runs_says_which_lie_in_it(tmp_path):
+    config = settings(tmp_path / "runs" / "b")
+    with run_folder.open_folder(config):
+        pass
+    with pytest.raises(ValueError, match="holds 1 of them: did you mean --model_dir=.*runs.b") as error:
+        run_folder.read_flags(str(tmp_path / "runs"))
+    assert "empty" not in str(error.value)
+
+
 def test_unwritable_folders_are_refused(tmp_path):
     (tmp_path / "file").write_text("")
     assert "is a file" in refusal(settings(tmp_path / "file"))
