@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+
+import pytest
 import time
 
 from data_prep import command
@@ -23,6 +25,7 @@ def test_processes_write_the_same_bytes(tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_sigkill_at_several_moments(tmp_path):
     """A real process with two workers, killed: no orphan writes on, and the next run continues."""
     for i in range(300):

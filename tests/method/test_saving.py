@@ -195,6 +195,7 @@ def test_a_fresh_process_that_imports_the_package_alone_finds_our_classes(tmp_pa
         "mpl_tf.method.schedules.WarmupCosine mpl_tf.networks.layers.ReplayableDropout"]
 
 
+@pytest.mark.slow
 def test_keras_has_nothing_to_take_for_our_dropout(tmp_path):
     """As it took its own Dropout, where the package was not imported."""
     path = tmp_path / "network.keras"
