@@ -6,7 +6,6 @@ first meet here, in Python: each listens at its own address until all have seen 
 
 import concurrent.futures
 import contextlib
-import ctypes
 import dataclasses
 import faulthandler
 import json
@@ -201,37 +200,10 @@ def joining(cluster):
             stack.callback(faulthandler.cancel_dump_traceback_later)
             stack.enter_context(_handled(signal.SIGINT, signal.SIG_DFL))
         stack.enter_context(_handled(signal.SIGTERM, signal.SIG_DFL))
-        if cluster.others:
-            _say(f"all workers have answered; TensorFlow connects them (at most {JOINING} s)")
-            stack.enter_context(_mortal())
+        if cluster.others:      # TensorFlow holds Python's lock meanwhile, so no thread could look after it
+            _say(f"all workers have answered; TensorFlow connects them. If one was none of this run, that "
+                 f"ends in {JOINING} s; until then Ctrl-C ends it, SIGTERM does not")
         yield
-
-
-@contextlib.contextmanager
-def _mortal():
-    """SIGTERM ends the process, though TensorFlow puts a handler that swallows it while it connects.
-
-    So the system's own is put back again and again, in a thread, as this one is not free.
-    """
-    joined, library = threading.Event(), ctypes.CDLL(None) if os.name == "posix" else None
-    end = time.monotonic() + JOINING - 1.0
-
-    def watch():
-        while not joined.wait(0.2):
-            if library is not None:
-                library.signal(int(signal.SIGTERM), 0)      # SIG_DFL
-            if time.monotonic() > end:
-                _say(f"TensorFlow did not connect the workers in {JOINING} s: see that every address "
-                     "in TF_CONFIG is a worker of this run, and start all workers again")
-                os._exit(1)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        joined.set()
-        thread.join()
 
 
 class Agreement:

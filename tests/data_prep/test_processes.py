@@ -4,9 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
-import time
 
 from data_prep import command
 from data_prep import imagenet
