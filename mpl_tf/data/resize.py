@@ -32,8 +32,8 @@ def evaluation_pixels(images: tf.Tensor, size: int, crop: str) -> tf.Tensor:
     side = tf.maximum(tf.cast(tf.round(part * shorter), tf.int32), 1)
     reduced = _reduction(height, width, tf.cast(side, tf.float32) / size)
     channels = images.shape[-1]
-    # No function that is called with other channels would say so: they would become other images.
-    images = tf.reshape(images, tf.stack([tf.shape(images)[0], height, width, channels]))
+    # Neither Keras nor a signature would say so: other channels would become other images.
+    images = tf.ensure_shape(images, [None, None, None, channels], name=f"image_of_{channels}_channels")
     columns = tf.transpose(tf.cast(images, tf.float32), [0, 2, 1, 3])
     columns = tf.reshape(columns, [-1, width, height * channels])
     columns = _levels(tf.matmul(_shares(width, side, size, reduced), columns))
@@ -49,6 +49,8 @@ def symbolic_pixels(images: Any, size: int, crop: str) -> Any:
     So the numbers of rows and columns are counted by sums over ones.
     """
     ops = tf.keras.ops
+    # Keras takes other channels for an image of one channel, or one for another's: this refuses them.
+    images = ops.stack(ops.unstack(images, images.shape[-1], axis=-1), axis=-1)
     images = ops.cast(images, "float32")
     ones = ops.ones_like(ops.take(images, 0, axis=-1))
     rows, columns = (ops.cumsum(ops.take(ones, 0, axis=axis), axis=1) - 1.0 for axis in (2, 1))

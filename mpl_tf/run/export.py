@@ -78,7 +78,12 @@ def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = N
                 "predicted_class": tf.gather(names, tf.argmax(found["logits"], axis=-1))}
 
     def serve(function, *spec):
-        return tf.function(function).get_concrete_function(tf.TensorSpec(*spec, name="image"))
+        spec = tf.TensorSpec(*spec, name="image")
+        name = f"image_of_{spec.shape[-1]}_channels" if len(spec.shape) == 4 else "point"
+
+        def checked(image):     # a signature itself takes any shape, and Flatten makes of it what it can
+            return function(tf.ensure_shape(image, spec.shape, name=name))
+        return tf.function(checked).get_concrete_function(spec)
 
     serving = {"serving_float": serve(outputs, [None, *shape], tf.float32)}
     if not is_of_images(network):

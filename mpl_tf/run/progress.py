@@ -1,7 +1,7 @@
 """Shows the progress of training: a bar on a terminal, a line now and then in a log file."""
 
 import collections
-import math
+import contextlib
 import sys
 import time
 
@@ -21,31 +21,45 @@ class Progress:
 
     def __init__(self, train_steps, start_step):
         self._train_steps, self._step = train_steps, start_step
-        self._seen = collections.deque(maxlen=2 + RATE_LINES)    # (steps taken, when): of each line
-        terminal = sys.stderr.isatty()
+        self._seen = collections.deque(maxlen=2 + RATE_LINES)    # (steps taken, when, without tracing): of each line
+        self._traced, self._tracing = set(), 0.0
+        self._terminal = sys.stderr.isatty()
+        # tqdm's own rate and time left count what traces.
         self._bar = tqdm(total=train_steps, initial=start_step, unit="step", dynamic_ncols=True,
-                         disable=not terminal)
-        self._line_at = math.inf if terminal else time.monotonic() + LINE_SECONDS
+                         disable=not self._terminal,
+                         bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]")
+        self._line_at = time.monotonic() + LINE_SECONDS
 
     def update(self, step, logs, examples_per_second=None):
         """Shows that `step` steps are taken, and `logs`, the floats that the last one logged."""
-        self._bar.set_postfix_str(describe(logs, examples_per_second), refresh=False)
-        self._bar.update(step - self._step)
-        self._step = step
-        if not self._seen:
-            self._seen.append((step, time.monotonic()))
-        if time.monotonic() >= self._line_at:
-            print(f"step {step}/{self._train_steps}: {describe(logs, examples_per_second)}"
-                  + self._left(), file=sys.stderr, flush=True)
-            self._line_at = time.monotonic() + LINE_SECONDS
-            self._seen.append((step, time.monotonic()))
+        now = time.monotonic()
+        taken, self._step = step - self._step, step
+        if not self._seen:      # the first step traces: rates begin after it
+            self._seen.append((step, now - self._tracing))
+        words = describe(logs, examples_per_second) + self._left(now)
+        self._bar.set_postfix_str(words, refresh=False)
+        self._bar.update(taken)
+        if now >= self._line_at:
+            if not self._terminal:
+                print(f"step {step}/{self._train_steps}: {words}", file=sys.stderr, flush=True)
+            self._line_at = now + LINE_SECONDS
+            self._seen.append((step, now - self._tracing))
 
-    def _left(self):
-        """Words for the time left, at the rate of the last minute: the first steps trace much."""
+    @contextlib.contextmanager
+    def first_traces(self, name):
+        """A context whose first time, of those of its name, does not count in the time left."""
+        began = time.monotonic()
+        yield
+        if name not in self._traced:
+            self._traced.add(name)
+            self._tracing += time.monotonic() - began
+
+    def _left(self, now):
+        """Words for the time left, at the rate of the last minute, without what was traced."""
         first, began = self._seen[0]
         if self._step == first:
             return ""
-        seconds = (time.monotonic() - began) / (self._step - first) * (self._train_steps - self._step)
+        seconds = (now - self._tracing - began) / (self._step - first) * (self._train_steps - self._step)
         return f", {tqdm.format_interval(seconds)} left"
 
     def say(self, text):

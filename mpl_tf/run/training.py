@@ -166,8 +166,9 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
     while step < config.train_steps and not stopping:
         feed = batches
         if step and step % config.summary_steps == 0:
-            next_batch, feed = wiring.look_ahead(strategy, batches, stride)
-            board.costly(step, next_batch, clock.examples_per_second(config))
+            with progress.first_traces("summary"):
+                next_batch, feed = wiring.look_ahead(strategy, batches, stride)
+                board.costly(step, next_batch, clock.examples_per_second(config))
 
         clock.start_step()
         logs = {name: float(value) for name, value in train_function(feed).items()}
@@ -183,7 +184,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
 
         last = step == config.train_steps
         if last or step % config.eval_steps == 0:
-            figures, by_class = evaluation.evaluate(accuracies, eval_datasets)
+            with progress.first_traces("evaluation"):
+                figures, by_class = evaluation.evaluate(accuracies, eval_datasets)
             journal.evaluated(step, figures, by_class)
             board.scalars(step, figures, "evaluation")
             if last:

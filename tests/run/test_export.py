@@ -107,15 +107,27 @@ def test_images_of_any_size_are_seen_as_in_the_evaluation(exported, tmp_path, cr
         np.testing.assert_allclose(classifier(given), outputs["probabilities"], atol=1e-6)
 
 
-@pytest.mark.parametrize("channels", [1, 4])
-def test_images_of_other_channels_are_an_error_and_no_other_images(exported, channels):
-    _, served = signatures(exported[0])
-    classifier = tf.keras.models.load_model(os.path.join(exported[0], "classifier.keras"))
-    image = np.zeros([3, 20, 20, channels], np.uint8)
-    for call in (lambda: served["serving_default"](image=tf.constant(image)),
-                 lambda: classifier(image), lambda: classifier.predict(image, verbose=0)):
-        with pytest.raises(Exception):
+@pytest.mark.parametrize("own, channels", [(3, 1), (3, 4), (1, 3)])
+def test_images_of_other_channels_are_an_error_and_no_other_images(exported, tmp_path, own, channels):
+    """Keras takes an image of three channels for a model of one, and one for three."""
+    folder = exported[0]
+    if own == 1:
+        folder = str(tmp_path)
+        export.export(networks.build("mlp-8", 4, (12, 12, 1)), folder)
+    _, served = signatures(folder)
+    image = np.zeros([9, 12, 12, channels], np.uint8)
+    for name in ("serving_default", "serving_uint8", "serving_float"):
+        given = tf.constant(image, tf.float32 if name == "serving_float" else tf.uint8)
+        with pytest.raises(tf.errors.InvalidArgumentError, match=(
+                rf"\[9,12,12,{channels}\] is not compatible with expected shape \[.*,{own}\]")) as error:
+            served[name](image=given)
+        assert f"image_of_{own}_channels" in str(error.value)
+    classifier = tf.keras.models.load_model(os.path.join(folder, "classifier.keras"))
+    for call in (lambda: classifier(image), lambda: classifier.predict(image, verbose=0)):
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError)) as error:
             call()
+        assert re.search(rf"12, ?12, ?{channels}[\])]", str(error.value))
+        assert re.search(rf"(\?|None), ?{own}[\])]|must equal {own}\b|Dimension must be {own}\b", str(error.value))
 
 
 def test_points_are_taken_as_they_are(points):
