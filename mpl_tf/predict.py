@@ -1,9 +1,9 @@
 """Classifies images with a trained student: `python -m mpl_tf.predict --model_dir=DIR PATH...`
 
 A PATH is an image file, or a folder, whose image files at any depth are classified, except hidden
-ones; paths that begin with - go after --. The program prints a line for each image: the file, then the likeliest classes with their
-probabilities. With --json_lines the line is JSON and has all classes. An image that cannot be read
-is named on stderr, and the exit code is 1.
+ones. Paths that begin with - go after -- (or are written ./-NAME). The program prints a line for each
+image: the file, then the likeliest classes with their probabilities. With --json_lines the line is
+JSON and has all classes. An image that cannot be read is named on stderr, and the exit code is 1.
 
 Trust DIR as you trust a program. The weights are loaded into the network that DIR's config.json
 names; only where they do not fit it, DIR's saved_model is run, which can do what any program can.
@@ -11,6 +11,7 @@ names; only where they do not fit it, DIR's saved_model is run, which can do wha
 
 import json
 import os
+import shlex
 import sys
 
 import numpy as np
@@ -28,7 +29,7 @@ def parse(arguments):
     """Parses the command line; exits with one line for bad arguments."""
     parser = Parser("mpl_tf.predict", __doc__)
     parser.add_argument("paths", nargs="+", type=path_type, metavar="PATH",
-                        help="image files, or folders of image files")
+                        help="image files, or folders of image files; those that begin with - after --")
     parser.add_argument("--model_dir", type=path_type, required=True,
                         help="folder of the finished run whose student classifies")
     parser.add_argument("--top", type=whole(1), default=3, help="how many of the likeliest classes "
@@ -107,6 +108,12 @@ def _main(arguments):
     if run.source.points:
         raise ValueError(f"--model_dir={chosen.model_dir} classifies points, not images: load its "
                          "saved_model in Python instead, see docs/serving.md")
+    if not os.path.isdir(os.path.join(chosen.model_dir, "saved_model")):
+        raise ValueError(f"--model_dir={chosen.model_dir} has no saved_model: the run is not finished; "
+                         "the command that trained it continues it, and writes one at the end" + (
+                             f" (python -m mpl_tf.evaluate --model_dir={shlex.quote(chosen.model_dir)} "
+                             "tells the accuracy of its last checkpoint)"
+                             if run_folder.has_checkpoint(chosen.model_dir) else ""))
     view = serving.view_of(run)
     network = serving.Served(chosen.model_dir, view["size"], len(names) if names else None)
     return classify(network, files, view["crop"], names, chosen)

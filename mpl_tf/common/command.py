@@ -175,9 +175,22 @@ def _list(package, names, arguments):
         print(f"  python -m {package}.{name:<14} {what}")
 
 
+_RATES = ("student_learning_rate", "teacher_learning_rate")
 # What other programs call it.
-_ELSEWHERE = {"epochs": "train_steps", "lr": "student_learning_rate",
-              "learning_rate": "student_learning_rate", "output": "output_dir", "gpus": "strategy"}
+_ELSEWHERE = {"epochs": ("train_steps",), "num_epochs": ("train_steps",), "lr": _RATES,
+              "learning_rate": _RATES, "output": ("output_dir",), "gpus": ("strategy",)}
+
+
+def unknown_flags(given, names, hint=""):
+    """One line that refuses flags, all of them.
+
+    Args:
+      given: [(the flag's name without dashes, where it was given, such as " (in FILE)" or "")].
+      names: the names of the flags that there are. hint: words for the end.
+    """
+    said = [f"unknown flag --{name}{place}: {suggestion(name, names)}"
+            for name, place in dict.fromkeys(given)]
+    return "; ".join(line.rstrip("?") for line in said[:-1]) + "; " * (len(said) > 1) + said[-1] + hint
 
 
 def suggestion(name, names):
@@ -186,10 +199,9 @@ def suggestion(name, names):
     If none is alike as a whole, it suggests up to 4 that have the most similar word.
     """
     name, names = name.replace("-", "_"), list(names)
-    if _ELSEWHERE.get(name) in names:
-        return f"did you mean --{_ELSEWHERE[name]}?"
     words = {word: None for known in names for word in known.split("_")}    # in their order
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+    close = [known for known in _ELSEWHERE.get(name, ()) if known in names]
+    close = close or difflib.get_close_matches(name, names, n=1, cutoff=0.8)
     if not close:
         for word in difflib.get_close_matches(name, words, n=1, cutoff=0.75):
             having = [known for known in names if word in known.split("_")]
@@ -234,9 +246,8 @@ class Parser(argparse.ArgumentParser):
         unknown = [name for name in (text.partition("=")[0] for text in given)
                    if name.startswith("--") and name[2:] not in known]
         if unknown and (rest or message.startswith("the following arguments are required")):
-            message = f"unknown flag {unknown[0]}: {suggestion(unknown[0][2:], known)}{self.hint}"
-        elif message.startswith("the following arguments are required") and any(
-                re.match("-[^-]", text) for text in self._given):
+            message = unknown_flags([(name[2:], "") for name in unknown], known, self.hint)
+        elif any(re.match("-[^-]", text) for text in self._given):
             message += "; names that begin with - go after --"
         sys.exit(fail(message, USAGE))
 

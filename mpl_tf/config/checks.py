@@ -64,7 +64,8 @@ def bad_value(name, value, kind, default, limits):
     if close:
         fix = f"did you mean --{name}={close[0]}?"
     elif "derived" in limits:
-        fix = f"leave it out for the default ({limits['derived']})"
+        zero = "" if kind is str else ", or give 0,"
+        fix = f"leave it out{zero} for the default ({limits['derived']})"
     else:
         fix = f"use for example --{name}={str(default).lower() if kind is bool else default}"
     return f"--{name}={_shown(value)}: expected {expected}; {fix}"

@@ -231,11 +231,13 @@ def parse(arguments: Sequence[str], only: Optional[Collection[str]] = None) -> C
     switches = [name for name, field in FIELDS.items() if field.type is bool]
     values, typed = {}, {}
     overridden = {}     # of a flag that was typed before a file that has it too, which then wins
-    for name, text, place in flag_files.read_arguments(arguments, switches):
-        if name not in (only or FIELDS):
-            known = list(only or FIELDS)
-            known += [f"no{switch}" for switch in switches if switch in known]
-            raise ValueError(f"unknown flag --{name}{place}: {command.suggestion(name, known)}")
+    given = list(flag_files.read_arguments(arguments, switches))
+    unknown = [(name, place) for name, _, place in given if name not in (only or FIELDS)]
+    if unknown:
+        known = list(only or FIELDS)
+        known += [f"no{switch}" for switch in switches if switch in known]
+        raise ValueError(command.unknown_flags(unknown, known))
+    for name, text, place in given:
         if text is None:
             raise ValueError(f"--{name}{place} has no value: expected --{name}=VALUE")
         field = FIELDS[name]

@@ -44,8 +44,8 @@ def read_arguments(arguments, switches, file=None, stack=(), read=None):
     for argument in arguments:
         if not re.match("--?[A-Za-z]", argument):
             hint = (f"did you mean --flagfile={argument}?" if argument.endswith(".cfg")
-                    else f"did you mean --model_dir={argument}?" if os.path.isdir(argument)
-                    else "expected --NAME=VALUE")
+                    else f"did you mean --model_dir={argument}?" if os.path.isdir(argument) or (
+                        os.path.dirname(argument)) else "expected --NAME=VALUE")
             raise ValueError(f"{argument!r}{place} is not a flag: {hint}")
         name, equals, text = re.sub("^--?", "", argument).partition("=")
         if not equals:

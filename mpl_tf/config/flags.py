@@ -292,6 +292,6 @@ def from_dict(values: Mapping[str, Any]) -> Flags:
     """
     unknown = sorted(set(values) - set(FIELDS))
     if unknown:
-        raise ValueError(f"unknown setting {unknown[0]!r}: "
-                         + command.suggestion(unknown[0], FIELDS))
+        raise ValueError("; ".join(f"unknown setting {name!r}: {command.suggestion(name, FIELDS)}"
+                                   for name in unknown))
     return Flags(**values)

@@ -15,8 +15,10 @@ several machines may be writing, it stays.) This module does not import TensorFl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from typing import Any, Dict, Iterator
 
 from mpl_tf import config as config_module
 from mpl_tf.common import storage
@@ -36,14 +38,13 @@ _RESULTS = {**_EVALUATION, "teacher_test_accuracy": (SHARE, None),
             "evaluations": [{"step": WHOLE, **_EVALUATION}]}
 
 
-def open_folder(config):
-    """Opens config.model_dir for the run of this process.
+@contextlib.contextmanager
+def open_folder(config: config_module.Config) -> Iterator[None]:
+    """Holds config.model_dir for the run of this process: other processes are refused meanwhile.
 
     It creates the folder if there is none, removes what a killed process left half written, and
-    writes the flags to config.json. Checkpoints and results that are there stay.
-
-    Returns:
-      A context manager that holds the folder: until it is closed, other processes are refused.
+    writes the flags to config.json. Checkpoints and results that are there stay. Where the folder was
+    new or empty and an error ends the block before training has written there, it is so again.
 
     Raises:
       ValueError: in one line, for a folder that cannot be written, that belongs to something else,
@@ -62,13 +63,41 @@ def open_folder(config):
         if lines:
             raise ValueError(f"--model_dir={folder} is a run with other flags: {'; '.join(lines)}; "
                              "use those of the run, or another --model_dir")
+    made = [] if started else _missing_folders(folder)
+    with _hold(folder, config, started if progress else None):
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):      # the error is what has to be told
+                if started is None and set(os.listdir(folder)) <= {CONFIG, DATA, NETWORKS}:
+                    for name in os.listdir(folder):
+                        storage.remove(os.path.join(folder, name))
+                for each in made:       # those that are empty
+                    os.rmdir(each)
+            raise
+
+
+def _missing_folders(folder):
+    """`folder` and those above it that do not exist, the deepest first."""
+    missing = []
+    while folder and not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing
+
+
+def _hold(folder, config, progress):
+    """Makes `folder`, writes config.json, and returns the context manager that holds the folder.
+
+    progress: the flags of its run where that has saved something, else None.
+    """
     try:
         os.makedirs(folder, exist_ok=True)
         lock = storage.hold(folder, "model_dir")
         storage.remove_partial(folder)
         flags = config.flags.to_dict()
         if progress:    # a larger number is noted when one of its steps is saved, see note_steps
-            flags["train_steps"] = started["train_steps"]
+            flags["train_steps"] = progress["train_steps"]
         storage.write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": flags})
     except OSError as error:
         raise ValueError(f"--model_dir={folder} cannot be written ({error.strerror or error}): "
@@ -111,15 +140,18 @@ def read_flags(folder):
     Raises:
       ValueError: in one line, if there is no run in `folder`.
     """
-    started = _started(folder)
+    started = _started(folder, "correct --model_dir")
     if started is None:
         raise ValueError(f"--model_dir={folder} holds no run: expected a folder that "
                          "`python -m mpl_tf.train` wrote; correct --model_dir")
     return started
 
 
-def _started(folder):
-    """The flags of the run in `folder`, or None if the folder is empty or missing."""
+def _started(folder, otherwise="choose a new or empty --model_dir"):
+    """The flags of the run in `folder`, or None if the folder is empty or missing.
+
+    otherwise: what to do where it is something else and no runs lie in it, for an error.
+    """
     try:
         names = [name for name in os.listdir(folder) if not name.startswith(storage.PARTIAL)]
     except FileNotFoundError:
@@ -137,12 +169,11 @@ def _started(folder):
     noted = storage.read_json(path, remedy)
     if noted is None or noted.get("program") != "mpl_tf":
         shown = ", ".join(sorted(names)[:3]) + (", ..." if len(names) > 3 else "")
-        runs = [name for name in sorted(names) if os.path.isfile(os.path.join(folder, name, CONFIG))]
+        runs = _runs_in(folder, names)
         if runs:
-            raise ValueError(f"--model_dir={folder} is no run's folder, but holds {len(runs)} of them: did "
-                             f"you mean --model_dir={os.path.join(folder, runs[0])}?")
+            otherwise = f"did you mean {' or '.join(runs[:3])}{', or another' * (len(runs) > 3)}?"
         raise ValueError(f"--model_dir={folder} is not a run's folder: it holds {shown} and no "
-                         f"{CONFIG} of this program; choose a new or empty --model_dir")
+                         f"{CONFIG} of this program; {otherwise}")
     flags = storage.read_json(path, remedy, {"flags": {"train_steps": WHOLE}})["flags"]
     try:        # names of an earlier version's flags may be others
         config_module.Flags(**{name: value for name, value in flags.items()
@@ -151,6 +182,16 @@ def _started(folder):
         raise ValueError(f"{path} is damaged, its flags are none of a run ({error}): "
                          f"{remedy}") from error
     return flags
+
+
+def _runs_in(folder, names):
+    """The paths of the runs that lie directly in `folder`, whose entries are `names`."""
+    found = []
+    for path in (os.path.join(folder, name) for name in sorted(names)):
+        with contextlib.suppress(ValueError, OSError):      # damaged, or not ours to read
+            noted = storage.read_json(os.path.join(path, CONFIG)) if os.path.isdir(path) else None
+            found += [path] * (isinstance(noted, dict) and noted.get("program") == "mpl_tf")
+    return found
 
 
 def check_data(folder, data):

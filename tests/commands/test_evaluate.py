@@ -60,10 +60,15 @@ def test_top5_of_many_classes():
     assert (found["accuracy"], found["top5_accuracy"], len(found["by_class"])) == (0.1, 0.5, 100)
 
 
+def begun(folder):
+    with run_folder.open_folder(settings(folder)):
+        pass
+
+
 @pytest.mark.parametrize("prepare, reason", [
     (lambda folder: None, "holds no run"),
     (lambda folder: (folder / "notes.txt").write_text("mine"), "not a run's folder"),
-    (lambda folder: run_folder.open_folder(settings(folder)).close(), "no checkpoint")])
+    (begun, "no checkpoint")])
 def test_a_folder_without_a_checkpoint_is_one_line(tmp_path, capsys, prepare, reason):
     prepare(tmp_path)
     before = sorted(os.listdir(tmp_path))

@@ -155,7 +155,11 @@ def test_an_exported_student_that_does_not_fit_its_run_is_one_line(trained, tmp_
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'grass.jpg'}: 0 ")
     shutil.rmtree(tmp_path / "run" / "saved_model")
     assert predict.main(arguments) == 2
-    assert "has no saved_model: the run is not finished" in capsys.readouterr().err
+    assert "has no saved_model: the run is not finished; the command that trained it continues it" in (
+        err := capsys.readouterr().err) and "evaluate" not in err
+    shutil.copytree(run / "checkpoints", tmp_path / "run" / "checkpoints")
+    assert predict.main(arguments) == 2
+    assert f"(python -m mpl_tf.evaluate --model_dir={tmp_path / 'run'} tells the" in capsys.readouterr().err
 
 
 def test_hidden_files_are_left_out_but_a_file_that_is_named_is_taken(trained, capsys):
@@ -181,10 +185,11 @@ def test_equal_names_do_not_hide_each_other():
 
 @pytest.mark.parametrize("arguments, words", [
     (["--model_dir={root}/absent", "x.jpg"], "holds no run"),
+    (["--model_dir={root}", "x.jpg"], "or {root}/run?"),
     (["--model_dir={run}", "absent.jpg"], "no such file or folder"),
     (["--model_dir={run}", "{root}/shards"], "holds no images")])
 def test_bad_input_is_one_line(trained, capsys, arguments, words):
     root, run, _ = trained
     assert predict.main([text.format(root=root, run=run) for text in arguments]) == 2
     err = capsys.readouterr().err
-    assert words in err and err.startswith("error: ") and err.count("\n") == 1
+    assert words.format(root=root) in err and err.startswith("error: ") and err.count("\n") == 1

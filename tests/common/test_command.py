@@ -45,11 +45,27 @@ def test_a_stop_by_a_signal_is_not_done(capfd):
     ("sudent", "did you mean one of --student_network, --student_dropout?"),
     ("teachr", "did you mean one of --fixed_teacher, --teacher_network?"),
     ("source", "did you mean --source_dir?"), ("train-step", "did you mean --train_steps?"),
-    ("sead", "did you mean --seed?"), ("verbose", "expected a flag that --help lists")])
+    ("sead", "did you mean --seed?"), ("epochs", "did you mean --train_steps?"), ("verbose", "expected a flag that --help lists")])
 def test_the_most_similar_flags_are_suggested(name, said):
     assert command.suggestion(name, ["seed", "split_seed", "fixed_teacher", "student_network",
                                      "student_dropout", "teacher_network", "source_dir",
                                      "train_steps"]) == said
+
+
+def test_all_unknown_flags_are_named_and_where_names_with_a_dash_go(capsys):
+    parser = command.Parser("mpl_tf.predict", "about")
+    parser.add_argument("--model_dir", required=True)
+    parser.add_argument("paths", nargs="+")
+    for given, said in (
+            (["--epochs=1", "--modl_dir=x", "a.jpg"], "unknown flag --epochs: expected a flag that --help "
+             "lists; unknown flag --modl_dir: did you mean --model_dir?"),
+            (["--model_dir=x", "-a.jpg"], "are required: paths; names that begin with - go after --"),
+            (["--model_dir=x", "-a.jpg", "b.jpg"], "arguments: -a.jpg; names that begin with - go after --")):
+        with pytest.raises(SystemExit):
+            parser.parse_args(given)
+        err = capsys.readouterr().err
+        assert err.endswith(f"{said}\n") and err.count("\n") == 1
+    assert parser.parse_args(["--model_dir=x", "--", "-a.jpg", "--b"]).paths == ["-a.jpg", "--b"]
 
 
 def test_what_a_program_returns_is_its_exit_code():

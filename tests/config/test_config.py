@@ -193,6 +193,16 @@ def test_a_flag_file_is_suggested_by_its_name_without_the_end():
     ("--verbose", "unknown flag --verbose", "--help"),
     ("--sudent=x", "unknown flag --sudent", "one of --student_network, --student_weights, "),
     ("--steps=5", "unknown flag --steps", "did you mean one of --train_steps, --eval_steps"),
+    ("--epochs=3", "unknown flag --epochs", "did you mean --train_steps?"),
+    ("--learning-rate=1", "unknown flag --learning-rate",
+     "one of --student_learning_rate, --teacher_learning_rate?"),
+    ("--sead=1 --batchsize 7 --lr=1 --sead=1", "unknown flag --sead: did you mean --seed; unknown flag "
+     "--batchsize: did you mean --batch_size; unknown flag --lr: did you mean one of ", "rate?"),
+    ("--image_size=31.5", "--image_size=31.5: expected a whole number", "leave it out, or give 0, for "
+     "the default ("),
+    ("flags", "'flags' is not a flag", "did you mean --model_dir=flags?"),
+    ("runs/none", "'runs/none' is not a flag", "did you mean --model_dir=runs/none?"),
+    ("digits.cfg", "'digits.cfg' is not a flag", "did you mean --flagfile=digits.cfg?"),
     ("--no_plots", "unknown flag --no_plots", "did you mean --noplots?"),
     ("--seed --noplots", "--seed has no value", "--seed=VALUE"),
     ("digits", "'digits' is not a flag", "--NAME=VALUE"),

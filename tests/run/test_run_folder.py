@@ -1,7 +1,6 @@
 """A run's folder is refused or taken in one piece; files appear whole or not at all."""
 
 import json
-import json
 import os
 import subprocess
 import sys
@@ -42,12 +41,42 @@ def test_foreign_folders_are_refused_and_stay_as_they_are(tmp_path):
 
 
 def test_the_folder_above_runs_says_which_lie_in_it(tmp_path):
-    config = settings(tmp_path / "runs" / "b")
-    with run_folder.open_folder(config):
-        pass
-    with pytest.raises(ValueError, match="holds 1 of them: did you mean --model_dir=.*runs.b") as error:
-        run_folder.read_flags(str(tmp_path / "runs"))
-    assert "empty" not in str(error.value)
+    runs = tmp_path / "runs"
+    for name in "dcba":
+        with run_folder.open_folder(settings(runs / name)):
+            pass
+    (runs / "c" / "config.json").write_text('{"architectures": ["another program"]}')
+    with pytest.raises(ValueError, match="is not a run's folder: it holds a, b, c, ... and no config"
+                       ) as error:
+        run_folder.read_flags(str(runs))
+    assert str(error.value).endswith(f"; did you mean {runs / 'a'} or {runs / 'b'} or {runs / 'd'}?")
+    assert refusal(settings(runs)).endswith(f"or {runs / 'd'}?")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "x.tex").write_text("")
+    with pytest.raises(ValueError, match="no config.json of this program; correct --model_dir$"):
+        run_folder.read_flags(str(tmp_path / "other"))
+
+
+def test_what_fails_before_training_leaves_nothing_behind(tmp_path):
+    def fail_in(folder, *written, error=ValueError("no such data")):
+        with pytest.raises(type(error)), run_folder.open_folder(settings(folder)):
+            run_folder.check_data(str(folder), {"labeled": "3 examples"})
+            for name in written:
+                (folder / name).mkdir()
+                (folder / name / "x").write_text("")
+            raise error
+
+    fail_in(tmp_path / "new" / "deep", "networks")
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "empty").mkdir()
+    fail_in(tmp_path / "empty" / "run", error=KeyboardInterrupt())
+    fail_in(tmp_path / "empty")
+    assert os.listdir(tmp_path / "empty") == []
+    for name in ("checkpoints", "tensorboard", "notes"):       # it has begun, or is the user's
+        fail_in(tmp_path / name, name)
+        assert sorted(os.listdir(tmp_path / name)) == sorted(["config.json", "data.json", name])
+    fail_in(tmp_path / "checkpoints", "networks")       # a run that was there before
+    assert "config.json" in os.listdir(tmp_path / "checkpoints")
 
 
 def test_unwritable_folders_are_refused(tmp_path):
@@ -77,7 +106,7 @@ def test_changed_flags_are_refused_by_name(tmp_path):
 
 def test_a_folder_in_use_is_refused(tmp_path):
     code = ("import json, sys; from mpl_tf import config\nfrom mpl_tf.run import run_folder\n"
-            "try:\n    run_folder.open_folder(config.of(**json.loads(sys.argv[1])))\n"
+            "try:\n    run_folder.open_folder(config.of(**json.loads(sys.argv[1]))).__enter__()\n"
             "except ValueError as error:\n    print(error)")
     config = settings(tmp_path)
     with run_folder.open_folder(config):
