@@ -5,6 +5,7 @@ import os
 import unicodedata
 
 from data_prep import sources
+from mpl_tf.common.command import counted
 from mpl_tf.shards.listing import Listing, list_images
 
 
@@ -75,8 +76,9 @@ def outside(source_dir, folder, instead=", or into unlabeled/"):
     found = list_images(os.path.join(source_dir, folder), deep=False)
     lines = []
     if found.names:
-        lines.append(f"{len(found.names)} images lie directly in {folder}/, such as "
-                     f"{folder}/{found.names[0]}, and are left out: put each into the folder of "
+        lines.append(counted(len(found.names), "image lies", "images lie")
+                     + f" directly in {folder}/, such as {folder}/{found.names[0]}, and "
+                     + f"{'is' if len(found.names) == 1 else 'are'} left out: put each into the folder of "
                      f"its class{instead}")
         found.names = []
     return found, lines
@@ -107,7 +109,7 @@ def items(source_dir, folder, labels_of, empty="put some there, or remove it"):
         found += [(path, label) for path in paths]
         listing.names = []
         left_out.add(listing, f"{folder}/{name}/")
-    lines = [f"{len(deep)} images lie deeper than in a class folder, such as {deep[0]}: they belong "
-             f"to the class of their uppermost folder, here {deep[0].split('/')[1]!r}"
-             ] if deep else []
+    lines = [counted(len(deep), "image lies", "images lie")
+             + f" deeper than in a class folder, such as {deep[0]}: its class is the uppermost folder, "
+             f"here {deep[0].split('/')[1]!r}"] if deep else []
     return found, left_out, lines

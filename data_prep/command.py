@@ -3,10 +3,10 @@
 import shlex
 
 from mpl_tf.common import command
-from mpl_tf.common.command import Parser, path_type, require_folder, whole
+from mpl_tf.common.command import Parser, counted, path_type, require_folder, shown, whole
 from mpl_tf.common.cores import cores
 
-__all__ = ["command_line", "main", "parser", "path_type", "require_folder"]
+__all__ = ["command_line", "counted", "main", "parser", "path_type", "require_folder", "say"]
 
 
 def parser(module, description, source, output=None, skip=None, overwrite=None):
@@ -33,6 +33,12 @@ def parser(module, description, source, output=None, skip=None, overwrite=None):
     result.add_argument("--workers", type=whole(1, 1000), default=cores(), help="number of processes "
                         "that convert images (default: one per core, here %(default)s)")
     return result
+
+
+def say(*lines):
+    """Prints lines, each as one, whatever the names in them hold."""
+    for line in lines:
+        print(shown(line), flush=True)
 
 
 def command_line(module, arguments):

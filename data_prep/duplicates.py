@@ -9,6 +9,7 @@ import os
 
 from mpl_tf.common import storage
 from mpl_tf.common.bar import Bar
+from mpl_tf.common.command import counted
 from mpl_tf.datasets.shard_sets import TEST_SPLITS
 from mpl_tf.shards import image_files, schema, tfrecord
 from mpl_tf.shards.listing import list_images
@@ -122,14 +123,16 @@ def split_unlabeled(unlabeled, train, test, same):
               for group in grouped(items, same) if len(group) > 1]
     lines = []
     if out:
-        lines.append(f"{len(out)} unlabeled images are test images too, byte for byte, such as "
-                     f"{out[0]} ({of_test[same[out[0]]]}): they are left out of the unlabeled ones")
+        lines.append(counted(len(out), "unlabeled image is a test image", "unlabeled images are test images")
+                     + f" too, byte for byte, such as {out[0]} ({of_test[same[out[0]]]}): left out of the "
+                     "unlabeled ones")
     if known:
-        lines.append(f"{known} unlabeled images are labeled ones too, which does no harm")
+        lines.append(counted(known, "unlabeled image is a labeled one",
+                             "unlabeled images are labeled ones") + " too, which does no harm")
     if copies:
-        lines.append(f"{sum(map(len, copies)) - len(copies)} images are copies of another of their "
-                     f"class or of unlabeled/, such as {copies[0][1][0]} of {copies[0][0][0]}: "
-                     "each copy counts as an image")
+        lines.append(counted(sum(map(len, copies)) - len(copies), "image is a copy", "images are copies")
+                     + f" of another of the same class or of unlabeled/, such as {copies[0][1][0]} of "
+                     f"{copies[0][0][0]}: each copy counts as an image")
     return left, lines, {"test_images_left_out_of_unlabeled": len(out)}
 
 

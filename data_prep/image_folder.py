@@ -6,7 +6,7 @@ SOURCE is a folder that holds labeled/CLASS/ with the images of each class. It m
 unlabeled/ with images at any depth, and test/CLASS/ with test images of the same classes. Without
 test/ a part of each class's labeled images, --test_fraction, becomes the test set. JPEG, PNG, GIF,
 BMP, WebP, TIFF and PPM files are read, and their EXIF orientation is applied. Linked folders are
-read too. Test images that also lie in unlabeled/, byte for byte, are left out of it.
+read too. What is left out is counted, with an example. Test images that also lie in unlabeled/, byte for byte, are left out of it.
 
 With --labels_csv=FILE the images lie in SOURCE in any way, and FILE says what they are: a table with the
 columns file, class (empty: unlabeled) and perhaps split (train, test or unlabeled) in any order.
@@ -53,14 +53,14 @@ def run(arguments):
     shards.prepare(made, functools.partial(make_record, flags.source_dir, made.class_names),
                    flags.output_dir, command.command_line("image_folder", arguments), flags.overwrite,
                    flags.skip_corrupt, flags.workers)
-    print(next_step(flags.output_dir), flush=True)
+    command.say(*next_step(flags.output_dir))
 
 
 def next_step(output_dir):
     """Lines that say how to train on what was prepared, and how long that takes without a GPU."""
     train = shlex.join(["python", "-m", "mpl_tf.train", "--flagfile=image_folder.cfg",
                         f"--data_dir={output_dir}", "--model_dir=runs/images"])
-    return (f"begin the training with: {train}\n"
+    return (f"begin the training with: {train}",
             f"without a GPU add: {WITHOUT_GPU} (about 20 minutes on 2 cores)")
 
 
@@ -89,8 +89,8 @@ def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=None):
     absent = [name for label, name in enumerate(class_names)
               if own_test and label not in {label for _, label in test}]
     if absent:
-        lines.append(f"{'the test set' if labels else 'test/'} has no images of {len(absent)} classes, such "
-                     f"as {absent[0]!r}: the accuracy will say nothing about them")
+        lines.append(f"{'the test set' if labels else 'test/'} has no images of {command.counted(len(absent), 'class', 'classes')}, "
+                     f"such as {absent[0]!r}: the accuracy will say nothing about them")
     same = equal.same_files(source_dir, [
         *(name for name, _ in train), *(name for name, _ in test), *(unlabeled or ())])
     pairs = equal.conflicts(source_dir, train, test, same)
@@ -98,8 +98,8 @@ def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=None):
         equal.refuse(*pairs, "leave each in one place, or use them as they lie with "
                              "--duplicates=keep")
     elif any(pairs):
-        lines.append(f"{len(pairs[0])} images in two classes and {len(pairs[1])} in labeled/ and "
-                     "test/ are used as they lie")
+        lines.append(f"used as they lie: {command.counted(len(pairs[0]), 'image', 'images')} in two "
+                     f"classes, {len(pairs[1])} in labeled/ and test/")
     notes = {"test": found.test_note}
     if not own_test:
         train, test = set_aside(train, class_names, test_fraction, seed, same, found.place, found.more)
@@ -110,8 +110,7 @@ def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=None):
         raise ValueError(f"{found.unlabeled_place} has only images that are test images too, byte "
                          "for byte: put others there, or take these out")
     notes.update({key: count for key, count in counts.items() if count})
-    for line in (*lines, *more, *found.left_out.left_out()):
-        print(line, flush=True)
+    command.say(*lines, *more, *found.left_out.left_out())
     splits = [("train", sources.shuffled(train, seed), f"shuffled by seed {seed}", True)]
     if unlabeled:
         splits.append(("unlabeled", sources.shuffled([(name, None) for name in left], seed),
@@ -146,10 +145,10 @@ def unused(source_dir):
             lines.append(f"{os.path.join(source_dir, name)} is not used: only labeled/, unlabeled/ "
                          f"and test/ are{meant}")
     if found.names:
-        lines.append(f"{len(found.names)} images lie directly in {source_dir}, such as "
-                     f"{found.names[0]}, and are left out: put them into unlabeled/, or into "
-                     "labeled/ and the folder of their class")
-    found.names, found.others, found.hidden = [], [], []
+        lines.append(command.counted(len(found.names), "image lies", "images lie")
+                     + f" directly in {source_dir}, such as {found.names[0]}, and {'is' if len(found.names) == 1 else 'are'} left out: what belongs "
+                     "to the data goes into unlabeled/, or into labeled/ and the folder of its class")
+    found.names = []
     return lines, found
 
 
@@ -164,8 +163,9 @@ def _class_names(source_dir):
     if len(class_names) < 2:
         found, more = class_folders.outside(source_dir, "labeled")
         why = "; ".join([*more, *found.left_out("labeled/")])
-        raise ValueError(f"{labeled} has {len(class_names)} folders with classes: expected at least "
-                         f"2, each with its images{f' ({why})' if why else ''}")
+        raise ValueError(f"{labeled} has "
+                         + command.counted(len(class_names), "folder with a class", "folders with classes")
+                         + f": expected at least 2, each with its images{f' ({why})' if why else ''}")
     return class_names, lines
 
 

@@ -89,8 +89,7 @@ def by_synset(source_dir, folder, present, synsets):
                                              "unpack its archive there, or remove it")
     beside, outside = class_folders.outside(source_dir, folder, instead="")
     found.add(beside, f"{folder}/")
-    for line in (*outside, *deep, *found.left_out()):
-        print(line, flush=True)
+    command.say(*outside, *deep, *found.left_out())
     return items
 
 
@@ -98,8 +97,7 @@ def flat(source_dir, labels_file, synsets):
     """Lists the images of a val/ without folders: [(relative path, label)], labels from a file."""
     found = list_images(os.path.join(source_dir, "val"))
     names = found.names
-    for line in found.left_out("val/"):
-        print(line, flush=True)
+    command.say(*found.left_out("val/"))
     if not labels_file:
         raise ValueError(f"{os.path.join(source_dir, 'val')} is flat: give --validation_labels=FILE "
                          "with a synset per line, or sort the images into one folder per synset")

@@ -15,6 +15,7 @@ import os
 
 from data_prep import class_folders, sources
 from mpl_tf.common import formats
+from mpl_tf.common.command import counted
 from mpl_tf.shards.listing import list_images
 
 COLUMNS = {
@@ -58,12 +59,12 @@ def read(path, folder):
         raise ValueError(f"{path}, {wrong[0]}{more}")
     dropped = [name for name, class_name, _ in unlabeled if class_name]
     if dropped:
-        lines.append(f"{len(dropped)} images have a class and the split unlabeled, such as {dropped[0]}: "
-                     "their class is not used")
+        lines.append(counted(len(dropped), "image has", "images have")
+                     + f" a class and the split unlabeled, such as {dropped[0]}: the class is not used")
     rest = sorted(set(listing.names) - set(seen))
     if rest:
-        lines.append(f"{len(rest)} images of {folder} are not in {path}, such as {rest[0]}: they are taken "
-                     "as unlabeled ones")
+        lines.append(counted(len(rest), f"image of {folder} is", f"images of {folder} are")
+                     + f" not in {path}, such as {rest[0]}: taken as unlabeled")
     class_names = _class_names(path, train, test, lines)
     labels = {name: label for label, name in enumerate(class_names)}
     train, test = ([(name, labels[class_name]) for name, class_name, _ in part] for part in (train, test))
@@ -179,7 +180,7 @@ def _class_names(path, train, test, lines):
     class_names = sorted({class_name for _, class_name, _ in train})
     if len(class_names) < 2:
         named = f", {class_names[0]!r}" if class_names else ""
-        raise ValueError(f"{path} has labeled images of {len(class_names)} classes{named}: expected at least "
+        raise ValueError(f"{path} has labeled images of {counted(len(class_names), 'class', 'classes')}{named}: expected at least "
                          "2, each with images to train on")
     by_loose = {}
     for name in class_names:

@@ -17,9 +17,10 @@ import PIL
 
 from data_prep import results
 from data_prep import workers as work
+from data_prep.command import counted, say
 from data_prep.output import Output
 from mpl_tf.common.bar import Bar
-from mpl_tf.common.command import readable
+from mpl_tf.common.command import readable, shown
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import record_index, tfrecord
 
@@ -102,7 +103,7 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
         if output.finished is not None:
             _refuse_skipped(output.finished["splits"].values(), output_dir, skip_corrupt)
             _refuse_lost(plan, output.finished["splits"], output_dir)
-            print(f"{output_dir} is finished already: {summary(output.finished)}", flush=True)
+            say(f"{output_dir} is finished already: {summary(output.finished)}")
             return output.finished
         tasks = [_Task(split.name, shard, split.num_shards, split.items) for split in plan.splits
                  for shard in range(split.num_shards)]
@@ -118,14 +119,14 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
             record_index.save_index(prepared.index_path(output.folder, split.name),
                                     _index(output, split, notes))
         output.finish(sidecar)
-    print(f"{output_dir}: {summary(sidecar)}", flush=True)
+    say(f"{output_dir}: {summary(sidecar)}")
     for split in plan.splits:
         part = sidecar["splits"][split.name]
         if part["skipped"]:
-            print(f"{split.name}: {len(part['skipped'])} images skipped, see dataset.json: "
-                  f"{readable(part['skipped'][0])}", flush=True)
+            say(f"{split.name}: {counted(len(part['skipped']), 'image', 'images')} "
+                         f"skipped, see dataset.json: {readable(part['skipped'][0])}")
         for line in results.warnings(split, plan.class_names, part):
-            print(f"warning: {readable(line)}", file=sys.stderr, flush=True)
+            print(shown(f"warning: {readable(line)}"), file=sys.stderr, flush=True)
     return sidecar
 
 
@@ -151,8 +152,9 @@ def _refuse_skipped(parts, output_dir, skip_corrupt):
 
 def summary(sidecar):
     """Summarises dataset.json in a few words."""
-    return ", ".join(f"{part['examples']} examples of {name} in {len(part['shards'])} shards"
-                     for name, part in sidecar["splits"].items())
+    return ", ".join(
+        f"{counted(part['examples'], 'example', 'examples')} of {name} in "
+        f"{counted(len(part['shards']), 'shard', 'shards')}" for name, part in sidecar["splits"].items())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,7 +56,8 @@ def plan(source, seed, image_size=None, num_shards=None, exclude_dir=None):
         sizes = [os.path.getsize(os.path.join(source, name)) for name in found.names]
     elif os.path.isfile(source):
         items, others = sources.list_tar(source)
-        lines = [f"{others} files that are no images by their name are left out"] if others else []
+        lines = [command.counted(others, "file that is no image by its name is left out",
+                                 "files that are no images by their name are left out")] if others else []
         sizes = [size for _, _, size in items]
     else:
         raise FileNotFoundError(f"--source_dir={source}: nothing is there; expected a folder of "
@@ -64,18 +65,17 @@ def plan(source, seed, image_size=None, num_shards=None, exclude_dir=None):
     if not items:
         suffixes = ", ".join(image_files.SUFFIXES)
         more = "".join(f"; {line}" for line in lines[bool(others):])
-        raise ValueError(f"--source_dir={source}: no images are there ({others} other files{more}); "
+        raise ValueError(f"--source_dir={source}: no images are there ({command.counted(others, 'other file', 'other files')}{more}); "
                          f"expected files that end in one of {suffixes}")
     if exclude_dir is not None:
         left, out = duplicates.without(items, sizes, lambda item: hashlib.sha256(
             _bytes(source, item)).hexdigest(), duplicates.test_images(exclude_dir))
-        lines.append(f"{out} test images of {exclude_dir} are left out")
+        lines.append(command.counted(out, "test image", "test images") + f" of {exclude_dir} left out")
         if not left:
             raise ValueError(f"--source_dir={source} has only test images of --exclude_dir="
                              f"{exclude_dir}: give others")
         items, sizes = map(list, zip(*left))
-    for line in lines:
-        print(line, flush=True)
+    command.say(*lines)
     size = sum(sizes) if image_size is None else len(items) * 3 * image_size ** 2
     num_shards = num_shards or sources.shards_for(len(items), size)
     return shards.Plan("unlabeled", "unlabeled", seed, options={"image_size": image_size},

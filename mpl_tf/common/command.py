@@ -121,6 +121,11 @@ def shown(text):
                   lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
+def counted(count, one, many):
+    """A number and what there are so many of: "1 image lies", "2 images lie"."""
+    return f"{count} {one if count == 1 else many}"
+
+
 def path(text, flag="path"):
     """The path that a user named, with a leading ~ replaced by the home folder.
 

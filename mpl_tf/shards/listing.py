@@ -7,6 +7,7 @@ import heapq
 import os
 from typing import Iterator
 
+from mpl_tf.common.command import counted
 from mpl_tf.shards.image_files import SUFFIXES
 
 
@@ -17,7 +18,7 @@ class Listing:
     Attributes:
       names: the files whose suffix is in SUFFIXES, linked ones included.
       others: files that are no images by their name.
-      hidden: folders, and files with such a suffix, whose name begins with a dot.
+      hidden: files and folders whose name begins with a dot.
       broken: links that lead nowhere.
       again: linked folders that lead to a folder which is listed already, or round in a circle.
     """
@@ -40,16 +41,20 @@ class Listing:
 
         lines = []
         if self.others:
-            lines.append(f"{len(self.others)} files that are no images by their name are left out")
+            lines.append(counted(len(self.others), "file that is no image by its name is left out",
+                                 "files that are no images by their name are left out")
+                         + such(self.others))
         if self.hidden:
-            lines.append(f"{len(self.hidden)} hidden images or folders are left out"
-                         f"{such(self.hidden)}: rename them if they belong to the data")
+            lines.append(counted(len(self.hidden), "hidden file or folder is left out",
+                                 "hidden files or folders are left out")
+                         + f"{such(self.hidden)}: rename what belongs to the data")
         if self.broken:
-            lines.append(f"{len(self.broken)} links lead nowhere{such(self.broken)}: mend them, or "
-                         "do without what they led to")
+            lines.append(counted(len(self.broken), "link leads nowhere", "links lead nowhere")
+                         + f"{such(self.broken)}: mend what belongs to the data")
         if self.again:
-            lines.append(f"{len(self.again)} linked folders are not read again{such(self.again)}: "
-                         "they lead to a folder that is read already, or above this one")
+            lines.append(counted(len(self.again), "linked folder is not read again",
+                                 "linked folders are not read again")
+                         + f"{such(self.again)}: its images are read already, or it leads above this one")
         return lines
 
 
@@ -111,8 +116,7 @@ def _kind(entry: os.DirEntry[str]) -> str:
 def _note(found: Listing, kind: str, name: str, base: str) -> None:
     image = base.lower().endswith(SUFFIXES)
     if base.startswith("."):
-        if kind == "folder" or image:       # other hidden files are the system's own
-            found.hidden.append(name)
+        found.hidden.append(name)
     elif kind == "broken":
         found.broken.append(name)
     else:

@@ -42,8 +42,8 @@ def test_a_composed_name_in_test_is_the_decomposed_one_in_labeled(own, tmp_path)
     (dict(test={"fox/1.jpg": 60}), "fox: there is no such class in labeled/; correct its name, or"),
     (dict(labeled={f"{COMPOSED}/1.jpg": 60, f"{DECOMPOSED}/1.jpg": 61}),
      "there are two folders of this name, whose accents are written in different bytes"),
-    (dict(labeled={"fox/.1.jpg": 60}), "fox has no images (1 hidden images or folders are left out, "
-                                       "such as .1.jpg: rename them")])
+    (dict(labeled={"fox/.1.jpg": 60}), "fox has no images (1 hidden file or folder is left out, "
+                                       "such as .1.jpg: rename what")])
 def test_refusals(places, words, own, tmp_path, capsys):  # noqa: F811
     make(own, **places)
     assert prepare(own, tmp_path / "out", module=image_folder) == 2
@@ -56,22 +56,24 @@ def test_what_is_left_out_is_told(own, tmp_path, capsys):  # noqa: F811
          test={"loose2.jpg": 62}, unlabeled={"notes.txt": b"x"}, unlabelled={"1.jpg": 63},
          validation={"cat/1.jpg": 64})
     put(str(own / "top.png"), jpeg(65))
+    put(str(own / ".DS_Store"), "x")
+    put(str(own / "labeled" / ".DS_Store"), "x")
     os.symlink(own / "absent", own / "labeled" / "fox")
     os.symlink(own / "labeled" / "cat", own / "unlabeled" / "cats")
     assert prepare(own, tmp_path / "out", module=image_folder) == 0
     out = capsys.readouterr().out
     for line in ("unlabelled is not used: only labeled/, unlabeled/ and test/ are; is unlabeled/ "
                  "meant?", "validation is not used: only labeled/, unlabeled/ and test/ are\n",
-                 "1 images lie directly in labeled/, such as labeled/loose.jpg, and are left out: put",
-                 "1 images lie directly in test/, such as test/loose2.jpg",
-                 f"1 images lie directly in {own}, such as top.png",
-                 "1 images lie deeper than in a class folder, such as labeled/dog/old/er/1.jpg: they "
-                 "belong to the class of their uppermost folder, here 'dog'",
+                 "1 image lies directly in labeled/, such as labeled/loose.jpg, and is left out: put",
+                 "1 image lies directly in test/, such as test/loose2.jpg",
+                 f"1 image lies directly in {own}, such as top.png",
+                 "1 image lies deeper than in a class folder, such as labeled/dog/old/er/1.jpg: its class "
+                 "is the uppermost folder, here 'dog'",
                  "has the classes 'Dog_' and 'dog', whose names differ only in case or spaces",
-                 "test/ has no images of 1 classes, such as 'Dog_'",
-                 "2 files that are no images by their name",
-                 "1 hidden images or folders are left out, such as labeled/dog/._0.jpg",
-                 "1 links lead nowhere, such as labeled/fox",
+                 "test/ has no images of 1 class, such as 'Dog_'",
+                 "2 files that are no images by their name are left out, such as labeled/Thumbs.db\n",
+                 "3 hidden files or folders are left out, such as .DS_Store: rename",
+                 "1 link leads nowhere, such as labeled/fox",
                  "4 unlabeled images are labeled ones too"):
         assert line in out, line
     assert "unlabeled/cats/0.jpg" in images_of(tmp_path / "out", "unlabeled")
@@ -109,7 +111,7 @@ def test_imagenet_tells_it_too(tmp_path, capsys):
     assert prepare(root, tmp_path / "out", "--train_shards=1", "--validation_shards=1",
                    module=imagenet) == 0
     out = capsys.readouterr().out
-    for line in ("1 images lie directly in train/, such as train/loose.JPEG",
-                 "1 hidden images or folders are left out, such as val/n01440764/.x.JPEG",
-                 "1 links lead nowhere, such as val/n9"):
+    for line in ("1 image lies directly in train/, such as train/loose.JPEG",
+                 "1 hidden file or folder is left out, such as val/n01440764/.x.JPEG",
+                 "1 link leads nowhere, such as val/n9"):
         assert line in out, line

@@ -56,7 +56,7 @@ def test_an_image_in_two_places_is_refused_unless_kept(places, words, own, tmp_p
     assert not (tmp_path / "out").exists()
     if len(places) == 2:
         assert prepare(own, tmp_path / "out", "--duplicates=keep", module=image_folder) == 0
-        assert "2 images in two classes and 1 in labeled/ and test/ are used" in (
+        assert "used as they lie: 2 images in two classes, 1 in labeled/ and test/" in (
             capsys.readouterr().out)
         assert {"labeled/dog/x.jpg", "labeled/cat/x.jpg"} <= set(images_of(tmp_path / "out", "train"))
 
@@ -72,10 +72,10 @@ def test_test_images_are_no_unlabeled_ones(own, tmp_path, capsys):
     make(own, unlabeled={"deep/t.jpg": 200, "u.jpg": 2, "v.jpg": 100}, labeled={"cat/copy.jpg": 3})
     assert prepare(own, tmp_path / "out", module=image_folder) == 0
     out = capsys.readouterr().out
-    assert "1 unlabeled images are test images too, byte for byte, such as unlabeled/deep/t.jpg (" \
-        "test/cat/a.jpg): they are left out" in out
-    assert "1 unlabeled images are labeled ones too" in out
-    assert "2 images are copies of another of their class or of unlabeled/" in out
+    assert "1 unlabeled image is a test image too, byte for byte, such as unlabeled/deep/t.jpg (" \
+        "test/cat/a.jpg): left out" in out
+    assert "1 unlabeled image is a labeled one too" in out
+    assert "2 images are copies of another of the same class or of unlabeled/" in out
     assert sorted(images_of(tmp_path / "out", "unlabeled")) == [
         *(f"unlabeled/{i}.jpg" for i in range(3)), "unlabeled/u.jpg", "unlabeled/v.jpg"]
     sidecar = json.loads((tmp_path / "out" / "dataset.json").read_text())
@@ -112,7 +112,8 @@ def test_unlabeled_leaves_out_the_test_images_of_a_folder(tmp_path, capsys):
     for folder, left in (("shards", "014"), ("files", "0123")):
         assert prepare(tmp_path / "source", tmp_path / f"out-{folder}",
                        f"--exclude_dir={tmp_path / folder}", module=unlabeled) == 0
-        assert f"{5 - len(left)} test images of " in capsys.readouterr().out
+        out = 5 - len(left)
+        assert f"{out} test image{(out != 1) * 's'} of " in capsys.readouterr().out
         assert sorted(images_of(tmp_path / f"out-{folder}", "unlabeled")) == [
             f"{i}.jpg" for i in left]
     for folder, words in (("absent", "--exclude_dir="), ("none", "has no test images: expected")):

@@ -53,7 +53,7 @@ def test_a_tar_and_a_folder_give_the_same(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("damage, words", [
     ("gzip", "is not a whole, uncompressed tar file"), ("cut", "unexpected end of data"),
     ("garbage", "is not a whole, uncompressed tar"), ("doubled", "has 'a.jpg' twice"),
-    ("none", "no images are there .1 other files")])
+    ("none", "no images are there .1 other file")])
 def test_tars_that_cannot_be_used(damage, words, tmp_path, capsys):
     path = tmp_path / "x.tar"
     names = {"doubled": ["a.jpg", "b.jpg", "a.jpg"], "none": ["a.txt"]}.get(damage, ["a.jpg"])
@@ -96,7 +96,7 @@ def own(tmp_path):
 
 def test_image_folder_sets_a_test_set_aside(own, tmp_path, capsys):
     assert prepare(own, tmp_path / "out", module=image_folder) == 0
-    assert "1 files that are no images" in capsys.readouterr().out
+    assert "1 file that is no image by its name is left out, such as labeled/cat/Thumbs.db" in capsys.readouterr().out
     sidecar = sidecar_of(tmp_path / "out")
     assert sidecar["class_names"] == ["cat", "dog", "eel"] and sidecar["num_classes"] == 3
     assert "0.2 of each class's labeled images" in sidecar["test"]
@@ -127,6 +127,19 @@ def test_image_folder_ends_with_the_command_that_trains(own, tmp_path, capsys):
     assert " ".join(small) in readme
 
 
+def test_a_name_with_a_line_end_ends_no_line(own, tmp_path, capsys):
+    for name in ("a\nb.png", "labeled/cat/a\nb.txt", "unlabeled/.a\nb"):
+        put(str(own / name), saved(picture(7), "PNG"))
+    os.rename(own / "labeled" / "eel", own / "labeled" / "e\nel")
+    out = tmp_path / "o\nut"
+    assert prepare(own, out, module=image_folder) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and all(r"a\nb" in line for line in lines[:1] + lines[2:3])
+    assert r"o\nut: 12 examples" in lines[3] and r"o\nut" in lines[4]
+    assert prepare(own, out, module=image_folder) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 6
+
+
 def test_image_folder_with_a_test_folder(own, tmp_path):
     for i, name in enumerate(("dog", "eel")):
         put(str(own / "test" / name / "t.jpg"), jpeg(300 + i))
@@ -144,7 +157,7 @@ def test_image_folder_with_a_test_folder(own, tmp_path):
     (lambda s: os.mkdir(s / "test"), (), "test has no folders with classes"),
     (lambda s: put(str(s / "labeled" / "fox" / "1.jpg"), "x"), (), "fox has 1 image: expected at"),
     (lambda s: [os.rename(s / "labeled" / n, s / n) for n in ("cat", "dog")], (),
-     "has 1 folders with classes: expected at least 2"),
+     "has 1 folder with a class: expected at least 2"),
 ])
 def test_image_folder_refuses(change, flags, words, own, tmp_path, capsys):
     change(own)

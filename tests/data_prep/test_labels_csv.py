@@ -43,7 +43,7 @@ def test_it_takes_the_place_of_class_folders(photos, tmp_path, capsys):
     """The same bytes as by folders, but for the files' names; what has no class is unlabeled."""
     out = made(photos, table([*LABELED, ("8.jpg", ""), ("9.jpg", "")]), tmp_path / "out")
     said = capsys.readouterr().out
-    assert "2 images of" in said and "such as 10.jpg: they are taken as unlabeled ones" in said
+    assert "2 images of" in said and "such as 10.jpg: taken as unlabeled" in said
     parts = found(out)
     assert {**parts["train"], **parts["test"]} == dict(LABELED)
     assert sorted(parts["test"].values()) == ["cat", "dog"] and len(parts["train"]) == 6
@@ -73,7 +73,7 @@ def test_splits_and_folders_below(photos, tmp_path, capsys):
             ("5.jpg", "dog", "train"), ("more/13.jpg", "dog", "test"), ("6.jpg", "cat", "unlabelled"),
             (str(photos / "7.jpg"), "", "unlabeled")]
     out = made(photos, table(rows, "file,class,split"), tmp_path / "out")
-    assert "1 images have a class and the split unlabeled, such as 6.jpg" in capsys.readouterr().out
+    assert "1 image has a class and the split unlabeled, such as 6.jpg" in capsys.readouterr().out
     parts = found(out)
     assert parts["train"] == dict([*LABELED[:4], LABELED[5]])
     assert parts["test"] == {"4.jpg": "cat", "more/13.jpg": "dog"}
@@ -104,7 +104,7 @@ def test_names_with_commas_accents_and_alike_classes(photos, tmp_path, capsys):
     (table([*LABELED, ("notes.txt", "cat")]), "'notes.txt' is no image by its name"),
     (table([*LABELED, (".8.jpg", "cat")]), "'.8.jpg' is hidden"),
     (table([*LABELED, ("8.jpg", "fox")]), "the class 'fox' has 1 image: expected at least 2"),
-    (table(LABELED[:8:2]), "labeled images of 1 classes, 'cat': expected at least 2"),
+    (table(LABELED[:8:2]), "labeled images of 1 class, 'cat': expected at least 2"),
     (table([(name, "") for name in NAMES]), "labeled images of 0 classes: expected"),
     (table(LABELED, "file,kind"), "begins with the columns 'file', 'kind': expected a header"),
     (table(LABELED)[len("file,class\n"):], "begins with the columns '0.jpg', 'cat': expected a header"),

@@ -18,11 +18,11 @@ def test_files_are_listed_at_any_depth_and_what_is_left_out_is_told(tmp_path):
     found = list_images(str(tmp_path))
     assert found.names == ["a/deep/c.png", "a/z.ppm", "b.JPG", "linked.jpg"]
     assert found.others == ["a/no_suffix", "note.txt"]
-    assert found.hidden == [".Trashes", "._b.jpg", "a/.x"] and not found.again
+    assert found.hidden == [".Trashes", "._b.jpg", "a/.DS_Store", "a/.x"] and not found.again
     assert found.broken == ["gone.jpg", "itself"]
     others, hidden, broken = found.left_out("in/")
-    assert others == "2 files that are no images by their name are left out"
-    assert hidden.startswith("3 hidden images or folders are left out, such as in/.Trashes: ")
+    assert others == "2 files that are no images by their name are left out, such as in/a/no_suffix"
+    assert hidden.startswith("4 hidden files or folders are left out, such as in/.Trashes: ")
     assert broken.startswith("2 links lead nowhere, such as in/gone.jpg: ")
     here = list_images(str(tmp_path), deep=False)
     assert here.names == ["b.JPG", "linked.jpg"] and here.others == ["note.txt"]
