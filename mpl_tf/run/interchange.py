@@ -16,7 +16,6 @@ differs in what is put right here; what has no form for both stays in its own Ke
 
 from __future__ import annotations
 
-import json
 from typing import Any, Dict, List, Optional, Set
 
 # Modules of Keras's own functional models, and by how much Keras 2 counts beyond Keras 3 there.
@@ -199,8 +198,3 @@ def _ends(ends, nested, functionals, of_keras_3):
     ends = [_ends(each, nested, functionals, of_keras_3) for each in ends]
     # Keras 2 writes a list also for a single one, and Keras 3 would then want a list as input.
     return ends[0] if len(ends) == 1 and not of_keras_3 else ends
-
-
-def rewritten(text: bytes) -> str:
-    """`common_form` of a config.json's bytes, as JSON."""
-    return json.dumps(common_form(json.loads(text)))
