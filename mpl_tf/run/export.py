@@ -16,6 +16,7 @@ import tensorflow as tf
 from mpl_tf.common import keras_seam, plain_path, storage
 from mpl_tf.data import augment, resize
 from mpl_tf.networks.layers import FusedBatchNormalization, ReplayableDropout
+from mpl_tf.run import interchange
 
 
 def export(student: tf.keras.Model, folder: str, class_names: Optional[Sequence[str]] = None,
@@ -147,9 +148,9 @@ def with_layers_of_keras(network: tf.keras.Model) -> tf.keras.Model:
 
 
 def save(model: tf.keras.Model, path: str) -> None:
-    """Writes a .keras file that tells a program without this package what it lacks.
+    """Writes a .keras file that Keras 2 and Keras 3 read, and that says what a program lacks.
 
-    Where a layer's class is not registered, Keras 2 says "'str' object is not callable" for a class
+    See `interchange` for the form. Where a layer's class is not registered, Keras 2 says "'str' object is not callable" for a class
     with a module, and names the class for one without. A registered class needs no module.
     """
     def without_module(part):
@@ -169,7 +170,8 @@ def save(model: tf.keras.Model, path: str) -> None:
         with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
             for name in old.namelist():
                 if name == "config.json":
-                    new.writestr(name, json.dumps(without_module(json.loads(old.read(name)))))
+                    new.writestr(name, json.dumps(without_module(
+                        interchange.common_form(json.loads(old.read(name))))))
                 else:
                     with old.open(name) as source, new.open(name, "w", force_zip64=True) as target:
                         shutil.copyfileobj(source, target)

@@ -184,7 +184,7 @@ for folder in (exported, points):
     try:
         tf.keras.models.load_model(folder + "/student.keras")
     except Exception as error:
-        print(str(error).splitlines()[0])
+        print(" ".join(str(error).split()))     # Keras 3's has the config in it, and then why
 """
 
 
@@ -196,7 +196,8 @@ def test_a_program_without_the_package_loads_it_or_is_told_why_not(exported, poi
     np.testing.assert_allclose(np.load(os.path.join(points[0], "found.npy")), exported[1],
                                atol=1e-6)
     for kind, line in zip(("ReplayableDropout", "GaussianFeatures"), done.stdout.splitlines()):
-        assert f"`{kind} of mpl_tf, which has to be imported before this file is loaded`" in line
+        assert re.search(f"(of type `|[Cc]ould not locate class '){kind} of mpl_tf, which has to be "
+                         "imported before this file is loaded", line)
     for name in ("images.npy", "found.npy"):
         os.remove(os.path.join(points[0], name))
 
