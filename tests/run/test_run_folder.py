@@ -123,7 +123,7 @@ def test_a_run_is_finished_by_its_results_of_as_many_steps(tmp_path):
     assert run_folder.finished(config) == results
     assert run_folder.finished(config.replace(train_steps=60)) is None
     (tmp_path / run_folder.RESULTS).write_text('{"train_st')
-    with pytest.raises(ValueError, match="results.json is damaged, no JSON .*: delete it"):
+    with pytest.raises(ValueError, match="results.json is damaged, no JSON .*: move it elsewhere"):
         run_folder.finished(config)
 
 
