@@ -166,7 +166,8 @@ def check_data(folder, data):
     """
     path = os.path.join(folder, DATA)
     noted = storage.read_json(path, "move it elsewhere if you are sure that the data are the run's, or "
-                              "choose another --model_dir", {...: str})
+                              "choose another --model_dir",
+                              {**dict.fromkeys(("labeled", "unlabeled", "test"), str), ...: str})
     if noted == data:
         return
     if noted is not None and has_checkpoint(folder):
