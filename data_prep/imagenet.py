@@ -18,7 +18,7 @@ from data_prep import class_folders
 from data_prep import command
 from data_prep import shards
 from data_prep import sources
-from mpl_tf.common.command import path_type, whole
+from mpl_tf.common.command import path_type, shown, whole
 from mpl_tf.shards import image_files
 from mpl_tf.shards.listing import list_images
 from mpl_tf.shards.schema import Record
@@ -90,7 +90,7 @@ def by_synset(source_dir, folder, present, synsets):
     beside, outside = class_folders.outside(source_dir, folder, instead="")
     found.add(beside, f"{folder}/")
     for line in (*outside, *deep, *found.left_out()):
-        print(line, flush=True)
+        print(shown(line), flush=True)
     return items
 
 
@@ -99,7 +99,7 @@ def flat(source_dir, labels_file, synsets):
     found = list_images(os.path.join(source_dir, "val"))
     names = found.names
     for line in found.left_out("val/"):
-        print(line, flush=True)
+        print(shown(line), flush=True)
     if not labels_file:
         raise ValueError(f"{os.path.join(source_dir, 'val')} is flat: give --validation_labels=FILE "
                          "with a synset per line, or sort the images into one folder per synset")

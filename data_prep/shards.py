@@ -19,7 +19,7 @@ from data_prep import results
 from data_prep import workers as work
 from data_prep.output import Output
 from mpl_tf.common.bar import Bar
-from mpl_tf.common.command import readable
+from mpl_tf.common.command import readable, shown
 from mpl_tf.datasets import prepared
 from mpl_tf.shards import record_index, tfrecord
 
@@ -123,9 +123,9 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
         part = sidecar["splits"][split.name]
         if part["skipped"]:
             print(f"{split.name}: {len(part['skipped'])} images skipped, see dataset.json: "
-                  f"{readable(part['skipped'][0])}", flush=True)
+                  f"{shown(readable(part['skipped'][0]))}", flush=True)
         for line in results.warnings(split, plan.class_names, part):
-            print(f"warning: {readable(line)}", file=sys.stderr, flush=True)
+            print(f"warning: {shown(readable(line))}", file=sys.stderr, flush=True)
     return sidecar
 
 

@@ -17,7 +17,7 @@ from data_prep import command
 from data_prep import duplicates
 from data_prep import shards
 from data_prep import sources
-from mpl_tf.common.command import path_type, whole
+from mpl_tf.common.command import path_type, shown, whole
 from mpl_tf.shards import image_files
 from mpl_tf.shards.listing import list_images
 from mpl_tf.shards.schema import Record
@@ -75,7 +75,7 @@ def plan(source, seed, image_size=None, num_shards=None, exclude_dir=None):
                              f"{exclude_dir}: give others")
         items, sizes = map(list, zip(*left))
     for line in lines:
-        print(line, flush=True)
+        print(shown(line), flush=True)
     size = sum(sizes) if image_size is None else len(items) * 3 * image_size ** 2
     num_shards = num_shards or sources.shards_for(len(items), size)
     return shards.Plan("unlabeled", "unlabeled", seed, options={"image_size": image_size},

@@ -13,7 +13,7 @@ from typing import Any, Dict, Optional, Sequence
 
 import tensorflow as tf
 
-from mpl_tf.common import keras_seam, plain_path, storage
+from mpl_tf.common import command, keras_seam, plain_path, storage
 from mpl_tf.data import augment, resize
 from mpl_tf.networks.layers import FusedBatchNormalization, ReplayableDropout
 from mpl_tf.run import interchange
@@ -66,7 +66,7 @@ def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = N
     if len(names) != classes:
         raise ValueError(f"{len(names)} class names for a network with logits for {classes} classes: give "
                          "one for each class, in the order of the class numbers")
-    names = tf.constant([os.fsencode(name) for name in names])
+    names = tf.constant([_bytes(name) for name in names])
 
     def outputs(image):
         logits = tf.cast(network(image, training=False), tf.float32)
@@ -91,6 +91,14 @@ def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = N
                 lambda image: named(augment.normalize(
                     resize.evaluation_pixels(image, shape[0], crop))),
                 [None, None, None, shape[-1]], tf.uint8)}
+
+
+def _bytes(name):
+    """A name as it is in its file's name; half a pair of surrogates, which has no bytes, as its escape."""
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:
+        return command.readable(name).encode()
 
 
 def is_of_images(network: tf.keras.Model) -> bool:

@@ -83,6 +83,13 @@ def test_raw_pixels_are_what_the_default_signature_takes(exported, images):
         served["serving_default"](image=augment.normalize(images))
 
 
+def test_a_name_that_has_no_bytes_is_its_escape():
+    """Of a dataset.json that says "\\ud800": the run is at its end, and is not lost."""
+    made = export.signatures(networks.build("mlp-2", 2, (2,)), ["a", "\ud800"])
+    found = made["serving_default"](image=tf.zeros([1, 2]))
+    assert found["class_names"].numpy().tolist() == [[b"a", b"\\ud800"]]
+
+
 @pytest.mark.parametrize("crop", crops.CROPS)
 def test_images_of_any_size_are_seen_as_in_the_evaluation(exported, tmp_path, crop):
     network = trained(networks.build("mlp-8", 4, (12, 12, 3)))
