@@ -142,6 +142,11 @@ class Flags:
         0, _only("The side, in pixels, of the images that the networks see", "image_size"),
         at_least=0, at_most=10_000, derived=lambda: ", ".join(f"{name} {datasets.SOURCES[name].image_size}"
                                               for name in datasets.takers("image_size")))
+    feature_components: int = _flag(
+        0, _only("How many principal components of the features the networks see; 0 stands for the "
+                 "features themselves", "feature_components"), at_least=0, at_most=100_000)
+    feature_unit_length: bool = _flag(False, _only(
+        "Divide each point by its length", "feature_unit_length"))
     labeled_shards: int = _flag(
         0, _only("How many shards, the first ones, have labels; 102 of 1,024 are the paper's 10 %",
                  "labeled_shards"), at_least=0, derived="all but those held out")

@@ -54,7 +54,7 @@ def accelerated():
 
 def _shape(c):
     size = c.image_size or c.source.image_size
-    return (1,) if c.source.points else (size, size, 3 if c.source.photographs else 1)
+    return (c.feature_components or 1,) if c.source.points else (size, size, 3 if c.source.photographs else 1)
 
 
 def _gigabytes(size):

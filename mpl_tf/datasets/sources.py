@@ -33,6 +33,8 @@ class Source:
       flip: whether the mirror image of an example still belongs to its class.
       photographs: whether the images are RGB. Only then can --unlabeled_dir supply its unlabeled
         images, and can its colours be distorted.
+      backbone: whether the examples are features that a pretrained network made of images. They are
+        points, and the exported model takes images all the same.
       per_class: how many images of each class Section 4.2's selection keeps; 0 where the paper
         gives no number.
     """
@@ -50,6 +52,7 @@ class Source:
     flip: bool = False
     photographs: bool = False
     per_class: int = 0
+    backbone: bool = False
 
     @property
     def options(self) -> frozenset[str]:
@@ -60,6 +63,11 @@ class Source:
     def points(self) -> bool:
         """Whether the examples are points, not images."""
         return not self.image_size
+
+    @property
+    def of_images(self) -> bool:
+        """Whether the exported model takes images."""
+        return bool(self.image_size) or self.backbone
 
 
 SOURCES: dict[str, Source] = {}

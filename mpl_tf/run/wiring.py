@@ -13,7 +13,7 @@ from mpl_tf.method.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.method.mpl import MetaPseudoLabels
 from mpl_tf.method.requirements import check_networks
 from mpl_tf.method.schedules import WarmupCosine, WarmupExponential
-from mpl_tf.run import devices, keras_files
+from mpl_tf.run import composing, devices, keras_files
 
 # The labeled accuracy of images in shards is measured on at most this many of them (or as many as
 # there are test images, if more): each evaluation decodes them again, and all of ImageNet's labeled
@@ -34,7 +34,8 @@ def load_dataset(config, stored=True):
         holdout=config.holdout, noise=config.noise, extra_unlabeled=config.extra_unlabeled,
         image_size=config.image_size, labeled_shards=config.labeled_shards,
         holdout_shards=config.holdout_shards, unlabeled_dir=config.unlabeled_dir or None,
-        skip_corrupt=config.skip_corrupt, **stored)
+        skip_corrupt=config.skip_corrupt, feature_components=config.feature_components,
+        feature_unit_length=config.feature_unit_length, **stored)
 
 
 def images_of(dataset):
@@ -69,7 +70,7 @@ def build_networks(config, dataset):
         built["teacher"] = networks.build(
             config.teacher_network, dataset.num_classes, shape, dropout=config.teacher_dropout,
             drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay,
-            role="teacher", seed=2 * config.seed + 1)
+            role="teacher", seed=2 * config.seed + 1, points=_points(dataset))
     return built
 
 
@@ -79,18 +80,24 @@ def build_student(config, dataset):
         config.student_network, dataset.num_classes, dataset.unlabeled.shape[1:],
         dropout=config.student_dropout, drop_connect=config.drop_connect,
         weights=config.student_weights or None, batch_norm_decay=config.batch_norm_decay,
-        role="student", seed=2 * config.seed + (config.method == "baseline"))
+        role="student", seed=2 * config.seed + (config.method == "baseline"),
+        points=_points(dataset))
+
+
+def _points(dataset):
+    """The unlabeled points, of which some networks choose centres; None for other data."""
+    return getattr(dataset.unlabeled, "points", None)
 
 
 def build_model(config, dataset):
     """Builds and compiles the model of the flags' method; call it in the strategy's scope."""
-    model = _compiled(config, build_networks(config, dataset))
+    model = _compiled(config, build_networks(config, dataset), dataset.made)
     if config.ema_decay:
         model.average_weights(build_student(config, dataset), config.ema_decay)
     return model
 
 
-def _compiled(config, built):
+def _compiled(config, built, made):
     student = built["student"]
     options = dict(jit_compile=config.jit_compile, steps_per_execution=config.steps_per_execution)
     if config.has_teacher:
@@ -110,7 +117,7 @@ def _compiled(config, built):
         model, metrics = StoredTargets(student, seed=config.seed), None
     else:   # its batches are unlabeled: no training accuracy
         model, metrics = FixedTeacher(
-            student, load_fixed_teacher(config, student), hard=config.facts.hard,
+            student, load_fixed_teacher(config, student, made), hard=config.facts.hard,
             temperature=config.temperature, seed=config.seed), None
     model.compile(build_optimizer(config, "student"), weight_decay=config.student_weight_decay,
                   metrics=metrics, **options)
@@ -151,22 +158,29 @@ def describe_fixed_teacher(config, model):
     return {"fixed_teacher": digest.hexdigest()}
 
 
-def load_fixed_teacher(config, student):
+def load_fixed_teacher(config, student, made=None):
     """Loads the trained network in --fixed_teacher, a .keras file or a finished run's model_dir.
+
+    Args:
+      made: the features.Made of the data, of whose points it is then the run's head that is taken.
 
     Raises:
       ValueError: in one line: there is no such network, its file is not to be loaded (see
         keras_files), or it does not fit the student.
     """
     path = config.fixed_teacher
-    file = os.path.join(path, "student.keras") if os.path.isdir(path) else path
+    name = composing.HEAD if made else "student.keras"
+    file = os.path.join(path, name) if os.path.isdir(path) else path
     if not os.path.isfile(file):
-        raise ValueError(f"--fixed_teacher={path} has no student.keras: expected the model_dir of a "
+        raise ValueError(f"--fixed_teacher={path} has no {name}: expected the model_dir of a "
                          "finished run, or a .keras file; train it to the end first")
     try:
         teacher = keras_files.load(file)
     except ValueError as error:
         raise ValueError(f"--fixed_teacher={error}") from error
+    wrong = made and os.path.isdir(path) and composing.check_head(path, made.transform)
+    if wrong:
+        raise ValueError(f"--fixed_teacher={path}: {wrong}")
     check_networks(student=student, fixed_teacher=teacher)
     if teacher.input_shape != student.input_shape:
         raise ValueError(f"--fixed_teacher={path} takes inputs of shape {teacher.input_shape[1:]}, "
