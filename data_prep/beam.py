@@ -6,9 +6,9 @@
     python -m data_prep.beam features FLAGS [-- BEAM OPTIONS]
 
 FLAGS are those of `python -m data_prep.predict`, `python -m data_prep.select` and `python -m
-data_prep.features`, and the output is the same, byte for byte. BEAM OPTIONS choose the runner, for example `--runner=FlinkRunner`, or
-`--runner=DaskRunner --dask_client_address=HOST:8786`; without them Beam's local runner does all the
-work on this machine. All workers must see the folders at the same paths, and need this project and
+data_prep.features`, and the output is the same, byte for byte. BEAM OPTIONS choose the runner, for
+example `--runner=FlinkRunner`, or `--runner=DaskRunner --dask_client_address=HOST:8786`; without them
+Beam's local runner does all the work on this machine. All workers must see the folders at the same paths, and need this project and
 its requirements. Beam distributes the files, repeats those that fail, and shows progress in the way
 of its runner; what is printed at the end is counted in the files that the workers wrote. An
 interrupted predict or features continues with the files that are missing.
