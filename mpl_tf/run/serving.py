@@ -15,6 +15,9 @@ def view_of(config):
 
     The size is 0 where the data's files alone tell it.
     """
+    if config.source.backbone:
+        from mpl_tf.run import composing        # which needs TensorFlow
+        return composing.view(config.model_dir)
     return {"size": config.image_size or config.source.image_size,
             "crop": "inception" if config.source.in_shards else "whole"}
 
@@ -149,19 +152,9 @@ def fitting(model_dir, shape, num_classes, shapes):
 
 
 def _built(model_dir, shape, num_classes):
-    import tensorflow as tf
-    from mpl_tf.run import kept_networks
     config = config_module.of(**run_folder.read_flags(model_dir))
-    policy = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(config.precision)
-    try:
-        name = config.student_network
-        return kept_networks.load(model_dir, "student", name) if networks.find(
-            name)[0].kept else networks.build(
-                name, num_classes, shape, dropout=config.student_dropout,
-                drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay)
-    finally:
-        tf.keras.mixed_precision.set_global_policy(policy)
+    return (_composed(model_dir) if config.source.backbone
+            else _named(config, model_dir, num_classes, shape))
 
 
 def read_weights(network, path):
@@ -191,3 +184,25 @@ def serving_function(network, shape):
         logits = network(augment.normalize(images), training=False)
         return tf.nn.softmax(tf.cast(logits, tf.float32))
     return tf.function(serve, input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])
+
+
+def _composed(model_dir):
+    """The backbone with the head of a run on features: the run's student.keras, in safe mode."""
+    from mpl_tf.run import keras_files
+    return keras_files.load(os.path.join(model_dir, "student.keras"))
+
+
+def _named(config, model_dir, num_classes, shape):
+    """The network that a Config names, with initial weights, or the one that the run has kept."""
+    import tensorflow as tf
+    from mpl_tf.run import kept_networks
+    policy = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(config.precision)
+    try:
+        name = config.student_network
+        return kept_networks.load(model_dir, "student", name) if networks.find(
+            name)[0].kept else networks.build(
+                name, num_classes, shape, dropout=config.student_dropout,
+                drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay)
+    finally:
+        tf.keras.mixed_precision.set_global_policy(policy)
