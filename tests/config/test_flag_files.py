@@ -16,8 +16,8 @@ def parse(path):
 
 
 @pytest.mark.parametrize("data", [
-    LINES.encode(), codecs.BOM_UTF8 + LINES.encode(), codecs.BOM_UTF8 + LINES.replace("\n", "\n\ufeff").encode(),
-    LINES.replace("\n", "\r\n").encode("utf-8-sig"),
+    LINES.encode(), codecs.BOM_UTF8 + LINES.encode(),
+    codecs.BOM_UTF8 + LINES.replace("\n", "\n\ufeff").encode(), LINES.replace("\n", "\r\n").encode("utf-8-sig"),
     LINES.encode("utf-16"), codecs.BOM_UTF16_BE + LINES.encode("utf-16-be"),
     LINES.replace("\n", "\r").encode()],
     ids=["UTF-8", "mark", "marks", "Windows", "UTF-16", "big-endian", "old Mac"])

@@ -112,7 +112,8 @@ def test_a_function_of_keras_by_the_name_of_another_module_is_refused(sound, tmp
     assert not (tmp_path / "marker").exists()
 
 
-@pytest.mark.parametrize("name", ["layers.Lambda", "layers.TFSMLayer", "src.layers.core.tf_op_layer.TFOpLambda"])
+@pytest.mark.parametrize("name", ["layers.Lambda", "layers.TFSMLayer",
+                                  "src.layers.core.tf_op_layer.TFOpLambda"])
 def test_a_dotted_name_is_that_of_its_last_part(name):
     """Keras 2 looks "layers.Lambda" of the module keras up as it does "Lambda" of keras.layers."""
     config = {"module": "keras", "class_name": name, "registered_name": None,
