@@ -97,7 +97,8 @@ def test_strong_views_need_features_with_views(run, tmp_path):
     source = pathlib.Path(run[1]).parent
     folder, _ = made(source, "plain", views=0)
     with pytest.raises(ValueError, match="expected features with strong views, and these have none") as refused:
-        config.of(**FLAGS, data_dir=str(folder), model_dir=str(tmp_path / "run"))
+        config.from_arguments([f"--{name}={value}" for name, value in {
+            **FLAGS, "plots": "false", "data_dir": folder, "model_dir": tmp_path / "run"}.items()])
     assert "\n" not in str(refused.value)
 
 
