@@ -5,7 +5,7 @@ import sys
 from mpl_tf.common import command
 
 PROGRAMS = ("image_folder", "imagenet", "cifar10", "svhn", "unlabeled", "inspect", "predict",
-            "select", "beam")
+            "select", "features", "beam")
 
 if __name__ == "__main__":
     sys.exit(command.list_programs("data_prep", PROGRAMS))

@@ -1,18 +1,20 @@
-"""Runs data_prep.predict and data_prep.select on Apache Beam, for many machines (Section 4.2).
+"""Runs data_prep.predict, select and features on Apache Beam, for many machines (Section 4.2).
 
     pip install '.[beam]'       # or '.[dask]', with Dask to run it on
     python -m data_prep.beam predict FLAGS [-- BEAM OPTIONS]
     python -m data_prep.beam select FLAGS [-- BEAM OPTIONS]
+    python -m data_prep.beam features FLAGS [-- BEAM OPTIONS]
 
-FLAGS are those of `python -m data_prep.predict` and `python -m data_prep.select`, and the output is
-the same, byte for byte. BEAM OPTIONS choose the runner, for example `--runner=FlinkRunner`, or
-`--runner=DaskRunner --dask_client_address=HOST:8786`; without them Beam's local runner does all the
-work on this machine. All workers must see the folders at the same paths, and need this project and
+FLAGS are those of `python -m data_prep.predict`, `python -m data_prep.select` and `python -m
+data_prep.features`, and the output is the same, byte for byte. BEAM OPTIONS choose the runner, for
+example `--runner=FlinkRunner`, or `--runner=DaskRunner --dask_client_address=HOST:8786`; without them
+Beam's local runner does all the work on this machine. All workers must see the folders at the same paths, and need this project and
 its requirements. Beam distributes the files, repeats those that fail, and shows progress in the way
 of its runner; what is printed at the end is counted in the files that the workers wrote. An
-interrupted predict continues with the files that are missing.
+interrupted predict or features continues with the files that are missing.
 """
 
+import dataclasses
 import functools
 import os
 import re
@@ -21,8 +23,9 @@ import threading
 
 import numpy as np
 
-from data_prep import command, predict, select
-from mpl_tf.datasets import prediction_files
+from data_prep import command, features, predict, select
+from mpl_tf.datasets import feature_files, prediction_files
+from mpl_tf.features import computing
 from mpl_tf.reduced import forward, labelling, selecting
 from mpl_tf.run.serving import Served
 
@@ -49,9 +52,9 @@ def run(arguments):
         print(__doc__)
         return 0 if arguments else 2
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    stages = {"predict": run_predict, "select": run_select}
+    stages = {"predict": run_predict, "select": run_select, "features": run_features}
     if arguments[0] not in stages:
-        raise ValueError(f"{arguments[0]!r}: expected predict or select, then their flags, then -- "
+        raise ValueError(f"{arguments[0]!r}: expected predict, select or features, then their flags, then -- "
                          "and Beam's options")
     return stages[arguments[0]](arguments[1:end], options_of(arguments[end + 1:]))
 
@@ -118,6 +121,40 @@ def _load(model_dir, model, num_classes, size):
                          f"({found[:12]}) than where the pipeline began ({model[:12]}): give a "
                          "folder on a file system that all workers see")
     return Served(model_dir, size, num_classes)
+
+
+def run_features(arguments, options):
+    """Runs data_prep.features with its command line `arguments` and Beam's `options`."""
+    flags = features.parse(arguments)
+    if flags.num_shards != 1:
+        raise ValueError(f"--num_shards={flags.num_shards}: Beam distributes the files itself; "
+                         "leave out --num_shards and --shard_index")
+    flags = dataclasses.replace(flags, output_dir=os.path.abspath(flags.output_dir),
+                                sources=[os.path.abspath(source) for source in flags.sources])
+    plan, tasks, todo, _ = computing.begin(flags)
+    if todo:
+        work = functools.partial(features_of_file, plan=plan, folder=flags.output_dir,
+                                 batch_size=flags.batch_size, skip_corrupt=flags.skip_corrupt)
+        execute(lambda pipeline: (
+            pipeline | beam.Create(todo) | beam.Reshuffle() | "features" >> beam.Map(work)), options)
+    computing.end(flags.output_dir, tasks)
+
+
+def features_of_file(task, plan, folder, batch_size, skip_corrupt):
+    """Computes and writes the features of one file, a reading.Task. Runs on a worker."""
+    from mpl_tf.features.views import Network
+    with _LOADING:
+        model = _backbone(folder, plan["backbone"]["digest"])
+    for _, shard in computing.shards([task], plan, Network(model, plan), batch_size, skip_corrupt):
+        feature_files.write_shard(feature_files.shard_path(folder, task.name), shard)
+        beam.metrics.Metrics.counter(SPACE, "images").inc(len(shard.key))
+        beam.metrics.Metrics.counter(SPACE, "skipped").inc(len(shard.skipped))
+
+
+@functools.lru_cache(maxsize=1)
+def _backbone(folder, digest):
+    from mpl_tf.run import composing
+    return composing.stored(folder, digest)
 
 
 def run_select(arguments, options):

@@ -78,12 +78,13 @@ def conflicts(folder, train, test, same):
         first = group[0]
         label = next((each for each in group if each[1] != first[1]), None)
         other = label or next((each for each in group if each[2] != first[2]), None)
-        if other and _is_image(os.path.join(folder, first[0])):
+        if other and is_image(os.path.join(folder, first[0])):
             (two_labels if label else both).append((first[0], other[0]))
     return two_labels, both
 
 
-def _is_image(path):
+def is_image(path):
+    """Whether the file `path` is an image that can be read."""
     try:
         with open(path, "rb") as file:
             image_files.convert(file.read())

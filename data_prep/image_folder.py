@@ -102,7 +102,8 @@ def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=None):
                      f"classes, {len(pairs[1])} in labeled/ and test/")
     notes = {"test": found.test_note}
     if not own_test:
-        train, test = set_aside(train, class_names, test_fraction, seed, same, found.place, found.more)
+        train, test = set_aside(train, class_names, test_fraction, seed, same, found.place, found.more,
+                                source_dir)
         notes["test"] = (f"{test_fraction:g} of each class's labeled images, at least one each, "
                          f"drawn by seed {seed}: there were no test images")
     left, more, counts = equal.split_unlabeled(unlabeled or [], train, test, same)
@@ -206,19 +207,22 @@ def _unlabeled(source_dir, left_out):
 
 
 def set_aside(items, class_names, fraction, seed, same=None, place="labeled/{}",
-              more="add images, or a test/ folder"):
+              more="add images, or a test/ folder", folder=None):
     """Splits items into (train, test), with at least one image of each class in both.
 
     same: of duplicates.same_files: equal images come into the same part. place, more: how an error
-    names a class, and how it says to give it more images.
+    names a class, and how it says to give it more images. folder: that of the items' files, which
+    equal files are looked up in that are perhaps no images, such as empty ones.
     """
     train, test = [], []
     for label, class_name in enumerate(class_names):
         members = [item for item in items if item[1] == label]
         groups = equal.grouped(sources.shuffled(members, seed, "test"), same or {})
         if len(groups) < 2:
-            copies = f" in {len(members)} copies" if len(members) > 1 else ""
-            raise ValueError(f"{place.format(class_name)} has 1 image{copies}: expected at least 2, one "
+            found = f"1 image in {len(members)} copies" if len(members) > 1 else "1 image"
+            if len(members) > 1 and folder and not equal.is_image(os.path.join(folder, members[0][0])):
+                found = f"{len(members)} equal files, which are no images that can be read"
+            raise ValueError(f"{place.format(class_name)} has {found}: expected at least 2 images, one "
                              f"to train and one to test; {more}")
         count = max(1, round(fraction * len(members)))
         for number, group in enumerate(groups):

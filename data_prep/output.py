@@ -53,7 +53,7 @@ class Output:
         """The note of a finished shard, a dict; None where the shard has to be written."""
         note = storage.read_json(
             self.path(os.path.join(PROGRESS, f"{file}.json")),
-            "delete it, and the shard is written again",
+            "move it elsewhere, and the shard is written again",
             {"examples": WHOLE, "bytes": WHOLE, "sha256": str, "skipped": [str],
              "lengths": [WHOLE], "labels": [int]})
         path = self.path(file)

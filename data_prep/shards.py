@@ -124,7 +124,7 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
         part = sidecar["splits"][split.name]
         if part["skipped"]:
             say(f"{split.name}: {counted(len(part['skipped']), 'image', 'images')} "
-                         f"skipped, see dataset.json: {readable(part['skipped'][0])}")
+                f"skipped, see dataset.json: {readable(part['skipped'][0])}")
         for line in results.warnings(split, plan.class_names, part):
             print(shown(f"warning: {readable(line)}"), file=sys.stderr, flush=True)
     return sidecar

@@ -102,10 +102,11 @@ def main(arguments=None):
 
 def _main(arguments):
     chosen = parse(arguments)
-    run = config_module.of(**run_folder.read_flags(chosen.model_dir))
+    run = config_module.of(**{**run_folder.read_flags(chosen.model_dir),      # it may have moved
+                              "model_dir": chosen.model_dir})
     files = files_of(chosen.paths)
     names = run_folder.class_names(chosen.model_dir)
-    if run.source.points:
+    if not run.source.serves_images:
         raise ValueError(f"--model_dir={chosen.model_dir} classifies points, not images: load its "
                          "saved_model in Python instead, see docs/serving.md")
     if not os.path.isdir(os.path.join(chosen.model_dir, "saved_model")):

@@ -96,6 +96,7 @@ MAY = {
     "train": {"common", "config", "run", "two_moons"},
     "compare": {"common", "config", "run", "train"},
     "reduced": {"common", "shards", "datasets", "config", "run", "train"},
+    "features": {"common", "shards", "datasets", "networks", "data", "run"},
     "moved": set(),
     "__main__": {"common"},
 }
@@ -152,7 +153,7 @@ WITHOUT_TENSORFLOW = [
     "mpl_tf.predict", "mpl_tf.compare", "mpl_tf.reduced.chain", "mpl_tf.two_moons.study",
     "mpl_tf.benchmark.__main__", "data_prep.image_folder", "data_prep.imagenet",
     "data_prep.cifar10", "data_prep.svhn", "data_prep.unlabeled", "data_prep.inspect",
-    "data_prep.predict", "data_prep.select"]
+    "data_prep.predict", "data_prep.select", "data_prep.features"]
 
 
 def test_programs_and_facts_are_read_without_tensorflow():

@@ -17,6 +17,7 @@ import os
 import re
 import signal
 import sys
+import unicodedata
 
 from mpl_tf.common import quiet, room
 
@@ -115,10 +116,11 @@ def readable(text):
 def shown(text):
     """`text` with what changes how a terminal shows the rest, which a name may have, as escapes.
 
-    These are line ends, control characters, and marks that turn the direction of writing.
+    These are line ends, control characters, and what is not seen itself (Unicode's category Cf),
+    such as marks that turn the direction of writing.
     """
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]",
-                  lambda found: found.group().encode("unicode_escape").decode(), text)
+    return "".join(each.encode("unicode_escape").decode()
+                   if unicodedata.category(each) in ("Cc", "Cf", "Zl", "Zp") else each for each in text)
 
 
 def counted(count, one, many):

@@ -3,16 +3,21 @@
 import contextlib
 import errno
 import logging
+import re
+import warnings
 
 from mpl_tf.common import command, room, storage
 
 log = logging.getLogger("mpl_tf")
+_NO_GLYPH = r"Glyph (\d+) .*missing from"      # matplotlib's words
 _warned = set()     # what this process has said already: a picture may be tried every 100 steps
 
 
 @contextlib.contextmanager
 def or_warn(what):
     """Context manager that draws a picture: if that fails, it warns, once, and goes on.
+
+    Characters that matplotlib's font lacks, which it draws as boxes, are one line in all.
 
     Args:
       what: the picture in words, or its file, with which the warning begins.
@@ -21,7 +26,8 @@ def or_warn(what):
       OSError: the disk is full or broken, which other files will find too.
     """
     try:
-        yield
+        with _glyphs_told_once():
+            yield
     except Exception as error:      # of drawing libraries, their fonts and settings: anything
         if room.explained(error) or getattr(error, "errno", None) == errno.EIO:
             raise
@@ -29,6 +35,25 @@ def or_warn(what):
         if (what, reason) not in _warned:
             _warned.add((what, reason))
             log.warning("%s could not be drawn (%s); everything else goes on", what, reason)
+
+
+@contextlib.contextmanager
+def _glyphs_told_once():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", _NO_GLYPH)
+        others = warnings.showwarning
+
+        def tell(message, *where, **more):
+            found = re.match(_NO_GLYPH, str(message))
+            if not found:
+                others(message, *where, **more)
+            elif "glyphs" not in _warned:
+                _warned.add("glyphs")
+                log.warning("the font of the pictures lacks characters such as U+%04X, which are drawn "
+                            "as boxes", int(found.group(1)))
+
+        warnings.showwarning = tell
+        yield
 
 
 def write(path, draw):

@@ -8,18 +8,21 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 from typing import Iterator
 
 _ROOM = {
     errno.ENOSPC: "make room", errno.EDQUOT: "make room, or have the quota raised",
     errno.EFBIG: "raise the limit on the size of a file (ulimit -f), or choose another disk"}
-_NO_MEMORY = ("OOM when allocating", "Unable to allocate")      # TensorFlow's words, and NumPy's
+# TensorFlow's words, and NumPy's, with what follows: a folder may be called "Unable to allocate".
+_NO_MEMORY = re.compile(
+    r"OOM when allocating tensor with shape\[|Unable to allocate [\d.]+ \S+ for an array")
 
 
 def explained(error: BaseException) -> str | None:
     """The line for an error of which a lack of room is the cause; None for any other error."""
     if isinstance(error, MemoryError) or (
-            not isinstance(error, ValueError) and any(text in str(error) for text in _NO_MEMORY)):
+            not isinstance(error, (ValueError, OSError)) and _NO_MEMORY.search(str(error))):
         first = (str(error).strip().splitlines() or ["MemoryError"])[0].rpartition("}} ")[2]
         return (f"memory ran out ({first[:120]}): use smaller batches, images or networks, or a "
                 "machine with more memory; what has been saved is kept")
@@ -86,9 +89,12 @@ def _number_and_path(error):
     if isinstance(error, ValueError):       # its text may quote a user's
         return None, ""
     for number in _ROOM:
-        path, said, _ = str(error).partition(f"; {os.strerror(number)}")
-        if said:        # TensorFlow: {{the operation}} PATH; No space left on device
+        words = re.escape(os.strerror(number))      # a folder of this name is followed by a slash
+        found = re.search(rf"; {words}(?= \[Op:|\s*$)", str(error), re.MULTILINE)
+        if found:       # TensorFlow: {{the operation}} PATH; No space left on device
+            path = str(error)[:found.start()]
             return number, path.rpartition("}} ")[2].rpartition("\n")[2]
-        if os.strerror(number) in str(error):
+        # HDF5's words, and Python's of an error that another library made text of.
+        if re.search(rf"(error message = '|\[Errno {number}\] ){words}(?!/)|(^|: ){words}\s*$", str(error)):
             return number, ""
     return None, ""

@@ -27,7 +27,8 @@ from typing import Any
 
 WHOLE, SHARE, NAME = object(), object(), object()
 _NAMES = {str: "text", bool: "true or false", int: "a whole number", float: "a number",
-          None: "null", SHARE: "a number from 0 to 1", NAME: "a name without stray surrogates", dict: "an object {...}", list: "a list [...]"}
+          None: "null", SHARE: "a number from 0 to 1", NAME: "a name without stray surrogates",
+          dict: "an object {...}", list: "a list [...]"}
 _MOST = 2 ** 63 - 1
 
 

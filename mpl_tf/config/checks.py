@@ -10,6 +10,7 @@ import os
 import sys
 
 from mpl_tf import datasets, networks
+from mpl_tf.datasets import feature_files
 from mpl_tf.config.methods import METHODS
 from mpl_tf.method.objectives import OBJECTIVES
 
@@ -111,7 +112,8 @@ def _method(c):
         yield (f"--fixed_teacher={c.fixed_teacher} with --method={c.method}: expected only with "
                f"{takers}; choose one of these methods, or leave it empty")
     yield from _stored_predictions(c)
-    if c.strong_views and c.randaugment_layers == 0 and c.cutout == 0:
+    if (c.strong_views and not c.source.backbone and c.randaugment_layers == 0
+            and c.cutout == 0):
         yield (f"--objective={c.objective} with --randaugment_layers=0 and --cutout=0: expected a "
                "strong view; set one of them above 0, or --objective=supervised")
     weights = [flag for flag in c.objective_class.flags.values() if flag.endswith("weight")]
@@ -160,17 +162,18 @@ def _data(c):
         if kind not in _network(value).takes:
             yield (f"--{name}={value} with --dataset={c.dataset}: expected a network of {kind}s; use "
                    f"one of {networks.available(kind)}")
-    if c.source.points and c.strong_views:
+    if c.source.points and c.strong_views and not c.source.backbone:
         yield (f"--objective={c.objective} with --dataset={c.dataset}: expected supervised, because "
                "points have no strong view; use --objective=supervised")
     size = c.image_size or c.source.image_size or math.inf
-    if c.strong_views and c.cutout % 2:
+    cuts = c.strong_views and not c.source.backbone
+    if cuts and c.cutout % 2:
         yield (f"--cutout={c.cutout}: expected an even number, the side in pixels of a square about "
                f"its centre; use --cutout={c.cutout - 1} or --cutout={c.cutout + 1}")
-    if c.strong_views and c.cutout >= size:
+    if cuts and c.cutout >= size:
         yield (f"--cutout={c.cutout} with --dataset={c.dataset}: expected less than an image's "
                f"{size} pixels; use a smaller one")
-    if (c.source.in_shards or c.image_size) and c.image_size < 8:
+    if (c.source.in_shards and not c.source.points or c.image_size) and c.image_size < 8:
         yield f"--image_size={c.image_size}: expected at least 8 pixels; use a larger one"
     if c.unlabeled_dir and not c.source.photographs:
         yield (f"--unlabeled_dir={c.unlabeled_dir} with --dataset={c.dataset}: expected a data set "
@@ -201,11 +204,17 @@ def _data(c):
 def missing_files(c):
     """Yields a line for each file or folder that is needed but not named, or named but missing."""
     if c.source.in_shards and not c.data_dir:
-        yield (f"--dataset={c.dataset} without --data_dir: expected a folder of shards; prepare "
-               f"one, see `python -m data_prep.{c.dataset} --help`, and add --data_dir=DIR")
+        yield (f"--dataset={c.dataset} without --data_dir: expected a folder that data_prep "
+               f"wrote; prepare one, see `python -m data_prep.{c.dataset} --help`, and add --data_dir=DIR")
     if c.source.in_shards and c.data_dir and not os.path.isdir(c.data_dir):
         yield (f"--data_dir={c.data_dir}: no such folder; prepare it, see "
                f"`python -m data_prep.{c.dataset} --help`")
+    if c.source.backbone and c.strong_views and c.data_dir and os.path.isdir(c.data_dir):
+        plan = feature_files.read_plan(c.data_dir)
+        if not plan["augmented"]["views"]:
+            yield (f"--objective={c.objective} with --data_dir={c.data_dir}: expected features with "
+                   "strong views, and these have none; compute them with `python -m data_prep.features "
+                   "--views=2` into another folder, or use --objective=supervised")
     if c.unlabeled_dir and not os.path.isdir(c.unlabeled_dir):
         yield (f"--unlabeled_dir={c.unlabeled_dir}: no such folder; prepare it, see "
                "`python -m data_prep.unlabeled --help`")
@@ -289,9 +298,11 @@ def unused(c):
     dataset = f"--dataset={c.dataset}"
     own = {option for source in datasets.known().values() for option in source.options}
     note(dataset, *own & {"noise", "extra_unlabeled", "labeled_shards", "holdout_shards",
-                          "image_size", "train_split", "test_split", "unlabeled_split"}
-         - c.source.options)
-    if not c.source.in_shards and not c.unlabeled_dir:
+                          "image_size", "train_split", "test_split", "unlabeled_split",
+                          "feature_components", "feature_unit_length"} - c.source.options)
+    if c.source.backbone:       # its views are stored
+        note(dataset, "randaugment_layers", "randaugment_magnitude", "randaugment_operations", "cutout")
+    if (not c.source.in_shards or c.source.backbone) and not c.unlabeled_dir:
         note(dataset, "skip_corrupt")
     if not c.source.photographs:
         note(dataset, "unlabeled_dir", "color")

@@ -131,7 +131,8 @@ def _lines(path):
     if "\0" in text:
         raise ValueError(f"--flagfile={path} has null characters, as no text has: {expected}, in "
                          "UTF-8")
-    lines = [line.strip() for line in re.split("\r\n|\r|\n", text)]
+    # A file that was made of several has the mark of each.
+    lines = [line.strip().removeprefix("\ufeff").strip() for line in re.split("\r\n|\r|\n", text)]
     lines = [line for line in lines if line and not line.startswith(("#", "//"))]
     for line in lines:
         if re.search(r"\s#", line):

@@ -152,6 +152,11 @@ class Flags:
     unlabeled_split: str = _flag("", _only(
         "The split of more unlabeled images; none stands for none", "unlabeled_split"),
         derived="unlabelled or unlabeled, where there is one")
+    feature_components: int = _flag(
+        0, _only("How many principal components of the features the networks see; 0 stands for the "
+                 "features themselves", "feature_components"), at_least=0, at_most=100_000)
+    feature_unit_length: bool = _flag(False, _only(
+        "Divide each point by its length", "feature_unit_length"))
     labeled_shards: int = _flag(
         0, _only("How many shards, the first ones, have labels; 102 of 1,024 are the paper's 10 %",
                  "labeled_shards"), at_least=0, derived="all but those held out")

@@ -53,8 +53,10 @@ def accelerated():
 
 
 def _shape(c):
+    if c.source.points:
+        return (c.feature_components or 1,)
     size = c.image_size or c.source.image_size or 8     # where the files tell, no less than that
-    return (1,) if c.source.points else (size, size, 3 if c.source.photographs else 1)
+    return (size, size, 3 if c.source.photographs else 1)
 
 
 def _gigabytes(size):

@@ -140,7 +140,7 @@ def _views(images, examples, epochs, seed, streams, crop, policy, color):
     raw, used = images.training_views(
         examples, epochs, seed, [stream + _CROP for stream in streams])
     if images.ndim != 4:
-        return {"image": raw[0]}, used
+        return dict(zip(("image", "augmented"), raw)), used
     weak = augment.weak_view(raw[0], seed, examples, epochs, streams[0], **crop)
     if color == "inception":
         weak = augment.inception_color(weak, uniforms(
@@ -238,6 +238,7 @@ def _check(dataset, batch_size, unlabeled_batch_size, strong, labeled_strong, st
     if start_step < 0 or (train_steps is not None and train_steps < start_step):
         raise ValueError(f"start_step {start_step} and train_steps {train_steps}: start_step must "
                          "lie between 0 and train_steps")
-    if (strong or labeled_strong) and dataset.unlabeled.ndim != 4:
+    stored = getattr(dataset.unlabeled, "stored_views", 0)
+    if (strong or labeled_strong) and dataset.unlabeled.ndim != 4 and not stored:
         raise ValueError(f"{dataset.name} has points, which have no strong view: give "
                          "strong=False and labeled_strong=False")

@@ -103,8 +103,9 @@ def _files(data_dir):
                          f"it is truncated, damaged or another file; get it again from {URL}"
                          ) from error
     if not found:
-        raise ValueError(f"{archive} holds {', '.join(others) or 'nothing'} and no file of "
-                         f"CIFAR-10: get it again from {URL}")
+        raise ValueError(f"{archive} ({what or 'of an unknown kind'}) holds "
+                         f"{', '.join(others) or 'nothing, only zeros or the end of a tar archive,'} "
+                         f"and no file of CIFAR-10: get it again from {URL}")
     return archive, found
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from mpl_tf.datasets import (prediction_files, predictions, prepared, selection as selections,
                              shard_sets, sources)
+from mpl_tf.datasets.features import Made
 from mpl_tf.datasets.images import Images, as_images
 from mpl_tf.datasets.splits import Split, check_labels, select
 
@@ -34,6 +35,7 @@ class Dataset:
       unlabeled: all training images but the held-out ones, shaped like labeled.images [N, ...]: an
         array, or what has the interface of images.Images.
       flip: whether the mirror image of an example still belongs to its class.
+      made: None, or how the examples were made of images by a backbone, a features.Made.
       labeled_probs, unlabeled_probs: None, or stored distributions over the classes, float16 or
         float32 [N, K], one for each of labeled.images and unlabeled (Section 3.2's q_large). A
         np.memmap is read from disk in use.
@@ -48,6 +50,7 @@ class Dataset:
     flip: bool = False
     labeled_probs: np.ndarray | None = None
     unlabeled_probs: np.ndarray | None = None
+    made: Made | None = None
 
 
 def load(name: str, data_dir: str | os.PathLike[str] | None = None,
@@ -57,18 +60,20 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
          unlabeled_dir: str | os.PathLike[str] | None = None, skip_corrupt: bool = False,
          predictions_dir: str | os.PathLike[str] | None = None,
          selection: str | os.PathLike[str] | None = None, train_split: str = "",
-         test_split: str = "", unlabeled_split: str = "") -> Dataset:
+         test_split: str = "", unlabeled_split: str = "", feature_components: int = 0,
+         feature_unit_length: bool = False) -> Dataset:
     """Reads a data set and splits it.
 
     Args:
       name: one of `datasets.SOURCES`: "digits", "two_moons", "cifar10", "svhn", "imagenet",
-        "image_folder"; or "tfds:NAME[/CONFIG][:VERSION]" of TensorFlow Datasets.
+        "image_folder", "features"; or "tfds:NAME[/CONFIG][:VERSION]" of TensorFlow Datasets.
       data_dir: the folder of the files.
         cifar10: the folder with `cifar-10-python.tar.gz` or `cifar-10-batches-py/`, or the latter
         itself. svhn: the folder with `train_32x32.mat` and `test_32x32.mat`. Either may also be a
         folder that data_prep wrote; where it is none of these, TensorFlow Datasets reads or
         downloads the data set there (None: in its own default folder).
-        imagenet, image_folder: the folder of shards. tfds: TensorFlow Datasets' folder.
+        imagenet, image_folder: the folder of shards. features: the folder of features. tfds:
+          TensorFlow Datasets' folder.
       labeled_examples: how many training examples have labels, those held out included; 0: all of
         them, for data sets in shards or of tfds; None: the data set's default, see its Source.
       labeled_selection: which examples have labels. "first": the first ones in the official order.
@@ -93,6 +98,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
       selection: folder that data_prep.select wrote: only its examples are unlabeled ones, without
         those that are held out. They are of unlabeled_dir if that is given, else of the data set.
       train_split, test_split, unlabeled_split: for data sets of tfds, see `tfds_sets.tfds_set`.
+      feature_components, feature_unit_length: for features, see feature_transform.fit.
 
     Returns:
       A Dataset.
@@ -111,7 +117,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
                          "'random'")
     own = dict(name=name, noise=noise, extra_unlabeled=extra_unlabeled, labeled_shards=labeled_shards,
                holdout_shards=holdout_shards, train_split=train_split, test_split=test_split,
-               unlabeled_split=unlabeled_split)
+               unlabeled_split=unlabeled_split, feature_components=feature_components,
+               feature_unit_length=feature_unit_length)
     if extra_unlabeled and "extra_unlabeled" not in source.options:
         raise ValueError(f"extra_unlabeled with {name}: only svhn has extra images; leave it out")
     own.update(data_dir=data_dir, image_size=image_size or source.image_size,
@@ -225,4 +232,5 @@ def _from_records(source, data_dir, image_size, options, unlabeled_dir, skip_cor
     return Dataset(name=source.name, num_classes=len(class_names), class_names=class_names,
                    labeled=labeled, labeled_probs=labeled_probs, unlabeled=unlabeled,
                    unlabeled_probs=unlabeled_probs, test=test, holdout=holdout,
+                   made=getattr(unlabeled, "made", None),
                    flip=(prepared.read_sidecar(data_dir) or {}).get("flip", source.flip))

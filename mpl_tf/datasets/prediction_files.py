@@ -218,15 +218,15 @@ def _check_ranks(path, shard):
         row = int(np.flatnonzero(wrong)[0])
         raise ValueError(f"{path}: row {row} gives class {shard.top[row]} as the likeliest, with "
                          f"probability {1 - shard.rest[row]:.4g} ({int(wrong.sum())} such rows), "
-                         f"but its distribution says otherwise: delete it, and {AGAIN}")
+                         f"but its distribution says otherwise: move it elsewhere, and {AGAIN}")
 
 
 def _check_numbers(path, shard):
     numbers = np.sort(np.concatenate([shard.number, shard.skipped]))
     if np.any(np.diff(shard.number) <= 0) or not np.array_equal(numbers, np.arange(len(numbers))):
         raise ValueError(f"{path}: its {len(numbers)} records are not numbered 0 to "
-                         f"{len(numbers) - 1}, each once: one is missing or there twice; delete "
-                         f"the file, and {AGAIN}")
+                         f"{len(numbers) - 1}, each once: one is missing or there twice; move "
+                         f"the file elsewhere, and {AGAIN}")
     keys, count = np.unique(shard.key, return_counts=True)
     if np.any(count > 1):
         raise ValueError(f"{path}: the key {shown(keys[count > 1][0])} is there "

@@ -72,7 +72,8 @@ def load(folder, index, num_classes, class_names=None):
     return probs
 
 
-def check_keys(path, source, keys, numbers, read):
+def check_keys(path, source, keys, numbers, read,
+               again="predict them, and select from them, again into other folders"):
     """Compares the keys of SAMPLE stored examples with the records of a shard.
 
     This is needed because a shard that was prepared again in another order may have the same name
@@ -82,6 +83,7 @@ def check_keys(path, source, keys, numbers, read):
       path: file of the stored examples. source: path of the shard.
       keys: bytes [n], the stored keys. numbers: int [n], the record of the shard that each has.
       read: function of j, 0 to n - 1, that returns the payload of record numbers[j].
+      again: what to do where the records are others.
 
     Raises:
       ValueError: a record has another key than the stored one.
@@ -95,8 +97,7 @@ def check_keys(path, source, keys, numbers, read):
         if key != keys[j]:
             raise ValueError(f"{path}: record {numbers[j]} is of {files.shown(keys[j])}, but "
                              f"{source} has {files.shown(key)} there: the data were prepared again "
-                             "afterwards; predict them, and select from them, again into other "
-                             "folders")
+                             f"afterwards; {again}")
 
 
 def load_for_arrays(folder, split, count, num_classes, class_names=None):

@@ -63,8 +63,8 @@ def read_sidecar(folder):
 def _unlike_plan(sidecar):
     """In what `sidecar` is not what its own plan makes; "" where it is."""
     names, planned = sidecar["class_names"], sidecar["plan"]["splits"]
-    if names is not None and len(names) != sidecar["num_classes"]:
-        return f"{len(names)} class_names, but num_classes {sidecar['num_classes']}"
+    if (len(names) if names else None) != sidecar["num_classes"]:
+        return f"{len(names or ())} class_names, but num_classes {sidecar['num_classes']}"
     if "class_names" in sidecar["plan"] and sidecar["plan"]["class_names"] != names:
         return "class_names are not those of plan"
     for split in sorted({*planned, *sidecar["splits"]}):
@@ -73,6 +73,25 @@ def _unlike_plan(sidecar):
         listed = len(sidecar["splits"][split]["shards"])
         if listed != planned[split]["shards"]:
             return f"{listed} shards of {split!r}, but {planned[split]['shards']} in plan"
+        unlike = _unlike_count(sidecar["splits"][split], planned[split], sidecar["num_classes"])
+        if unlike:
+            return f"{split!r} has {unlike}"
+    return ""
+
+
+def _unlike_count(part, planned, num_classes):
+    """Which number of a split is not what its other numbers make; "" where all are."""
+    examples, histogram = part["examples"], part["class_histogram"]
+    skipped, in_shards = len(part["skipped"]), sum(shard["examples"] for shard in part["shards"])
+    if examples + skipped != planned["examples"]:
+        return f"{examples} examples and {skipped} skipped, but {planned['examples']} in plan"
+    if in_shards != examples:
+        return f"{examples} examples, but {in_shards} in its shards"
+    if part["labeled"] != (histogram is not None):
+        return "labels, but no class_histogram" if part["labeled"] else "a class_histogram, but no labels"
+    if histogram is not None and (len(histogram), sum(histogram)) != (num_classes, examples):
+        return (f"a class_histogram of {len(histogram)} classes and {sum(histogram)} examples, but "
+                f"{num_classes} classes and {examples} examples")
     return ""
 
 

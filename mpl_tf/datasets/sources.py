@@ -36,6 +36,8 @@ class Source:
       flip: whether the mirror image of an example still belongs to its class.
       photographs: whether the images are RGB. Only then can --unlabeled_dir supply its unlabeled
         images, and can its colours be distorted.
+      backbone: whether the examples are features that a pretrained network made of images. They are
+        points, and the exported model takes images all the same.
       per_class: how many images of each class Section 4.2's selection keeps; 0 where the paper
         gives no number.
     """
@@ -54,6 +56,7 @@ class Source:
     photographs: bool = False
     per_class: int = 0
     of_images: bool = False
+    backbone: bool = False
 
     @property
     def options(self) -> frozenset[str]:
@@ -64,6 +67,11 @@ class Source:
     def points(self) -> bool:
         """Whether the examples are points, not images."""
         return not self.image_size and not self.of_images
+
+    @property
+    def serves_images(self) -> bool:
+        """Whether the exported model takes images."""
+        return not self.points or self.backbone
 
 
 SOURCES: dict[str, Source] = {}

@@ -15,7 +15,7 @@ To add a network, write its function in a file of this folder and decorate it wi
 from __future__ import annotations
 
 import sys
-from typing import Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 from mpl_tf.common.lazy import import_all, tf
 from mpl_tf.networks.registry import NETWORKS, Counts, Network, available, counts, find, network
@@ -39,7 +39,8 @@ def build(name: str, num_classes: int, input_shape: Sequence[int],
           dropout: Optional[float] = None, batch_norm_decay: float = 0.99, role: str = "student",
           seed: Optional[int] = 0,
           data_range: Optional[Tuple[Sequence[float], Sequence[float]]] = None,
-          drop_connect: float = DROP_CONNECT, weights: Optional[str] = None) -> tf.keras.Model:
+          drop_connect: float = DROP_CONNECT, weights: Optional[str] = None,
+          points: Any = None) -> tf.keras.Model:
     """Builds a network by name.
 
     Args:
@@ -56,6 +57,8 @@ def build(name: str, num_classes: int, input_shape: Sequence[int],
       drop_connect: the highest rate of EfficientNet's stochastic depth.
       weights: a file NAME.keras or NAME.weights.h5 to start from, see `weight_files.load`; or
         "imagenet", which classes of keras.applications have. See `efficientnet` for its files.
+      points: training points, an array [N, D], for a network that chooses among them; see
+        `rbf.rbf_centres`.
 
     A network without batch norm, dropout or stochastic depth ignores their arguments. A network
     that does not take `data_range` refuses it.
@@ -75,7 +78,8 @@ def build(name: str, num_classes: int, input_shape: Sequence[int],
                          f"({takers}); leave it out")
     wanted = {"weights": weights or None, "data_range": data_range}
     options = {"batch_norm_decay": batch_norm_decay, "drop_connect": drop_connect, "name": role,
-               "seed": seed, **wanted, **({} if dropout is None else {"dropout": dropout}),
+               "seed": seed, "points": points, **wanted,
+               **({} if dropout is None else {"dropout": dropout}),
                "num_classes": num_classes, "input_shape": input_shape}
     model = found.function(*numbers, **{option: value for option, value in options.items()
                                         if option in found.options})

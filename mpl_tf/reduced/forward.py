@@ -1,17 +1,8 @@
-"""Runs a network over shards, as fast as its forward passes are.
-
-Threads read and decode ahead of the network, also from the next shard. All images of a batch are
-from one shard, so that the predictions for a shard depend on it, the network and the batch size
-alone.
-"""
+"""Runs a network over shards, as fast as its forward passes are; see shards/reading.py."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
-import queue
-import sys
-import threading
 import time
 
 import numpy as np
@@ -19,17 +10,11 @@ import numpy as np
 from mpl_tf.common.bar import Bar
 from mpl_tf.common.cores import cores
 from mpl_tf.datasets import prediction_files as predictions
-from mpl_tf.shards import crops, schema, tfrecord
+from mpl_tf.shards import crops, reading
+from mpl_tf.shards.reading import Task, ahead
 
 AHEAD = 3               # batches read ahead
 BARE_SECONDS = 1.0      # how long forward passes alone are timed
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A shard to predict: its name and path; the path is None for scikit-learn's digits."""
-    name: str
-    path: str | None
 
 
 def digits():
@@ -91,7 +76,8 @@ def predict_shards(tasks, plan, network, batch_size=256, skip_corrupt=False):
     batches = ahead(_batches(tasks, plan["view"], batch_size, skip_corrupt), AHEAD)
     begun, parts = None, []     # a pass is begun before the one before it is waited for
     for batch in batches:
-        probs = network(batch.images) if len(batch.images) else np.zeros([0, plan["num_classes"]])
+        probs = (network(np.stack(batch.items)) if batch.items
+                 else np.zeros([0, plan["num_classes"]]))
         if begun:
             yield from _taken(*begun, parts, plan)
         begun = batch, probs
@@ -117,102 +103,16 @@ def _taken(batch, probs, parts, plan):
             *columns, model=plan["model"], bytes=plan["shards"][batch.task.name])
 
 
-@dataclasses.dataclass(frozen=True)
-class _Batch:
-    """Some records of a task: those that were read, their keys and numbers, and those skipped."""
-    task: Task
-    first: int
-    keys: list
-    numbers: list
-    images: np.ndarray
-    skipped: list
-    last: bool
-
-
 def _batches(tasks, view, batch_size, skip_corrupt):
-    """Yields the _Batches of all tasks in order, decoded by threads."""
-    with concurrent.futures.ThreadPoolExecutor(cores()) as threads:
-        for task in tasks:
-            if task.path is None:
-                images = digits()
-                yield from _of_file(
+    """Yields the reading.Batches of all tasks in order; their items are images."""
+    for task in tasks:
+        if task.path is None:
+            images = digits()
+            with concurrent.futures.ThreadPoolExecutor(cores()) as threads:
+                yield from reading.of_one(
                     task, len(images), lambda i: (b"train_%05d" % i, images[i], None), threads,
                     batch_size, skip_corrupt)
-                continue
-            problems = [] if skip_corrupt else None
-            offsets, lengths = tfrecord.scan(task.path, problems)
-            for problem in problems or ():
-                print(f"skipped, with what is behind it: {problem}", file=sys.stderr, flush=True)
-            with open(task.path, "rb", buffering=0) as file:
-                yield from _of_file(
-                    task, len(offsets), lambda i: _read(file, offsets[i], lengths[i], i, view),
-                    threads, batch_size, skip_corrupt)
-
-
-def _of_file(task, count, read, threads, batch_size, skip_corrupt):
-    for first in range(0, max(count, 1), batch_size):       # one batch of none ends an empty file
-        numbers = range(first, min(first + batch_size, count))
-        found = list(threads.map(read, numbers))
-        problems = [problem for *_, problem in found if problem]
-        if problems and not skip_corrupt:
-            raise problems[0]
-        used = [i for i, (*_, problem) in zip(numbers, found) if not problem]
-        yield _Batch(task, first, [found[i - first][0] for i in used], used,
-                     np.stack([found[i - first][1] for i in used]) if used else np.zeros([0]),
-                     [i for i in numbers if found[i - first][2]], last=first + batch_size >= count)
-
-
-def _read(file, offset, length, number, view):
-    """Reads a record: (key, uint8 [size, size, 3], None), or (None, None, CorruptRecord)."""
-    place = tfrecord.position(file.name, number, offset)
-    try:
-        record = schema.decode(tfrecord.read(file, offset, length, number), place,
-                                labels=False)
-        try:
-            pixels = crops.evaluation_crop(record.encoded, **view)
-        except MemoryError:
-            raise
-        except Exception as error:      # a damaged image raises whatever its decoder does
-            reason = " ".join(str(error).split())[:120]
-            raise tfrecord.CorruptRecord(
-                f"{place}: image {record.filename} cannot be decoded ({reason}): remove or mend "
-                "it, or use --skip_corrupt") from error
-    except tfrecord.CorruptRecord as problem:
-        return None, None, problem
-    return record.filename.encode("utf-8", "surrogateescape"), pixels, None
-
-
-def ahead(items, count):
-    """Yields `items`, which a thread makes up to `count` ahead, and raises its exceptions here."""
-    waiting, ended = queue.Queue(count), threading.Event()
-
-    def put(item):
-        while not ended.is_set():
-            try:
-                return waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-
-    def work():
-        try:
-            for item in items:
-                put((item, None))
-                if ended.is_set():
-                    return
-            put((None, StopIteration()))
-        except BaseException as error:      # raised again where the items are taken
-            put((None, error))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = waiting.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item
-    finally:
-        ended.set()
-        thread.join()
+        else:
+            yield from reading.batches(
+                [task], lambda record: crops.evaluation_crop(record.encoded, **view), batch_size,
+                skip_corrupt)

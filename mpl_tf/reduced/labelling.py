@@ -97,9 +97,9 @@ def plan_and_tasks(model_dir, sources, splits=None):
       ValueError, FileNotFoundError: in one line: there is no finished run, there are no shards, or
         two shards have the same name.
     """
-    of_run = config_module.of(**run_folder.read_flags(model_dir))
+    of_run = config_module.of(**{**run_folder.read_flags(model_dir), "model_dir": model_dir})
     model = predictions.model_fingerprint(model_dir)
-    if of_run.source.points:
+    if not of_run.source.serves_images:
         raise ValueError(f"--model_dir={model_dir} classifies points: expected a run on images")
     names = run_folder.class_names(model_dir)
     if not names:

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 
+from mpl_tf.common.command import readable, shown
 from mpl_tf.reduced import forward
 from mpl_tf.shards import crops, montage as montages, schema, tfrecord
 
@@ -58,7 +59,7 @@ def lines(report):
         result.append(f"{len(short)} classes have fewer and are {done}: " + ", ".join(
             f"{each['class']} {each['different']}" for each in short[:10])
             + (", ..." if len(short) > 10 else ""))
-    return [line.encode("ascii", "backslashreplace").decode() for line in result]
+    return [shown(readable(line)) for line in result]
 
 
 def montage(plan, names, kept):

@@ -82,7 +82,7 @@ def check_tf_config(text: Optional[str]) -> None:
         every = [str(each) for job in cluster.values() for each in job]
         for address in every:
             host, _, port = address.rpartition(":")
-            if not re.fullmatch(r".+:\d{1,5}", address) or not 1 <= int(port) <= 65535:
+            if not re.fullmatch(".+:[0-9]{1,5}", address) or not 1 <= int(port) <= 65535:
                 raise TypeError(f"{address!r} is no host:port with a port from 1 to 65535")
             host.encode("idna")
         if len(set(every)) < len(every):

@@ -13,9 +13,10 @@ from typing import Any, Dict, Optional, Sequence
 
 import tensorflow as tf
 
-from mpl_tf.common import keras_seam, plain_path, storage
+from mpl_tf.common import command, keras_seam, plain_path, storage
 from mpl_tf.data import augment, resize
 from mpl_tf.networks.layers import FusedBatchNormalization, ReplayableDropout
+from mpl_tf.run import interchange
 
 
 def export(student: tf.keras.Model, folder: str, class_names: Optional[Sequence[str]] = None,
@@ -65,7 +66,7 @@ def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = N
     if len(names) != classes:
         raise ValueError(f"{len(names)} class names for a network with logits for {classes} classes: give "
                          "one for each class, in the order of the class numbers")
-    names = tf.constant([os.fsencode(name) for name in names])
+    names = tf.constant([_bytes(name) for name in names])
 
     def outputs(image):
         logits = tf.cast(network(image, training=False), tf.float32)
@@ -95,6 +96,14 @@ def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = N
                 lambda image: named(augment.normalize(
                     resize.evaluation_pixels(image, shape[0], crop))),
                 [None, None, None, shape[-1]], tf.uint8)}
+
+
+def _bytes(name):
+    """A name as it is in its file's name; half a pair of surrogates, which has no bytes, as its escape."""
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:
+        return command.readable(name).encode()
 
 
 def is_of_images(network: tf.keras.Model) -> bool:
@@ -152,9 +161,9 @@ def with_layers_of_keras(network: tf.keras.Model) -> tf.keras.Model:
 
 
 def save(model: tf.keras.Model, path: str) -> None:
-    """Writes a .keras file that tells a program without this package what it lacks.
+    """Writes a .keras file that Keras 2 and Keras 3 read, and that says what a program lacks.
 
-    Where a layer's class is not registered, Keras 2 says "'str' object is not callable" for a class
+    See `interchange` for the form. Where a layer's class is not registered, Keras 2 says "'str' object is not callable" for a class
     with a module, and names the class for one without. A registered class needs no module.
     """
     def without_module(part):
@@ -174,7 +183,8 @@ def save(model: tf.keras.Model, path: str) -> None:
         with zipfile.ZipFile(whole) as old, zipfile.ZipFile(path, "w") as new:
             for name in old.namelist():
                 if name == "config.json":
-                    new.writestr(name, json.dumps(without_module(json.loads(old.read(name)))))
+                    new.writestr(name, json.dumps(without_module(
+                        interchange.common_form(json.loads(old.read(name))))))
                 else:
                     with old.open(name) as source, new.open(name, "w", force_zip64=True) as target:
                         shutil.copyfileobj(source, target)

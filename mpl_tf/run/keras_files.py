@@ -120,6 +120,7 @@ def _problem(name, module, config, inner):
             f"names the function {inner} of {module}, which is not registered with Keras")
     if _registered(config.get("registered_name", name)):
         return None
+    name = name.rpartition(".")[2]      # Keras looks "layers.Lambda" of the module keras up
     if name in ("Lambda", "__lambda__"):
         return "is a Lambda layer, whose Python code would run" if name == "Lambda" else (
             "has a Python lambda, which would run")
@@ -129,7 +130,7 @@ def _problem(name, module, config, inner):
         symbol = inner.get(OPERATIONS[name]) if isinstance(inner, dict) else None
         return None if computes(symbol) else f"calls tf.{symbol}, which may do more than compute"
     known = (module is None     # Keras then takes a layer of its own, or none
-             or _of_keras(module) and re.match("_*[A-Z]", name.rpartition(".")[2])
+             or _of_keras(module) and re.match("_*[A-Z]", name)
              or name == "__typespec__" and re.match(r"tensorflow\..*Spec$",
                                                     f"{module}.{config.get('spec_name')}")
              or _is_imported(module, name))

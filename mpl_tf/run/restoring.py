@@ -4,7 +4,7 @@ import os
 
 import tensorflow as tf
 
-from mpl_tf.common import plain_path
+from mpl_tf.common import keras_seam, plain_path
 
 # What TensorFlow says of files whose bytes are not those that were written. Of what else it meets
 # (permission, memory, a disk that is away, another version's files) no damage follows.
@@ -31,6 +31,7 @@ def restore(checkpoint, path, whole=True):
             reader.get_tensor(name)     # reading compares checksums
     except Exception as error:  # TensorFlow's errors, and Python's from its bindings
         raise ValueError(_unread(path, error)) from error
+    _check_keras(path, reader)
     try:
         status = checkpoint.restore(opened)
         status.assert_existing_objects_matched()
@@ -41,6 +42,20 @@ def restore(checkpoint, path, whole=True):
         raise ValueError(f"checkpoint {path} is of another architecture than the networks here "
                          f"({_line(error, path)}): use the flags it was trained with, or another "
                          "--model_dir") from error
+
+
+def _check_keras(path, reader):
+    """Raises ValueError, in one line, if the other Keras wrote the checkpoint.
+
+    Keras 2 calls what it stores of a network layer_with_weights-0, Keras 3 _operations/1.
+    """
+    names = "".join(reader.get_variable_to_shape_map())
+    if keras_seam.IS_KERAS_3 and "/layer_with_weights-" in names:
+        raise ValueError(f"checkpoint {path} was made with Keras 2; continue it there (Python 3.11, "
+                         "or mpl_tf[legacy] with TF_USE_LEGACY_KERAS=1)")
+    if not keras_seam.IS_KERAS_3 and "/_operations/" in names:
+        raise ValueError(f"checkpoint {path} was made with Keras 3; continue it there (Python 3.12 "
+                         "or later, without TF_USE_LEGACY_KERAS)")
 
 
 def _check_readable(path):

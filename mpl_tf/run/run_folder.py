@@ -206,8 +206,9 @@ def check_data(folder, data):
       ValueError: in one line, if there is a checkpoint that was trained on other data.
     """
     path = os.path.join(folder, DATA)
-    noted = storage.read_json(path, "delete it if you are sure that the data are the run's, or "
-                              "choose another --model_dir", {...: str})
+    noted = storage.read_json(path, "move it elsewhere if you are sure that the data are the run's, or "
+                              "choose another --model_dir",
+                              {**dict.fromkeys(("labeled", "unlabeled", "test"), str), ...: str})
     if noted == data:
         return
     if noted is not None and has_checkpoint(folder):
@@ -233,7 +234,7 @@ def read_results(folder):
       ValueError: in one line, where it is not what a finished run writes.
     """
     return storage.read_json(os.path.join(folder, RESULTS),
-                             "delete it, and the same command writes it again", _RESULTS)
+                             "move it elsewhere, and the same command writes it again", _RESULTS)
 
 
 def class_names(folder: str) -> list[str] | None:

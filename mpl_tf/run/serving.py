@@ -15,8 +15,15 @@ def view_of(config):
 
     The size is 0 where the data's files alone tell it.
     """
+    if config.source.backbone:
+        from mpl_tf.run import composing        # which needs TensorFlow
+        return composing.view(config.model_dir)
     return {"size": config.image_size or config.source.image_size,
             "crop": "inception" if config.source.in_shards else "whole"}
+
+
+class Unlike(ValueError):
+    """Here is no network that the weights of a SavedModel fit."""
 
 
 class Served:
@@ -58,8 +65,11 @@ class Served:
                 f"gives {classes} classes, but its flags and {run_folder.CLASSES} say {size} and "
                 f"{expected}: train it again")
         try:
-            self._serve = restored(model_dir, self.shape, classes, shapes)
-        except Exception as error:  # whatever builders of networks and TensorFlow raise
+            network = fitting(model_dir, self.shape, classes, shapes)
+            with _readable(path, model_dir):
+                read_weights(network, path)
+            self._serve = serving_function(network, self.shape)
+        except Unlike as error:
             logging.getLogger("mpl_tf").warning(
                 "%s is run as a program, because its weights do not fit the network in %s here "
                 "(%s)", path, run_folder.CONFIG, " ".join(str(error).split())[:160])
@@ -79,7 +89,7 @@ def _readable(path, model_dir):
     """Context manager: raises what TensorFlow comes upon in a damaged SavedModel in one line."""
     try:
         yield
-    except (MemoryError, PermissionError):
+    except (MemoryError, PermissionError, Unlike):
         raise
     except Exception as error:
         raise ValueError(
@@ -119,41 +129,80 @@ def shapes_of_weights(path):
     return sorted(value.shape for value in values.values())
 
 
-def restored(model_dir, shape, num_classes, shapes):
-    """Builds the network that a run's flags name, with the weights of its SavedModel.
+def fitting(model_dir, shape, num_classes, shapes):
+    """Builds the network that a run's flags name, if it has the weights of its SavedModel.
 
     Args:
       model_dir: folder of the run. shape: (H, W, C) of an image. num_classes: K.
       shapes: what `shapes_of_weights` returned.
 
-    Returns:
-      A function of uint8 [B, H, W, C] that returns probabilities float32 [B, K].
-
     Raises:
-      ValueError, AssertionError or others: there is no such network, or it has other weights.
+      Unlike: there is no such network here, or it has other weights.
     """
     import tensorflow as tf
-    from mpl_tf.data import augment
-    from mpl_tf.run import kept_networks
-    config = config_module.of(**run_folder.read_flags(model_dir))
-    policy = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy(config.precision)
     try:
-        name = config.student_network
-        network = kept_networks.load(model_dir, "student", name) if networks.find(
-            name)[0].kept else networks.build(
-                name, num_classes, shape, dropout=config.student_dropout,
-                drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay)
-    finally:
-        tf.keras.mixed_precision.set_global_policy(policy)
+        network = _built(model_dir, shape, num_classes)
+    except (MemoryError, tf.errors.ResourceExhaustedError, PermissionError):
+        raise
+    except Exception as error:  # whatever builders of networks raise, the user's own among them
+        raise Unlike(str(error) or type(error).__name__) from error
     if sorted(tuple(weight.shape) for weight in network.weights) != shapes:
-        raise ValueError(f"{config.student_network} has weights of other shapes")
-    status = tf.train.Checkpoint(root=network).read(
-        os.path.join(plain_path.plain(os.path.join(model_dir, "saved_model")), "variables", "variables"))
-    status.assert_existing_objects_matched()
-    status.assert_consumed()
+        raise Unlike("the network has weights of other shapes")
+    return network
+
+
+def _built(model_dir, shape, num_classes):
+    config = config_module.of(**run_folder.read_flags(model_dir))
+    return (_composed(model_dir) if config.source.backbone
+            else _named(config, model_dir, num_classes, shape))
+
+
+def read_weights(network, path):
+    """Gives `network` the weights of the SavedModel in `path`.
+
+    Raises:
+      Unlike: they are of another architecture.
+    """
+    import tensorflow as tf
+    try:
+        status = tf.train.Checkpoint(root=network).read(
+            os.path.join(plain_path.plain(path), "variables", "variables"))
+        status.assert_existing_objects_matched()
+        status.assert_consumed()
+    except UnicodeError:
+        raise
+    except (ValueError, AssertionError, tf.errors.InvalidArgumentError) as error:
+        raise Unlike(str(error) or type(error).__name__) from error
+
+
+def serving_function(network, shape):
+    """A function of uint8 [B, H, W, C] that returns probabilities float32 [B, K]."""
+    import tensorflow as tf
+    from mpl_tf.data import augment
 
     def serve(images):
         logits = network(augment.normalize(images), training=False)
         return tf.nn.softmax(tf.cast(logits, tf.float32))
     return tf.function(serve, input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])
+
+
+def _composed(model_dir):
+    """The backbone with the head of a run on features: the run's student.keras, in safe mode."""
+    from mpl_tf.run import keras_files
+    return keras_files.load(os.path.join(model_dir, "student.keras"))
+
+
+def _named(config, model_dir, num_classes, shape):
+    """The network that a Config names, with initial weights, or the one that the run has kept."""
+    import tensorflow as tf
+    from mpl_tf.run import kept_networks
+    policy = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(config.precision)
+    try:
+        name = config.student_network
+        return kept_networks.load(model_dir, "student", name) if networks.find(
+            name)[0].kept else networks.build(
+                name, num_classes, shape, dropout=config.student_dropout,
+                drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay)
+    finally:
+        tf.keras.mixed_precision.set_global_policy(policy)

@@ -11,8 +11,8 @@ import tensorflow as tf
 from mpl_tf import datasets
 from mpl_tf.common import command, keras_seam, pictures, storage
 from mpl_tf.config import Config
-from mpl_tf.run import (checkpoints, devices, evaluation, export, kept_networks, run_folder, serving,
-                        tensorboard, watch, wiring, workers)
+from mpl_tf.run import (checkpoints, composing, devices, evaluation, export, kept_networks, run_folder,
+                        serving, tensorboard, watch, wiring, workers)
 from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
@@ -98,7 +98,7 @@ def _train_on(strategy, agreement, config, writer, figures, start):
         weights, student = student.get_weights(), wiring.build_student(config, dataset)
         student.set_weights(weights)
     if writer:
-        write_outcome(config, student, dataset.class_names, results, probes, figures)
+        write_outcome(config, student, dataset, results, probes, figures)
         drawn = sorted(name for name in os.listdir(config.model_dir) if name.endswith(".png"))
         print(f"{evaluation.table(results)}\nin {config.model_dir}: " + ", ".join([
             run_folder.RESULTS, *drawn, "student.keras", "classifier.keras", "saved_model",
@@ -206,9 +206,12 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
     return step
 
 
-def write_outcome(config, student, class_names, results, probes=None, figures=None):
+def write_outcome(config, student, dataset, results, probes=None, figures=None):
     """Writes the student, the figures and, after all else, results.json."""
-    folder = config.model_dir
+    folder, class_names = config.model_dir, dataset.class_names
+    if dataset.made:
+        composing.write(folder, dataset.made, lambda path: export.save(student, path))
+        student = composing.of_run(dataset.made, student)
     export.export(student, folder, class_names, serving.view_of(config)["crop"])
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))
     if config.plots:

@@ -13,7 +13,7 @@ from mpl_tf.method.baselines import Baseline, FixedTeacher, StoredTargets
 from mpl_tf.method.mpl import MetaPseudoLabels
 from mpl_tf.method.requirements import check_networks
 from mpl_tf.method.schedules import WarmupCosine, WarmupExponential
-from mpl_tf.run import devices, kept_networks, keras_files
+from mpl_tf.run import composing, devices, kept_networks, keras_files
 
 # The labeled accuracy of images in shards is measured on at most this many of them (or as many as
 # there are test images, if more): each evaluation decodes them again, and all of ImageNet's labeled
@@ -35,7 +35,9 @@ def load_dataset(config, stored=True):
         image_size=config.image_size, labeled_shards=config.labeled_shards,
         holdout_shards=config.holdout_shards, unlabeled_dir=config.unlabeled_dir or None,
         skip_corrupt=config.skip_corrupt, train_split=config.train_split,
-        test_split=config.test_split, unlabeled_split=config.unlabeled_split, **stored)
+        test_split=config.test_split, unlabeled_split=config.unlabeled_split,
+        feature_components=config.feature_components,
+        feature_unit_length=config.feature_unit_length, **stored)
     if config.color != "none" and dataset.unlabeled.shape[-1] != 3:     # only the files told it
         raise ValueError(f"--color={config.color} with --dataset={config.dataset}, whose images are "
                          "grey: expected photographs; leave it out")
@@ -71,39 +73,41 @@ def build_networks(config, dataset):
     if config.has_teacher:
         shape = ((dataset.num_classes,) if config.needs_probs
                  else dataset.unlabeled.shape[1:])
-        built["teacher"] = _network(config, "teacher", dataset.num_classes, shape,
-                                    2 * config.seed + 1)
+        built["teacher"] = _network(config, "teacher", dataset, shape, 2 * config.seed + 1)
     return built
 
 
 def build_student(config, dataset):
     """Builds the student, or a baseline's network, with its initial weights."""
-    return _network(config, "student", dataset.num_classes, dataset.unlabeled.shape[1:],
+    return _network(config, "student", dataset, dataset.unlabeled.shape[1:],
                     2 * config.seed + (config.method == "baseline"))
 
 
-def _network(config, role, num_classes, shape, seed):
+def _network(config, role, dataset, shape, seed):
     """Builds the network of `role` by the flags that begin with it, or reads what the run has kept."""
+    points = getattr(dataset.unlabeled, "points", None)     # of which some networks choose centres
+
     def build():
         name = getattr(config, f"{role}_network")
         with kept_networks.flagged(role, name):
             return networks.build(
-                name, num_classes, shape, dropout=getattr(config, f"{role}_dropout"),
+                name, dataset.num_classes, shape, dropout=getattr(config, f"{role}_dropout"),
                 drop_connect=config.drop_connect, batch_norm_decay=config.batch_norm_decay,
-                weights=getattr(config, f"{role}_weights") or None, role=role, seed=seed)
+                weights=getattr(config, f"{role}_weights") or None, role=role, seed=seed,
+                points=points)
 
     return kept_networks.network(config, role, build, devices.is_chief(config))
 
 
 def build_model(config, dataset):
     """Builds and compiles the model of the flags' method; call it in the strategy's scope."""
-    model = _compiled(config, build_networks(config, dataset))
+    model = _compiled(config, build_networks(config, dataset), dataset.made)
     if config.ema_decay:
         model.average_weights(build_student(config, dataset), config.ema_decay)
     return model
 
 
-def _compiled(config, built):
+def _compiled(config, built, made):
     student = built["student"]
     options = dict(jit_compile=config.jit_compile, steps_per_execution=config.steps_per_execution)
     if config.has_teacher:
@@ -123,7 +127,7 @@ def _compiled(config, built):
         model, metrics = StoredTargets(student, seed=config.seed), None
     else:   # its batches are unlabeled: no training accuracy
         model, metrics = FixedTeacher(
-            student, load_fixed_teacher(config, student), hard=config.facts.hard,
+            student, load_fixed_teacher(config, student, made), hard=config.facts.hard,
             temperature=config.temperature, seed=config.seed), None
     model.compile(build_optimizer(config, "student"), weight_decay=config.student_weight_decay,
                   metrics=metrics, **options)
@@ -164,22 +168,29 @@ def describe_fixed_teacher(config, model):
     return {"fixed_teacher": digest.hexdigest()}
 
 
-def load_fixed_teacher(config, student):
+def load_fixed_teacher(config, student, made=None):
     """Loads the trained network in --fixed_teacher, a .keras file or a finished run's model_dir.
+
+    Args:
+      made: the features.Made of the data, of whose points it is then the run's head that is taken.
 
     Raises:
       ValueError: in one line: there is no such network, its file is not to be loaded (see
         keras_files), or it does not fit the student.
     """
     path = config.fixed_teacher
-    file = os.path.join(path, "student.keras") if os.path.isdir(path) else path
+    name = composing.HEAD if made else "student.keras"
+    file = os.path.join(path, name) if os.path.isdir(path) else path
     if not os.path.isfile(file):
-        raise ValueError(f"--fixed_teacher={path} has no student.keras: expected the model_dir of a "
+        raise ValueError(f"--fixed_teacher={path} has no {name}: expected the model_dir of a "
                          "finished run, or a .keras file; train it to the end first")
     try:
         teacher = keras_files.load(file)
     except ValueError as error:
         raise ValueError(f"--fixed_teacher={error}") from error
+    wrong = made and os.path.isdir(path) and composing.check_head(path, made.transform)
+    if wrong:
+        raise ValueError(f"--fixed_teacher={path}: {wrong}")
     check_networks(student=student, fixed_teacher=teacher)
     if teacher.input_shape != student.input_shape:
         raise ValueError(f"--fixed_teacher={path} takes inputs of shape {teacher.input_shape[1:]}, "

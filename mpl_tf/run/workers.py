@@ -7,6 +7,7 @@ first meet here, in Python: each listens at its own address until all have seen 
 import concurrent.futures
 import contextlib
 import dataclasses
+import errno
 import faulthandler
 import json
 import os
@@ -24,6 +25,7 @@ from mpl_tf.common import command
 AGAIN = 60.0        # seconds until the same worker is named again
 JOINING = 600       # seconds that TensorFlow has to connect, once all have met
 _SOME, _ALL = b"mpl_tf some", b"mpl_tf all"     # what a worker says: whether it has seen all
+_SETTINGS = b"\4"   # the type of the frame with which a server of HTTP/2, as TensorFlow's, begins
 _LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
          tf.errors.DeadlineExceededError)
 
@@ -66,7 +68,7 @@ def wait(cluster, pause=0.3):
       pause: seconds between two rounds of looking.
 
     Raises:
-      ValueError: in one line, if this worker's own address is in use.
+      ValueError: in one line, if this worker's own address is in use, or is another's too.
       command.Stopped: if SIGTERM ended the waiting; Ctrl-C raises KeyboardInterrupt as ever.
     """
     if not cluster.others:
@@ -78,8 +80,11 @@ def wait(cluster, pause=0.3):
             ask = [number for number in cluster.others if number not in met]
             answers = dict(zip(ask, threads.map(
                 lambda number: _ask(cluster.addresses[number], cluster.own), ask)))
+            if cluster.own in greeter.heard:
+                raise ValueError(f"{cluster.name(cluster.own)} has been asked by itself: expected an "
+                                 "address of its own for every worker; correct TF_CONFIG")
             seen = met | {number for number, (answer, _) in answers.items() if answer is not None}
-            # Whoever answers something else is connecting already, and so has met all.
+            # TensorFlow's server answers something else: it is connecting already, and has met all.
             met |= {number for number in seen & set(ask) if answers[number][0] != _SOME}
             greeter.answer = _ALL if len(seen) == len(cluster.others) else _SOME
             for number in sorted(set(ask) - seen):
@@ -109,11 +114,25 @@ def _ask(address, own):
         with socket.create_connection(_place(address), timeout=2.0) as connection:
             try:
                 connection.sendall(b"%d\n" % own)
-                return connection.recv(len(_SOME)), ""
-            except OSError:     # TensorFlow's server is there, and says nothing
+                answer = connection.recv(len(_SOME))
+            except OSError:     # TensorFlow's server may be there, and say nothing
                 return b"", ""
     except OSError as error:
         return None, error.strerror or str(error)
+    if answer and answer.strip() not in (_SOME, _ALL) and answer[3:4] != _SETTINGS:
+        return None, f"something else answers there: {ascii(answer)[2:-1]}"
+    return answer, ""
+
+
+def _listener(port):
+    """A socket that listens at `port` of every address of this machine, of IPv6 too if it has any."""
+    if socket.has_dualstack_ipv6():
+        try:
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise       # else IPv6 is switched off
+    return socket.create_server(("", port))
 
 
 class _Greeter:
@@ -121,16 +140,17 @@ class _Greeter:
 
     Attributes:
       answer: what it says.
+      heard: the numbers of the workers that have asked.
     """
 
     def __init__(self, cluster):
-        self.answer, self._cluster = _SOME, cluster
+        self.answer, self.heard, self._cluster = _SOME, set(), cluster
         self._know, self._ended = set(), threading.Event()
 
     def __enter__(self):
         address = self._cluster.addresses[self._cluster.own]
         try:
-            self._socket = socket.create_server(("", _place(address)[1]))
+            self._socket = _listener(_place(address)[1])
         except OSError as error:
             raise ValueError(
                 f"{self._cluster.name(self._cluster.own)}, which is this one, cannot listen at its "
@@ -159,6 +179,7 @@ class _Greeter:
                 with connection:
                     connection.settimeout(1.0)
                     number, answer = int(connection.recv(20)), self.answer
+                    self.heard.add(number)
                     connection.sendall(answer.ljust(len(_SOME)))
                     connection.recv(1)      # the other closes first, and keeps no port of ours busy
                     if answer == _ALL:
@@ -200,7 +221,7 @@ def joining(cluster):
             stack.callback(faulthandler.cancel_dump_traceback_later)
             stack.enter_context(_handled(signal.SIGINT, signal.SIG_DFL))
         stack.enter_context(_handled(signal.SIGTERM, signal.SIG_DFL))
-        if cluster.others:      # TensorFlow holds Python's lock meanwhile, so no thread could look after it
+        if cluster.others:      # TensorFlow holds Python's lock meanwhile: no thread could look after it
             _say(f"all workers have answered; TensorFlow connects them. If one was none of this run, that "
                  f"ends in {JOINING} s; until then Ctrl-C ends it, SIGTERM does not")
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import errno
 import os
 import struct
 from typing import Sequence
@@ -212,9 +213,14 @@ def load_index(path: str | os.PathLike[str]) -> Index:
                 or names.ndim != 1 or names.dtype.kind != "U"):
             raise ValueError("its arrays do not belong together")
     except arrays.DAMAGED as error:
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(f"{path} is missing: get or prepare its folder again") from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise CorruptRecord(f"{path}: the index cannot be read ({error.strerror}): give this process "
+                                "permission to read it, and see that its disk is there") from error
         raise CorruptRecord(f"{path}: the file is no index of records "
-                            f"({' '.join(str(error).split())[:120]}): delete it, and the next run "
-                            "makes it again") from error
+                            f"({' '.join(str(error).split())[:120]}): move it elsewhere, and the next "
+                            "run makes it again") from error
     for shard, expected in zip(paths, sizes):
         if not os.path.isfile(shard):
             raise FileNotFoundError(f"{shard} is missing, but {os.path.basename(path)} lists it: "

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from mpl_tf import config
+from mpl_tf.common import keras_seam
 from mpl_tf.run import run_folder, training
 from tests import runs
 from tests.conftest import ROOT
 
 OLD = ROOT / "tests" / "fixtures" / "before_packages"
+of_keras_2 = pytest.mark.skipif(keras_seam.IS_KERAS_3, reason="Keras 2 wrote them for itself")
 CLOSE = dict(rtol=1e-5, atol=1e-5)      # bits depend on the number of threads
 
 
@@ -24,6 +26,7 @@ def expected():
         return dict(stored)
 
 
+@of_keras_2
 def test_saved_models_load_in_a_fresh_process_that_imports_the_package_alone(expected, tmp_path):
     """With their layers' types, their numbers, and what they learn next."""
     code = f"""
@@ -72,6 +75,7 @@ np.savez({str(tmp_path / "found.npz")!r}, **found)
             np.testing.assert_allclose(found[name], expected[name], **CLOSE, err_msg=name)
 
 
+@of_keras_2
 def test_a_run_that_was_stopped_half_way_continues(expected, tmp_path):
     folder = str(tmp_path / "halfway")
     shutil.copytree(OLD / "halfway", folder)
@@ -90,6 +94,7 @@ def test_a_run_that_was_stopped_half_way_continues(expected, tmp_path):
             assert now[name] == pytest.approx(value, abs=5e-3, rel=1e-4), name
 
 
+@of_keras_2
 def test_a_finished_run_is_finished_and_evaluated_as_ever(tmp_path, capsys):
     from mpl_tf import evaluate, train
     folder = str(tmp_path / "finished")
@@ -102,3 +107,17 @@ def test_a_finished_run_is_finished_and_evaluated_as_ever(tmp_path, capsys):
     assert evaluate.main([f"--model_dir={folder}"]) == 0
     figures = json.loads((OLD / "finished" / "results.json").read_text())
     assert f"{100 * figures['student_test_accuracy']:10.2f}" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not keras_seam.IS_KERAS_3, reason="is read here")
+def test_keras_3_says_in_one_line_where_a_checkpoint_of_keras_2_is_continued(tmp_path, capsys):
+    from mpl_tf import evaluate
+    line = (r"was made with Keras 2; continue it there \(Python 3.11, or mpl_tf\[legacy\] with "
+            r"TF_USE_LEGACY_KERAS=1\)")
+    for name in ("halfway", "finished"):
+        shutil.copytree(OLD / name, tmp_path / name)
+    folder = str(tmp_path / "halfway")
+    with pytest.raises(ValueError, match=line):
+        training.run(config.of(**{**run_folder.read_flags(folder), "model_dir": folder}))
+    assert evaluate.main([f"--model_dir={tmp_path / 'finished'}"]) == 2
+    assert "was made with Keras 2; continue it there" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data_prep import predict, select
+from data_prep import features, predict, select
 from mpl_tf import config, datasets, evaluate, train
 from mpl_tf.common.command import Parser
 from mpl_tf.method import mpl, objectives
@@ -65,7 +65,7 @@ def parse(module, arguments, monkeypatch):
         end = arguments.index("--") if "--" in arguments else len(arguments)
         help_text = (ROOT / "data_prep" / "beam.py").read_text().split('"""')[1]
         assert all(option.partition("=")[0] in help_text for option in arguments[end + 1:])
-        return {"predict": predict, "select": select}[arguments[0]].parse(arguments[1:end])
+        return {"predict": predict, "select": select, "features": features}[arguments[0]].parse(arguments[1:end])
     program = importlib.import_module(INSIDE.get(module, module))
     if hasattr(program, "parse"):
         return program.parse(arguments)

@@ -34,6 +34,15 @@ def test_what_goes_wrong_is_one_line_and_an_exit_code(error, code, line, capfd):
     assert capfd.readouterr() == ("", line + "\n")
 
 
+@pytest.mark.parametrize("text, shown", [
+    ("a\nb\x1b[31m\x9b", r"a\nb\x1b[31m\x9b"), ("\u2028\u2029", r"\u2028\u2029"),
+    ("\u202eabc\u2069\u200f\u061c", r"\u202eabc\u2069\u200f\u061c"),
+    ("\xad\ufeff\u180e\U000e0041", r"\xad\ufeff\u180e\U000e0041"),
+    ("Äpfel 名前 é \udcff \\", "Äpfel 名前 é \udcff \\")])
+def test_what_changes_how_a_terminal_shows_the_rest_is_escaped(text, shown):
+    assert command.shown(text) == shown
+
+
 def test_a_stop_by_a_signal_is_not_done(capfd):
     for number in (signal.SIGTERM, signal.SIGINT):
         stopped = command.Stopped("stopped after step 3 of 6", number)

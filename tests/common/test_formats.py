@@ -62,7 +62,8 @@ ARCHIVES = {
     "other tar": (lambda: packed("gz", {"imagenet/n01/a.JPEG": b"x"}),
                   "holds imagenet/n01/a.JPEG and no file of CIFAR-10"),
     "bomb": (lambda: packed("gz", {"a": bytes(3_000_000)}), "it unpacks to more than 1000000 bytes"),
-    "bomb of zeros": (lambda: gzip.compress(b"\0" * 3_000_000), "holds nothing and no file of"),
+    "bomb of zeros": (lambda: gzip.compress(b"\0" * 3_000_000),
+                      ".compressed by gzip. holds nothing, only zeros or the end of a tar archive, and no"),
     "bomb in xz": (lambda: packed("xz", {"test_batch": bytes(3_000_000)}), "it unpacks to more"),
     # A header that says that the name of what follows takes three gigabytes.
     "long name": (lambda: gzip.compress(_long_name(3 << 30) + bytes(3_000_000)),

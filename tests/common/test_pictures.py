@@ -2,6 +2,7 @@
 
 import errno
 import os
+import warnings
 
 import pytest
 
@@ -20,6 +21,23 @@ def test_a_picture_is_written_whole_or_warned_of_once(tmp_path, caplog):
     assert caplog.messages == [f"{path} could not be drawn (RuntimeError: a font is \\udcff missing);"
                                " everything else goes on"]
     assert os.listdir(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"whole"
+
+
+def test_characters_that_the_font_lacks_are_one_line(tmp_path, caplog, recwarn, monkeypatch):
+    from matplotlib.figure import Figure
+    monkeypatch.setattr(pictures, "_warned", set())
+
+    def draw(file):
+        warnings.warn("something else")
+        figure = Figure()
+        figure.text(0.5, 0.5, "\u540d\u524d \uac00")
+        figure.savefig(file)
+    for name in ("a.png", "b.png"):
+        pictures.write(str(tmp_path / name), draw)
+    assert caplog.messages == ["the font of the pictures lacks characters such as U+540D, which are "
+                               "drawn as boxes"]
+    assert {str(each.message) for each in recwarn} == {"something else"}
+    assert len(os.listdir(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left")])

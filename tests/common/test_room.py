@@ -77,6 +77,16 @@ def test_other_errors_are_not_taken_for_a_full_disk(capfd):
         command.run(lambda _: raising(tf.errors.InvalidArgumentError(None, None, "shapes"))(), [])
 
 
+@pytest.mark.parametrize("folder", ["No space left on device", "x; No space left on device",
+                                    "Unable to allocate", "OOM when allocating", "Disk quota exceeded"])
+def test_words_in_a_folders_name_are_no_lack_of_room(folder):
+    lost = f"{{{{node}}}} /{folder}/ckpt-1; No such file or directory"
+    for error in (tf.errors.NotFoundError(None, None, lost),
+                  PermissionError(13, "Permission denied", f"/{folder}/x"),
+                  RuntimeError(f"/{folder}/y is no checkpoint")):
+        assert room.explained(error) is None and room.full_disk(error, "x") is None
+
+
 def test_every_quota_and_limit_says_what_to_do(capfd):
     code, (line,) = outcome(raising(OSError(errno.EDQUOT, "Disk quota exceeded", "x")), capfd)
     assert code == 1 and "make room, or have the quota raised; the same command continues" in line

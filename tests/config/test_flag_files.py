@@ -16,10 +16,11 @@ def parse(path):
 
 
 @pytest.mark.parametrize("data", [
-    LINES.encode(), codecs.BOM_UTF8 + LINES.encode(), LINES.replace("\n", "\r\n").encode("utf-8-sig"),
+    LINES.encode(), codecs.BOM_UTF8 + LINES.encode(),
+    codecs.BOM_UTF8 + LINES.replace("\n", "\n\ufeff").encode(), LINES.replace("\n", "\r\n").encode("utf-8-sig"),
     LINES.encode("utf-16"), codecs.BOM_UTF16_BE + LINES.encode("utf-16-be"),
     LINES.replace("\n", "\r").encode()],
-    ids=["UTF-8", "mark", "Windows", "UTF-16", "big-endian", "old Mac"])
+    ids=["UTF-8", "mark", "marks", "Windows", "UTF-16", "big-endian", "old Mac"])
 def test_a_file_of_any_editor_is_read(data, tmp_path):
     (tmp_path / "a.cfg").write_bytes(data)
     assert (parse(tmp_path / "a.cfg").seed, parse(tmp_path / "a.cfg").split_seed) == (7, 3)

@@ -101,6 +101,12 @@ def test_an_image_that_is_set_aside_takes_its_copies_along(own, tmp_path, capsys
     make(own, labeled={"fox/1.jpg": 50, "fox/2.jpg": 50})
     assert prepare(own, tmp_path / "fox", module=image_folder) == 2
     assert "labeled/fox has 1 image in 2 copies: expected at least 2" in error_of(capsys)
+    for contents in (b"", b"no image"):
+        for i in (1, 2):
+            (own / "labeled" / "fox" / f"{i}.jpg").write_bytes(contents)
+        assert prepare(own, tmp_path / "fox", "--skip_corrupt", module=image_folder) == 2
+        assert "labeled/fox has 2 equal files, which are no images that can be read: expected" in (
+            error_of(capsys))
 
 
 def test_unlabeled_leaves_out_the_test_images_of_a_folder(tmp_path, capsys):

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from data_prep import command
+from data_prep import image_folder
 from data_prep import imagenet
 from data_prep import inspect
 from data_prep import unlabeled
@@ -59,6 +60,19 @@ def test_a_montage_that_cannot_be_drawn_breaks_nothing(shards, tmp_path, capsys,
     assert "train.png could not be drawn (ValueError: no such font)" in caplog.text
     monkeypatch.setattr(inspect.montage, "tile", fails)     # of a sound image
     assert look(shards) == 0 and capsys.readouterr().out.count("broken: nothing") == 4
+
+
+def test_names_of_classes_move_no_terminal(tmp_path, capsys):
+    bell, turned = "\x1b[31mRED\x1b]0;title\x07", "\u202eabc"
+    for number, name in enumerate((bell, turned, "Äpfel")):
+        for i in range(3):
+            put(str(tmp_path / "in" / "labeled" / name / f"{i}.jpg"), jpeg(10 * number + i))
+        put(str(tmp_path / "in" / "labeled" / name / "note.txt"), b"x")
+    assert prepare(tmp_path / "in", tmp_path / "out", module=image_folder) == 0
+    assert look(tmp_path / "out") == 0
+    told = "".join(capsys.readouterr())
+    assert not {"\x1b", "\x07", "\u202e"} & set(told)
+    assert r"\x1b[31mRED\x1b]0;title\x07 2" in told and r"\u202eabc 2" in told
 
 
 def test_unlabeled_shards(tmp_path, capsys):

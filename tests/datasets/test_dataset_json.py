@@ -36,9 +36,12 @@ def load(folder, **options):
     return datasets.load("image_folder", data_dir=str(folder), image_size=8, **options)
 
 
-def edit(folder, change):
+def edit(folder, change, plan=True):
+    """Changes a dataset.json, which is afterwards one without a plan unless `plan`."""
     sidecar = json.loads((folder / prepared.SIDECAR).read_text())
     change(sidecar["splits"])
+    if not plan:
+        del sidecar["plan"]
     (folder / prepared.SIDECAR).write_text(json.dumps(sidecar))
 
 
@@ -75,10 +78,35 @@ def test_names_of_classes_that_contradict_the_plan_are_refused(shards):
     (lambda splits: splits["test"]["shards"][0].update(bytes=1), "bytes, but dataset.json says 1"),
 ])
 def test_another_dataset_json_is_refused(change, words, shards):
-    edit(shards, change)
+    edit(shards, change, "in plan" in words or "in one of" in words)
     with pytest.raises(ValueError) as refusal:
         load(shards)
     assert words in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda whole: whole["splits"]["unlabeled"].update(examples=4),
+     "'unlabeled' has 4 examples and 0 skipped, but 3 in plan"),
+    (lambda whole: whole["splits"]["unlabeled"].update(examples=2, skipped=["a"]),
+     "'unlabeled' has 2 examples, but 3 in its shards"),
+    (lambda whole: whole["splits"]["test"]["shards"][0].update(examples=10 ** 9),
+     "'test' has 2 examples, but 1000000000 in its shards"),
+    (lambda whole: whole["splits"]["train"].update(class_histogram=[4]),
+     "a class_histogram of 1 classes and 4 examples, but 2 classes and 8 examples"),
+    (lambda whole: whole["splits"]["train"].update(class_histogram=[5, 4]), "of 2 classes and 9 examples"),
+    (lambda whole: whole["splits"]["train"].update(class_histogram=None), "labels, but no class_hist"),
+    (lambda whole: whole["splits"]["unlabeled"].update(class_histogram=[1]), "class_histogram, but no l"),
+    (lambda whole: whole.update(num_classes=10 ** 9), "2 class_names, but num_classes 1000000000"),
+    (lambda whole: whole.update(class_names=None), "0 class_names, but num_classes 2"),
+    (lambda whole: whole["class_names"].reverse(), "class_names are not those of plan")])
+def test_numbers_that_contradict_each_other_are_refused(change, words, shards):
+    """Whatever is trained would be another data set than the one that was prepared."""
+    sidecar = json.loads((shards / prepared.SIDECAR).read_text())
+    change(sidecar)
+    (shards / prepared.SIDECAR).write_text(json.dumps(sidecar))
+    with pytest.raises(ValueError, match=f"dataset.json is damaged, .*{words}") as refusal:
+        load(shards)
+    assert "\n" not in str(refusal.value)
 
 
 def test_a_split_of_another_preparation_is_refused(shards, whole):
@@ -112,7 +140,7 @@ def _without_dogs(shards, whole, damaged):
         edit(shards, lambda splits: splits["train"].update(
             examples=4, class_histogram=[4, 0],
             shards=[{"file": path.name, "examples": 4, "bytes": os.path.getsize(path),
-                     "sha256": ""}]))
+                     "sha256": ""}]), plan=False)
     (shards / "train.index.npz").unlink()
 
 

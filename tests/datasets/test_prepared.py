@@ -1,7 +1,9 @@
 """dataset.json, whatever became of it after data_prep wrote it; and arrays in damaged files."""
 
 import copy
+import errno
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -105,6 +107,21 @@ def test_an_index_with_another_header_is_one_line(what, tmp_path):
     with pytest.raises(CorruptRecord, match="the file is no index of records") as caught:
         record_index.load_index(path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number, words", [
+    (errno.EACCES, "the index cannot be read .*give this process permission"),
+    (errno.EIO, "the index cannot be read .*see that its disk is there"),
+    (errno.ENOENT, "train.index.npz is missing: get or prepare its folder again")])
+def test_an_index_that_cannot_be_read_is_not_called_damaged(number, words, tmp_path, monkeypatch):
+    path = tmp_path / "train.index.npz"
+
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+    monkeypatch.setattr(zipfile, "ZipFile", refused)
+    with pytest.raises((CorruptRecord, FileNotFoundError), match=words) as caught:
+        record_index.load_index(path)
+    assert "no index" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_labels_that_no_index_has_are_refused(written, tmp_path):

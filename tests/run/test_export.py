@@ -83,6 +83,13 @@ def test_raw_pixels_are_what_the_default_signature_takes(exported, images):
         served["serving_default"](image=augment.normalize(images))
 
 
+def test_a_name_that_has_no_bytes_is_its_escape():
+    """Of a dataset.json that says "\\ud800": the run is at its end, and is not lost."""
+    made = export.signatures(networks.build("mlp-2", 2, (2,)), ["a", "\ud800"])
+    found = made["serving_default"](image=tf.zeros([1, 2]))
+    assert found["class_names"].numpy().tolist() == [[b"a", b"\\ud800"]]
+
+
 @pytest.mark.parametrize("crop", crops.CROPS)
 def test_images_of_any_size_are_seen_as_in_the_evaluation(exported, tmp_path, crop):
     network = trained(networks.build("mlp-8", 4, (12, 12, 3)))
@@ -196,7 +203,7 @@ for folder in (exported, points):
     try:
         tf.keras.models.load_model(folder + "/student.keras")
     except Exception as error:
-        print(str(error).splitlines()[0])
+        print(" ".join(str(error).split()))     # Keras 3's has the config in it, and then why
 """
 
 
@@ -208,7 +215,8 @@ def test_a_program_without_the_package_loads_it_or_is_told_why_not(exported, poi
     np.testing.assert_allclose(np.load(os.path.join(points[0], "found.npy")), exported[1],
                                atol=1e-6)
     for kind, line in zip(("ReplayableDropout", "GaussianFeatures"), done.stdout.splitlines()):
-        assert f"`{kind} of mpl_tf, which has to be imported before this file is loaded`" in line
+        assert re.search(f"(of type `|[Cc]ould not locate class '){kind} of mpl_tf, which has to be "
+                         "imported before this file is loaded", line)
     for name in ("images.npy", "found.npy"):
         os.remove(os.path.join(points[0], name))
 

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pathlib
+import sys
 import zipfile
 
 import numpy as np
@@ -109,6 +110,34 @@ def test_a_function_of_keras_by_the_name_of_another_module_is_refused(sound, tmp
     with pytest.raises(ValueError, match=f"names the function {name} of foreign, which is not registered"):
         keras_files.load(changed(sound, tmp_path / "function.keras", change))
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("name", ["layers.Lambda", "layers.TFSMLayer",
+                                  "src.layers.core.tf_op_layer.TFOpLambda"])
+def test_a_dotted_name_is_that_of_its_last_part(name):
+    """Keras 2 looks "layers.Lambda" of the module keras up as it does "Lambda" of keras.layers."""
+    config = {"module": "keras", "class_name": name, "registered_name": None,
+              "config": {"name": "x", "function": "io.write_file"}}
+    [problem] = keras_files.problems(config)
+    assert problem.startswith("its layer 'x' ")
+
+
+@pytest.mark.parametrize("config", [
+    {"module": "tensorflow_payload", "class_name": "__typespec__", "spec_name": "ASpec", "config": []},
+    {"module": "tf_keras.layers", "class_name": "Dense", "registered_name": None, "config": {}},
+    {"module": "keras_payload", "class_name": "function", "config": "relu"},
+    {"module": "tf_keras", "class_name": "function", "config": "relu"},
+    {"module": "", "class_name": "function", "config": "relu"},
+    {"module": ["foreign"], "class_name": "function", "config": "relu"}])
+def test_modules_that_only_begin_as_known_ones_are_refused(monkeypatch, config):
+    monkeypatch.delitem(sys.modules, "tf_keras", raising=False)     # where it is installed
+    assert len(list(keras_files.problems(config))) == 1
+
+
+def test_functions_of_keras_are_known():
+    for module in (None, "builtins", "keras.activations", "keras.src.activations"):
+        assert not list(keras_files.problems(
+            {"module": module, "class_name": "function", "config": "relu"}))
 
 
 def test_weights_that_would_be_unpickled_are_refused(sound, tmp_path):

@@ -152,7 +152,7 @@ def test_a_run_is_finished_by_its_results_of_as_many_steps(tmp_path):
     assert run_folder.finished(config) == results
     assert run_folder.finished(config.replace(train_steps=60)) is None
     (tmp_path / run_folder.RESULTS).write_text('{"train_st')
-    with pytest.raises(ValueError, match="results.json is damaged, no JSON .*: delete it"):
+    with pytest.raises(ValueError, match="results.json is damaged, no JSON .*: move it elsewhere"):
         run_folder.finished(config)
 
 
@@ -170,16 +170,18 @@ def test_a_run_is_finished_by_its_results_of_as_many_steps(tmp_path):
         '{"program": "mpl_tf", "flags": {"train_steps": "12"}}',
         '{"program": "mpl_tf", "flags": {"seed": 0}}')] + [
     (run_folder.DATA, content) for content in (
-        "null", "[]", "3", '"abc"', "{", '{"labeled": ["3 examples"]}')])
+        "null", "[]", "3", '"abc"', "{", '{"labeled": ["3 examples"]}', "{}",
+        '{"labeled": "3", "unlabeled": "5"}')])
 def test_a_damaged_note_is_named_and_left_as_it_is(tmp_path, name, content):
     """Whatever else than it should it holds: it never counts as missing."""
     config = settings(tmp_path)
     with run_folder.open_folder(config):
         pass
-    run_folder.check_data(str(tmp_path), {"labeled": "3 examples"})
+    data = {"labeled": "3 examples", "unlabeled": "5 examples", "test": "2 examples"}
+    run_folder.check_data(str(tmp_path), data)
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=f"{name} is damaged") as caught:
         with run_folder.open_folder(config):
             run_folder.finished(config)
-            run_folder.check_data(str(tmp_path), {"labeled": "4 examples"})
+            run_folder.check_data(str(tmp_path), {**data, "labeled": "4 examples"})
     assert "\n" not in str(caught.value) and (tmp_path / name).read_text() == content

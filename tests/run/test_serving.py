@@ -104,6 +104,19 @@ def test_where_they_are_not_it_is_run_with_a_warning(hostile, tmp_path, caplog):
     os.remove(marker)
 
 
+@pytest.mark.parametrize("error", [
+    tf.errors.NotFoundError(None, None, "Failed to find\nany"), OSError(5, "Input/output error"),
+    UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")], ids=type)
+def test_what_says_nothing_of_its_network_does_not_make_it_run(hostile, monkeypatch, error):
+    """Only weights that do not fit do."""
+    def read(*_):
+        raise error
+    monkeypatch.setattr(tf.train.Checkpoint, "read", read)
+    with pytest.raises(ValueError, match="saved_model cannot be read .*: where its files are") as caught:
+        Served(hostile[0], 8, 10)
+    assert "\n" not in str(caught.value) and not os.path.exists(hostile[1])
+
+
 def test_the_precision_of_a_run_is_its_networks_alone(hostile, tmp_path):
     folder, marker, network = hostile
     shutil.copytree(folder, tmp_path / "run")

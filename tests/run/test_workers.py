@@ -1,5 +1,6 @@
 """Several machines: they wait for each other, stop together, and tell of a lost one in a line."""
 
+import contextlib
 import json
 import os
 import re
@@ -71,6 +72,72 @@ def test_a_server_that_says_nothing_has_met_all(monkeypatch):
     monkeypatch.setattr(workers._Greeter, "until_all_know", lambda *_: None)
     with socket.create_server(("localhost", int(other.rpartition(":")[2]))):
         workers.wait(workers.Cluster((own, other), 0))
+
+
+def answering(text, place):
+    """A server at `place` that answers `text` to whoever connects, until it is closed."""
+    server = socket.create_server(("localhost", int(place.rpartition(":")[2])))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                with server.accept()[0] as connection:
+                    connection.sendall(text)
+                    connection.recv(100)
+    threading.Thread(target=serve, daemon=True).start()
+    return server
+
+
+def test_tensorflows_server_has_met_all(monkeypatch, capsys):
+    own, other = addresses(2)
+    monkeypatch.setattr(workers._Greeter, "until_all_know", lambda *_: None)
+    served = tf.distribute.Server({"worker": [other]}, job_name="worker", task_index=0)
+    workers.wait(workers.Cluster((own, other), 0))
+    assert not capsys.readouterr().err and served.target.endswith(other.rpartition(":")[2])
+
+
+@pytest.mark.parametrize("text, said", [
+    (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH-2.0-Ope"), (b"HTTP/1.1 400 Bad Request\r\n", "HTTP/1.1 40"),
+    (b"\x1b[31m\n", r"\x1b[31m\n")])
+def test_something_else_at_an_address_is_named(text, said, monkeypatch, capsys):
+    """It is no worker: TensorFlow would wait for it without a word."""
+    own, other = addresses(2)
+    monkeypatch.setattr(workers._Greeter, "until_all_know", lambda *_: None)
+    server = answering(text, other)
+    thread = threading.Thread(target=workers.wait, args=(workers.Cluster((own, other), 0), 0.02),
+                              daemon=True)
+    thread.start()
+    time.sleep(0.5)
+    assert thread.is_alive()
+    assert capsys.readouterr().err == (
+        f"waiting for worker 1 of 2 at {other} (something else answers there: {said}); workers are "
+        "numbered from 0, and Ctrl-C ends the waiting\n")
+    with contextlib.suppress(OSError):
+        server.shutdown(socket.SHUT_RDWR)
+    server.close()
+    with answering(b"\0\0\x18\4\0\0\0\0\0", other):       # now a worker's server of HTTP/2 is there
+        thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_two_names_of_one_address_are_refused():
+    [own] = addresses(1)
+    with pytest.raises(ValueError, match="worker 0 of 2 at .* has been asked by itself: expected"):
+        workers.wait(workers.Cluster((own, own.replace("localhost", "127.0.0.1")), 0))
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_workers_meet_by_ipv6(monkeypatch):
+    ports = [place.rpartition(":")[2] for place in addresses(2)]
+    monkeypatch.setattr(workers._Greeter, "until_all_know", lambda *_: None)
+    places = tuple(f"[::1]:{port}" for port in ports)
+    threads = [threading.Thread(target=workers.wait, args=(workers.Cluster(places, own), 0.02),
+                                daemon=True) for own in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 @pytest.mark.parametrize("number, error", [

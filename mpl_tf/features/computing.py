@@ -1,0 +1,189 @@
+"""Computes and stores the features of all images of some shards; datasets/feature_files.py has them.
+
+`compute` does all of it. Its first and last steps, `begin` and `end`, are for programs that distribute
+the shards themselves: data_prep.beam.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+import numpy as np
+
+from mpl_tf.common import plain_path, storage
+from mpl_tf.common.bar import Bar
+from mpl_tf.datasets import feature_files as files
+from mpl_tf.datasets.predictions import check_keys
+from mpl_tf.features.source_shards import Options, Sources
+from mpl_tf.shards import reading, tfrecord
+from mpl_tf.shards.reading import Task
+
+AHEAD = 3       # batches read ahead
+
+
+def compute(options: Options) -> None:
+    """Writes the features that are still missing in the output folder, and prints the progress.
+
+    Raises:
+      ValueError, FileNotFoundError: in one line, before any long work: of the backbone, of the sources
+        and of a folder that holds something else; later, of a record that cannot be used.
+    """
+    plan, tasks, todo, model = begin(options)
+    if todo:
+        _compute_all(options, plan, todo, model)
+    end(options.output_dir, tasks)
+
+
+def begin(options: Options) -> Tuple[Dict[str, Any], List[Task], List[Task], Any]:
+    """Checks everything and writes the plan and the backbone.
+
+    Returns:
+      (plan, Tasks of all shards, Tasks that this call has to compute, the backbone).
+    """
+    sources = Sources(options)     # looked at first, because loading a backbone takes seconds
+    from mpl_tf.features import backbones
+    from mpl_tf.run import composing, export
+    model = backbones.load(options.backbone, options.image_size, options.weights)
+    plan = sources.plan(options, model, composing.digest(model))
+    os.makedirs(options.output_dir, exist_ok=True)
+    write_plan(options.output_dir, plan)
+    path = os.path.join(options.output_dir, files.BACKBONE)
+    if not os.path.exists(path):    # its name tells the format, and it may be written twice at once
+        with storage.partial(plain_path.plain(path), shared=True) as temporary:
+            export.save(model, temporary)
+    mine = sources.tasks[options.shard_index::options.num_shards]
+    todo = [task for task in mine if not finished(options.output_dir, task, plan)]
+    if len(todo) < len(mine):
+        print(f"continuing: {len(mine) - len(todo)} of {len(mine)} files are there", flush=True)
+    return plan, sources.tasks, todo, model
+
+
+def end(folder: str, tasks: Sequence[Task]) -> None:
+    """Prints how many shards, of those in all `tasks`, are done."""
+    there = sum(os.path.isfile(files.shard_path(folder, task.name)) for task in tasks)
+    print(f"{folder}: the features of {there} of {len(tasks)} files are there", flush=True)
+
+
+def _compute_all(options, plan, todo, model):
+    from mpl_tf.features.views import Network
+    counts = {task.name: plan["shards"][task.name]["records"] or len(tfrecord.scan(
+        task.path, [] if options.skip_corrupt else None)[0]) for task in todo}
+    began, done, skipped = time.perf_counter(), 0, 0
+    with Bar(sum(counts.values()), " images", "features") as bar:
+        for task, shard in shards(todo, plan, Network(model, plan), options.batch_size,
+                                  options.skip_corrupt, bar.update):
+            files.write_shard(files.shard_path(options.output_dir, task.name), shard)
+            done += len(shard.key)
+            skipped += len(shard.skipped)
+    seconds = time.perf_counter() - began
+    print(f"{done} images in {seconds:.0f} s, {done / seconds:.0f} images/s", flush=True)
+    if skipped:
+        print(f"{skipped} images could not be read and were skipped", flush=True)
+
+
+def shards(tasks: Sequence[Task], plan: Mapping[str, Any], network: Any, batch_size: int = 64,
+           skip_corrupt: bool = False, update: Any = None) -> Iterator[Tuple[Task, files.Shard]]:
+    """Yields (Task, feature_files.Shard) for each task, reading ahead of the network.
+
+    Args:
+      network: a views.Network, or any function (uint8 [B, V, size, size, 3], keys) -> [B, V, F].
+      update: a function of how many images were seen since its last call, or None.
+    """
+    from mpl_tf.features import views
+    options, view = plan["augmented"], plan["view"]
+    labeled = set(plan["labeled"])
+
+    def decoder(task):
+        count = (files.count_of_views(plan, task.name) - 1) // 2
+
+        def decode(record):
+            return views.decode(record.encoded, record.filename, count, view,
+                                options["seed"]), -1 if record.label is None else record.label
+        return decode
+
+    def read():
+        for task in tasks:
+            most = plan["shards"][task.name]["records"]
+            yield from reading.batches(
+                [task], decoder(task), batch_size, skip_corrupt, labeled.__contains__,
+                {} if most is None else {task.name: most})
+
+    parts, begun = [], None     # a pass is begun before the one before it is waited for
+    for batch in reading.ahead(read(), AHEAD):
+        shape = files.count_of_views(plan, batch.task.name), plan["backbone"]["features"]
+        found = (network(np.stack([images for images, _ in batch.items]), batch.keys)
+                 if batch.items else np.zeros([0, *shape]))
+        if begun:
+            yield from _taken(*begun, parts, plan, update)
+        begun = batch, found
+    if begun:
+        yield from _taken(*begun, parts, plan, update)
+
+
+def _taken(batch, features, parts, plan, update):
+    """Adds a batch to `parts`; yields (Task, Shard) made of them at the end of a shard."""
+    with np.errstate(over="ignore"):        # is told by `check`
+        features = np.asarray(features, np.float32).astype(np.float16)
+    files.check(f"{batch.task.path}, from record {batch.first}", features)
+    parts.append((np.array(batch.keys, "S") if batch.keys else np.zeros(0, "S1"),
+                  np.array(batch.numbers, np.int32),
+                  np.array([label for _, label in batch.items], np.int32), features,
+                  np.array(batch.skipped, np.int32)))
+    if update:
+        update(len(batch.numbers) + len(batch.skipped))
+    if batch.last:
+        columns = [np.concatenate(column) for column in zip(*parts)]
+        parts.clear()
+        yield batch.task, files.Shard(*columns, plan=files.made_by(plan),
+                                      bytes=plan["shards"][batch.task.name]["bytes"])
+
+
+def write_plan(folder: str, plan: Mapping[str, Any]) -> None:
+    """Writes features.json, or checks that the existing one is equal but for the sources.
+
+    Raises:
+      ValueError: in one line: it is not equal, or the folder holds other files.
+    """
+    path = os.path.join(folder, files.PLAN)
+    if os.path.exists(path):
+        old = files.read_plan(folder)
+        wrong = [key for key in plan if key != "sources" and old[key] != plan[key]]
+        if wrong:
+            said = {"backbone": f"backbone ({old['backbone']['name']}, {old['backbone']['digest'][:8]}; "
+                    f"now {plan['backbone']['name']}, {plan['backbone']['digest'][:8]})",
+                    "augmented": f"augmented views ({_said(old)}; now {_said(plan)})",
+                    "view": f"view ({old['view']}; now {plan['view']})"}
+            raise ValueError(f"{path} is of another "
+                             f"{' and of other '.join(said.get(key, key) for key in wrong)}: compute "
+                             "into an empty folder")
+        return
+    foreign = sorted(name for name in os.listdir(folder) if not name.startswith(storage.PARTIAL))
+    if foreign:
+        raise ValueError(f"--output_dir={folder} holds {foreign[0]!r} and no {files.PLAN}: choose a new "
+                         "or empty folder")
+    storage.write_json(path, plan, shared=True)     # several machines may begin together
+
+
+def _said(plan):
+    return ", ".join(f"{name} {value}" for name, value in plan["augmented"].items())
+
+
+def finished(folder: str, task: Task, plan: Mapping[str, Any]) -> bool:
+    """Whether a Task's features exist; ValueError where they exist but cannot be used."""
+    if not os.path.isfile(files.shard_path(folder, task.name)):
+        return False
+    shard = files.read_shard(folder, task.name, plan)
+    problems: List[Exception] = []
+    offsets, lengths = tfrecord.scan(task.path, problems)
+
+    def read(j):
+        if shard.number[j] >= len(offsets):
+            raise problems[0] if problems else tfrecord.CorruptRecord(
+                f"{task.path} has {len(offsets)} records, no number {shard.number[j]}")
+        return tfrecord.read(task.path, offsets[shard.number[j]], lengths[shard.number[j]])
+
+    check_keys(files.shard_path(folder, task.name), task.path, shard.key, shard.number, read,
+               "compute their features again into another folder")
+    return True
