@@ -6,7 +6,8 @@ SOURCE is a folder that holds labeled/CLASS/ with the images of each class. It m
 unlabeled/ with images at any depth, and test/CLASS/ with test images of the same classes. Without
 test/ a part of each class's labeled images, --test_fraction, becomes the test set. JPEG, PNG, GIF,
 BMP, WebP, TIFF and PPM files are read, and their EXIF orientation is applied. Linked folders are
-read too. What is left out is counted, with an example. Test images that also lie in unlabeled/, byte for byte, are left out of it.
+read too. What is left out is counted, with an example. Test images that also lie in unlabeled/, byte
+for byte, are left out of it.
 
 With --labels_csv=FILE the images lie in SOURCE in any way, and FILE says what they are: a table with the
 columns file, class (empty: unlabeled) and perhaps split (train, test or unlabeled) in any order.
@@ -89,8 +90,9 @@ def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=None):
     absent = [name for label, name in enumerate(class_names)
               if own_test and label not in {label for _, label in test}]
     if absent:
-        lines.append(f"{'the test set' if labels else 'test/'} has no images of {command.counted(len(absent), 'class', 'classes')}, "
-                     f"such as {absent[0]!r}: the accuracy will say nothing about them")
+        lines.append(f"{'the test set' if labels else 'test/'} has no images of "
+                     + command.counted(len(absent), "class", "classes") +
+                     f", such as {absent[0]!r}: the accuracy will say nothing about them")
     same = equal.same_files(source_dir, [
         *(name for name, _ in train), *(name for name, _ in test), *(unlabeled or ())])
     pairs = equal.conflicts(source_dir, train, test, same)
@@ -147,8 +149,9 @@ def unused(source_dir):
                          f"and test/ are{meant}")
     if found.names:
         lines.append(command.counted(len(found.names), "image lies", "images lie")
-                     + f" directly in {source_dir}, such as {found.names[0]}, and {'is' if len(found.names) == 1 else 'are'} left out: what belongs "
-                     "to the data goes into unlabeled/, or into labeled/ and the folder of its class")
+                     + f" directly in {source_dir}, such as {found.names[0]}, and "
+                     f"{'is' if len(found.names) == 1 else 'are'} left out: what belongs to the data goes "
+                     "into unlabeled/, or into labeled/ and the folder of its class")
     found.names = []
     return lines, found
 

@@ -180,7 +180,8 @@ def _class_names(path, train, test, lines):
     class_names = sorted({class_name for _, class_name, _ in train})
     if len(class_names) < 2:
         named = f", {class_names[0]!r}" if class_names else ""
-        raise ValueError(f"{path} has labeled images of {counted(len(class_names), 'class', 'classes')}{named}: expected at least "
+        raise ValueError(f"{path} has labeled images of "
+                         f"{counted(len(class_names), 'class', 'classes')}{named}: expected at least "
                          "2, each with images to train on")
     by_loose = {}
     for name in class_names:

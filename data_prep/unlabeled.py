@@ -65,7 +65,8 @@ def plan(source, seed, image_size=None, num_shards=None, exclude_dir=None):
     if not items:
         suffixes = ", ".join(image_files.SUFFIXES)
         more = "".join(f"; {line}" for line in lines[bool(others):])
-        raise ValueError(f"--source_dir={source}: no images are there ({command.counted(others, 'other file', 'other files')}{more}); "
+        raise ValueError(f"--source_dir={source}: no images are there "
+                         f"({command.counted(others, 'other file', 'other files')}{more}); "
                          f"expected files that end in one of {suffixes}")
     if exclude_dir is not None:
         left, out = duplicates.without(items, sizes, lambda item: hashlib.sha256(

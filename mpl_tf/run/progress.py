@@ -21,7 +21,8 @@ class Progress:
 
     def __init__(self, train_steps, start_step):
         self._train_steps, self._step = train_steps, start_step
-        self._seen = collections.deque(maxlen=2 + RATE_LINES)    # (steps taken, when, without tracing): of each line
+        # (steps taken, when, without what was traced) of each line.
+        self._seen = collections.deque(maxlen=2 + RATE_LINES)
         self._traced, self._tracing = set(), 0.0
         self._terminal = sys.stderr.isatty()
         # tqdm's own rate and time left count what traces.

@@ -54,7 +54,8 @@ def test_a_stop_by_a_signal_is_not_done(capfd):
     ("sudent", "did you mean one of --student_network, --student_dropout?"),
     ("teachr", "did you mean one of --fixed_teacher, --teacher_network?"),
     ("source", "did you mean --source_dir?"), ("train-step", "did you mean --train_steps?"),
-    ("sead", "did you mean --seed?"), ("epochs", "did you mean --train_steps?"), ("verbose", "expected a flag that --help lists")])
+    ("sead", "did you mean --seed?"), ("epochs", "did you mean --train_steps?"),
+    ("verbose", "expected a flag that --help lists")])
 def test_the_most_similar_flags_are_suggested(name, said):
     assert command.suggestion(name, ["seed", "split_seed", "fixed_teacher", "student_network",
                                      "student_dropout", "teacher_network", "source_dir",

@@ -96,7 +96,8 @@ def own(tmp_path):
 
 def test_image_folder_sets_a_test_set_aside(own, tmp_path, capsys):
     assert prepare(own, tmp_path / "out", module=image_folder) == 0
-    assert "1 file that is no image by its name is left out, such as labeled/cat/Thumbs.db" in capsys.readouterr().out
+    assert "1 file that is no image by its name is left out, such as labeled/cat/Thumbs.db\n" in (
+        capsys.readouterr().out)
     sidecar = sidecar_of(tmp_path / "out")
     assert sidecar["class_names"] == ["cat", "dog", "eel"] and sidecar["num_classes"] == 3
     assert "0.2 of each class's labeled images" in sidecar["test"]

@@ -134,7 +134,8 @@ def test_images_of_other_channels_are_an_error_and_no_other_images(exported, tmp
         with pytest.raises((ValueError, tf.errors.InvalidArgumentError)) as error:
             call()
         assert re.search(rf"12, ?12, ?{channels}[\])]", str(error.value))
-        assert re.search(rf"(\?|None), ?{own}[\])]|must equal {own}\b|Dimension must be {own}\b", str(error.value))
+        assert re.search(rf"(\?|None), ?{own}[\])]|must equal {own}\b|Dimension must be {own}\b",
+                         str(error.value))
 
 
 def test_points_are_taken_as_they_are(points):
