@@ -159,6 +159,6 @@ def help_text(usage, fields, headings=True):
             text += f" One of {', '.join(facts['choices'])}."
         text += f" [{default}]" if default != "" else ""
         name = f"  --{'[no]' if field.type is bool else ''}{field.name}"
-        lines += textwrap.wrap(text, 98, initial_indent=f"{name:<27}", subsequent_indent=" " * 27,
+        lines += textwrap.wrap(text, 98, initial_indent=f"{name + " ":<27}", subsequent_indent=" " * 27,
                                break_on_hyphens=False)
     return "\n".join(lines)
