@@ -159,7 +159,7 @@ def help_text(usage, fields, headings=True):
         if "choices" in facts:
             text += f" One of {', '.join(facts['choices'])}."
         text += f" [{default}]" if default != "" else ""
-        name = f"  --{'[no]' if field.type is bool else ''}{field.name}"
+        name = f"  --{'[no]' if field.type is bool else ''}{field.name} "
         lines += textwrap.wrap(text, 98, initial_indent=f"{name:<27}", subsequent_indent=" " * 27,
                                break_on_hyphens=False)
     return "\n".join(lines)
