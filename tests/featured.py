@@ -1,7 +1,12 @@
 """Features for tests: a tiny backbone, photographs in shards, and folders of their features."""
 
+import atexit
+import functools
 import json
 import os
+import pathlib
+import shutil
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -39,10 +44,19 @@ def shards(root, train=4, test=2, unlabeled=5):
     return str(out)
 
 
+@functools.lru_cache(maxsize=None)
+def _prepared():
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    return shards(pathlib.Path(folder))
+
+
 def made(root, out="features", **changes):
     """Computes features of photographs; returns (their folder, the Options)."""
-    source = str(root / "shards") if (root / "shards").is_dir() else shards(root)
     path = root / "tiny.keras"
+    if not (root / "shards").is_dir():      # made once, as data_prep's processes take seconds
+        shutil.copytree(_prepared(), root / "shards")
+    source = str(root / "shards")
     if not path.exists():
         backbone(path)
     options = Options(**{"backbone": str(path), "sources": [source], "output_dir": str(root / out),

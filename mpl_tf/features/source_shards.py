@@ -59,7 +59,7 @@ class Sources:
         self._flip, self._crop = True, "whole"
         for source in options.sources:
             self._add(source, options)
-        present = {tfrecord.split_of(task.name) for task in self.tasks}
+        present = {split for source in options.sources for split in tfrecord.find_splits(source)}
         for flag, named in (("splits", options.splits or ()), ("first", options.first)):
             absent = sorted(set(named) - present)
             if absent:

@@ -28,6 +28,7 @@ def test_the_network_follows_what_is_measured():
     assert networks == ["efficientnet-b0", "wrn-28-2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peak", [step.peak_memory, step._peak_resident])
 def test_the_peak_is_that_of_what_is_held_at_once(peak):
     """Eight arrays of 16 MiB, in a process of its own: what is pooled stays resident."""

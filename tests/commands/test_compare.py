@@ -42,6 +42,7 @@ def test_bad_arguments_are_refused(argv, named, capsys):
     assert error.value.code == 2 and named in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_comparison_of_short_runs(tmp_path, capsys):
     flagfile = tmp_path / "short.cfg"
     flagfile.write_text("--dataset=digits\n--method=baseline\n--objective=supervised\n"

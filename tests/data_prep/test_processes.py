@@ -16,6 +16,7 @@ from tests.prep import contents, jpeg, picture, put, saved, small_imagenet
 from tests.data_prep.test_records_made import prepare
 
 
+@pytest.mark.slow
 def test_processes_write_the_same_bytes(tmp_path):
     folder = tmp_path / "in"
     for i in range(20):

@@ -85,6 +85,7 @@ def test_averages_by_hand(replicas):
         model.average_weights(tiny.network("student", 1), 0.9)
 
 
+@pytest.mark.slow
 def test_flags_of_the_paper_reach_model_and_optimizers(tmp_path, stored):
     """C.2: an identity 5-layer MLP of 128, Adam 1e-4 throughout; Tan & Le's RMSprop."""
     c = settings(tmp_path, **{**TAN_AND_LE, "method": "reduced_mpl", "ema_decay": 0.0,

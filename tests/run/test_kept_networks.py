@@ -66,6 +66,7 @@ def module(tmp_path, monkeypatch):
     forget()
 
 
+@pytest.mark.slow
 def test_a_run_with_a_network_by_its_path_is_resumed_evaluated_and_served(module, tmp_path, capsys):
     whole, parts = settings("whole", **OWN), settings("parts", **OWN)
     training.run(whole)

@@ -36,6 +36,7 @@ def runs(tmp_path_factory):
     return folders
 
 
+@pytest.mark.slow
 def test_summaries_change_nothing(runs):
     assert_same_state(*runs)
 
