@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
 from mpl_tf import config as config_module
 from mpl_tf.run import devices, wiring
 from mpl_tf.two_moons import (figures as figures_module, learners as two_moons_learners,
@@ -75,7 +76,7 @@ def test_mpl_is_the_student_of_a_run():
     _, learners = train_learners(config, names=("MPL",))
     dataset = wiring.load_dataset(config)
     model = wiring.build_model(config, dataset)
-    train_function = model.make_train_function()
+    train_function = keras_seam.step_function(model)
     batches = wiring.train_batches(config, dataset, devices.get_strategy("default"))
     for _ in range(6):
         train_function(batches)
