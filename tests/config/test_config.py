@@ -104,7 +104,7 @@ def test_variants_hold_only_differences(path):
         base = settings.pop(0).split("=")[1]
         inherited = config.parse([f"--flagfile={ROOT / 'flags' / base}"])
     assert (inherited is None) == (path.stem in ("digits", "two_moons", "cifar10", "image_folder",
-                                                   "photos_features"))
+                                                   "photos_features", "cifar10_features"))
     for line in settings:
         name = line[2:].split("=")[0]
         assert name not in own.unused(), line
