@@ -1,11 +1,12 @@
 """Keras 2's half of keras_seam: what the package needs of it that its public API does not give.
 
-Each function says what the package wants. keras_3 has the same functions for Keras 3.
+keras_3 has the same functions for Keras 3; keras_seam has what both have in common.
 """
 
 import contextlib
 
 import tensorflow as tf
+
 
 class Model(tf.keras.Model):
     """What models that are trained here derive from: a Keras model whose steps log everything.
@@ -34,24 +35,6 @@ def variable(value):
 
 
 # Networks and their layers.
-
-
-def layers_of(network):
-    """All layers of a network, at any depth. The network itself is the first.
-
-    The public `network.layers` has the first level only, and lacks layers that a layer holds as an
-    attribute or in a list. The public `submodules` also has metrics, which in Keras 2 are layers.
-    """
-    return list(network._flatten_layers())
-
-
-def attributes_of(layer):
-    """Pairs (name, value) of a layer's attributes, named as the arguments of its constructor.
-
-    Which of them are regularizers or constraints differs from layer to layer. Keras lists them
-    nowhere, and hides some, such as `_activity_regularizer`.
-    """
-    return [(name.lstrip("_"), value) for name, value in vars(layer).items()]
 
 
 def build(network, input_shape):
@@ -105,7 +88,7 @@ def random_layers(network):
 
     There are many classes of such layers, and their common base class is not public.
     """
-    return [layer for layer in layers_of(network)
+    return [layer for layer in network._flatten_layers()
             if isinstance(layer, tf.keras.__internal__.layers.BaseRandomLayer)]
 
 
@@ -128,41 +111,6 @@ def seeds_kept(network):
         for generator, seed in zip(generators, before):
             generator._seed = seed
     return put_back
-
-
-def is_of_keras(layer):
-    """Whether a layer's computation is Keras's own: no code and no function of somebody else's.
-
-    A Lambda, an operation that became a layer, a layer with an activation that Keras does not have,
-    and SpectralNormalization, which assigns to a weight whenever it is called, are none of these.
-    """
-    names = [type(layer).__name__, *(base.__name__ for base in type(layer).__mro__)]
-    ours = type(layer).__module__.split(".")[0] in ("keras", "tf_keras") and "call" not in vars(layer)
-    functions = [value for value in vars(layer).values() if hasattr(value, "__code__")]
-    ours = ours and not layer.stateful      # the state of a recurrent layer is no weight
-    return ours and not {"Lambda", "TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod",
-                         "InstanceProperty", "SpectralNormalization"} & set(names) and all(
-        (value.__module__ or "").split(".")[0] in ("keras", "tf_keras") for value in functions)
-
-
-def observe_calls(observe):
-    """Makes every call of a layer a call of observe(call, layer, args, kwargs); returns an undo.
-
-    `call(layer, *args, **kwargs)` is Keras's own. Keras has no public hook around a layer's call, and
-    replacing the method `call` of each layer would miss layers that a layer keeps to itself, and
-    change what autograph converts.
-    """
-    original = tf.keras.layers.Layer.__call__
-
-    def __call__(self, *args, **kwargs):
-        return observe(original, self, args, kwargs)
-
-    __call__.__module__ = original.__module__   # so that autograph leaves it as it leaves Keras's
-    tf.keras.layers.Layer.__call__ = __call__
-
-    def undo():
-        tf.keras.layers.Layer.__call__ = original
-    return undo
 
 
 def default_training():
@@ -217,16 +165,6 @@ def apply_gradients(optimizer, gradients, variables):
     By default Keras would add them up over the replicas.
     """
     optimizer.apply_gradients(zip(gradients, variables), experimental_aggregate_gradients=False)
-
-
-def rate_or_schedule(optimizer):
-    """The learning rate that any optimizer was given: a scalar variable or a LearningRateSchedule.
-
-    With a schedule, the public `learning_rate` is the last step's number, from which the next
-    step's cannot be told.
-    """
-    rate = getattr(optimizer, "_learning_rate", None)
-    return optimizer.learning_rate if rate is None else rate    # a legacy optimizer
 
 
 # Models that are trained.
@@ -299,18 +237,3 @@ def update_loss(model, labels, logits, weights=None):
     """
     model.compiled_loss(labels, logits, weights)
     return model.compiled_loss.metrics
-
-
-def assign_on_all_replicas(variables, values):
-    """Assigns `values` to mirrored variables from within a replica; all replicas have to call it.
-
-    The public `merge_call` makes the replicas meet for that, but some strategies must not use it.
-    Only TensorFlow's private call, which Keras's own optimizers use too, knows which strategies.
-    """
-    def update(strategy, variables, values):
-        for variable, value in zip(variables, values):
-            strategy.extended.update(
-                variable, lambda component, new: component.assign(new), args=(value,), group=False)
-
-    tf.__internal__.distribute.interim.maybe_merge_call(
-        update, tf.distribute.get_strategy(), variables, values)

@@ -1,4 +1,7 @@
-"""Keras 3's half of keras_seam, with its TensorFlow backend. keras_2 says what each is for."""
+"""Keras 3's half of keras_seam, with its TensorFlow backend.
+
+keras_2 says of the same functions why the package needs them.
+"""
 
 import contextlib
 
@@ -28,38 +31,34 @@ class Model(tf.keras.Model):
 
 
 def tf_variables(variables):
+    """The tf.Variables that hold `variables` of Keras, which tapes can watch."""
     return [getattr(variable, "value", variable) if not isinstance(variable, tf.Variable) else variable
             for variable in variables]
 
 
 def variable(value):
+    """A new variable, as an optimizer takes it."""
     return tf.keras.Variable(value)
 
 
 # Networks and their layers.
 
 
-def layers_of(network):
-    return list(network._flatten_layers())
-
-
-def attributes_of(layer):
-    return [(name.lstrip("_"), value) for name, value in vars(layer).items()]
-
-
 def build(network, input_shape):
     """Keras 3 leaves the layers of a subclassed network without `build` to the first call."""
-    if not all(layer.built for layer in layers_of(network)):
+    if not all(layer.built for layer in network._flatten_layers()):
         network.build(input_shape)
-    if not all(layer.built for layer in layers_of(network)):
+    if not all(layer.built for layer in network._flatten_layers()):
         network(tf.keras.Input(tuple(input_shape)[1:]))
 
 
 def name_of(variable):
+    """The name of a variable, with those of its layers: Keras 3's `name` has none."""
     return getattr(variable, "path", variable.name)
 
 
 def last_layer(network, output=0):
+    """The layer or operation that an output of a network comes from, or None if that cannot be told."""
     if not isinstance(network, tf.keras.Model):
         return network
     outputs = getattr(network, "outputs", None)
@@ -99,7 +98,7 @@ def drawing_from(network, seed_of):
     own for seeds.
     """
     with contextlib.ExitStack() as stack:
-        for layer in layers_of(network):
+        for layer in network._flatten_layers():
             for generator in layer._seed_generators:
                 def draw(ordered=True, name=layer.name, dtype=generator.state.dtype):
                     return tf.cast(seed_of(name), dtype)
@@ -113,29 +112,6 @@ def seeds_kept(network):
     return lambda: None
 
 
-def is_of_keras(layer):
-    names = [type(layer).__name__, *(base.__name__ for base in type(layer).__mro__)]
-    ours = type(layer).__module__.split(".")[0] == "keras" and "call" not in vars(layer)
-    functions = [value for value in vars(layer).values() if hasattr(value, "__code__")]
-    ours = ours and not getattr(layer, "stateful", False)
-    return ours and not {"Lambda", "SpectralNormalization", "TFSMLayer"} & set(names) and all(
-        (value.__module__ or "").split(".")[0] == "keras" for value in functions)
-
-
-def observe_calls(observe):
-    original = tf.keras.layers.Layer.__call__
-
-    def __call__(self, *args, **kwargs):
-        return observe(original, self, args, kwargs)
-
-    __call__.__module__ = original.__module__
-    tf.keras.layers.Layer.__call__ = __call__
-
-    def undo():
-        tf.keras.layers.Layer.__call__ = original
-    return undo
-
-
 def default_training():
     """Keras 3 gives a layer the value of the call around it; outside of one it is inference."""
     return False
@@ -145,11 +121,13 @@ def default_training():
 
 
 def build_optimizer(optimizer, variables):
+    """Makes the slots of an optimizer for `variables`, Keras's own, before its first step."""
     if not optimizer.built:
         optimizer.build(variables)
 
 
 def unknown_variables(optimizer, variables):
+    """Those of `variables` that a built optimizer has no slots for, as it was built for others."""
     if not optimizer.built:
         return []
     return [variable for variable in variables
@@ -157,6 +135,7 @@ def unknown_variables(optimizer, variables):
 
 
 def slots(optimizer, variable):
+    """The slots that a built optimizer has for `variable`: {"momentum": ..., "velocity": ...}."""
     index = optimizer._get_variable_index(variable)
     lists = {"momentums": "momentum", "_momentums": "momentum", "_velocities": "velocity"}
     return {name: getattr(optimizer, attribute)[index] for attribute, name in lists.items()
@@ -172,14 +151,14 @@ def apply_gradients(optimizer, gradients, variables):
     optimizer.apply_gradients(zip(gradients, variables))
 
 
-def rate_or_schedule(optimizer):
-    return optimizer._learning_rate
-
-
 # Models that are trained.
 
 
 def share_averages(variables):
+    """Makes batch norm's averages, of which each replica has its own, their mean; within a replica.
+
+    From outside of the replicas Keras 3 reads the first one's.
+    """
     replica = tf.distribute.get_replica_context()
     variables = [variable for variable in tf_variables(variables) if variable.dtype.is_floating]
     if variables and replica is not None and replica.num_replicas_in_sync > 1:
@@ -189,11 +168,13 @@ def share_averages(variables):
 
 
 def step_function(model):
+    """The function of an iterator that takes one training step, as `fit` takes it."""
     model.make_train_function()
     return model.train_function
 
 
 def arguments_of_bar(names):
+    """What the constructor of ProgbarLogger is given: Keras 3's takes nothing, and shows logs as they are."""
     return {}
 
 
@@ -204,17 +185,20 @@ def untracked(method):
 
 
 def build_metrics(model, num_classes, dtype):
+    """Makes the variables of the metrics that were given to compile, unless they exist already."""
     metrics = model._compile_metrics
     if metrics is not None and not metrics.built:
         metrics.build(tf.zeros([1], tf.int64), tf.zeros([1, num_classes], dtype))
 
 
 def update_metrics(model, labels, logits, weights=None):
+    """Updates the metrics that were given to compile by a batch."""
     if model._compile_metrics is not None:
         model._compile_metrics.update_state(labels, logits, weights)
 
 
 def metrics_of_compile(model):
+    """The metrics that were given to compile, as Keras made them; none before they are built."""
     return model._compile_metrics.metrics if model._compile_metrics is not None else []
 
 
@@ -225,13 +209,3 @@ def update_loss(model, labels, logits, weights=None):
         losses *= tf.cast(weights, losses.dtype)
     model._loss_tracker.update_state(losses)
     return [model._loss_tracker]
-
-
-def assign_on_all_replicas(variables, values):
-    def update(strategy, variables, values):
-        for variable, value in zip(variables, values):
-            strategy.extended.update(
-                variable, lambda component, new: component.assign(new), args=(value,), group=False)
-
-    tf.__internal__.distribute.interim.maybe_merge_call(
-        update, tf.distribute.get_strategy(), variables, values)

@@ -13,6 +13,7 @@ from mpl_tf.method import batches, derivatives, objectives, passes, replay, targ
 from mpl_tf.method.calls import Calls
 from mpl_tf.method.requirements import FLOAT16, check_networks
 from mpl_tf.method.saving import Saving
+from mpl_tf.method.update_rules import check_scale
 
 for _objective in objectives.OBJECTIVES.values():   # their own file must not import TensorFlow
     tf.keras.utils.register_keras_serializable(package="mpl_tf")(_objective)
@@ -85,6 +86,7 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
         policy = tf.keras.mixed_precision.global_policy()
         if policy.compute_dtype == "float16":
             raise ValueError(f"the global policy is {policy.name}: {FLOAT16}")
+        check_scale(optimizer)
         given = [name for name in ("loss", "loss_weights") if kwargs.get(name) is not None]
         if given:
             raise ValueError(f"compile has {given[0]}, but the losses of {type(self).__name__} follow "
@@ -205,8 +207,8 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
                 if unknown:
                     raise ValueError(
                         f"the {role}'s optimizer was built for other variables and has no state for "
-                        f"{keras_seam.name_of(unknown[0])!r}, as after layers were unfrozen: give compile a new "
-                        "optimizer, such as type(old).from_config(old.get_config())")
+                        f"{keras_seam.name_of(unknown[0])!r}, as after layers were unfrozen: give "
+                        "compile a new optimizer, such as type(old).from_config(old.get_config())")
         shape = getattr(self._network, "output_shape", None) if self._network.built else None
         if shape:
             keras_seam.build_metrics(self, shape[-1], self.loss_dtype)

@@ -208,16 +208,14 @@ def check_lengths(parts: Mapping[str, Mapping[str, Any]],
 
 def with_lengths_checked(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """`dataset`, each of whose batches is checked by `check_lengths` before the step has it."""
-    def check(batch):
+    def check(*element):
+        batch = as_dicts(element)
         with tf.control_dependencies(check_lengths(batch)):
             return tf.nest.map_structure(tf.identity, batch)
 
-    return dataset.map(check) if check_lengths_later(dataset.element_spec) else dataset
-
-
-def check_lengths_later(spec: Mapping[str, Mapping[str, tf.TypeSpec]]) -> bool:
-    """Whether batches of this specification may have pieces whose lengths a step has to compare."""
-    return any(each.shape.rank and each.shape[0] is None for each in tf.nest.flatten(spec))
+    unknown = any(each.shape.rank and each.shape[0] is None
+                  for each in tf.nest.flatten(dataset.element_spec))
+    return dataset.map(check) if unknown else dataset
 
 
 def with_class_weight(dataset: tf.data.Dataset, class_weight: Mapping[int, float],

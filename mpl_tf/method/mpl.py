@@ -21,7 +21,7 @@ from mpl_tf.method.baselines import objective_passes
 from mpl_tf.method.diagnostics import Diagnostics
 from mpl_tf.method.requirements import (check_networks, check_objective, check_replayable,
                                         check_teacher_input)
-from mpl_tf.method.update_rules import Rule, check_optimizer, learning_rate
+from mpl_tf.method.update_rules import Rule, check_optimizer, check_scale, learning_rate
 
 
 @tf.keras.utils.register_keras_serializable(package="mpl_tf")
@@ -130,6 +130,7 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
             check_replayable(**self.networks)
         self._compile(student_optimizer, metrics, kwargs)
         self.teacher_optimizer = tf.keras.optimizers.get(teacher_optimizer)
+        check_scale(self.teacher_optimizer)
         if self.teacher_optimizer is student_optimizer:
             raise ValueError("student and teacher have one and the same optimizer object, which keeps "
                              "the state of one network: give each its own")

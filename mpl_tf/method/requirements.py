@@ -38,8 +38,8 @@ def check_networks(**networks: Any) -> None:
             _check_layer(role, layer)
         for weight in network.trainable_variables if role == "student" and network.built else ():
             if getattr(weight, "constraint", None) is not None:
-                raise ValueError(f"student's weight {keras_seam.name_of(weight)!r} has a constraint, which changes "
-                                 "its update and is not differentiated: remove it")
+                raise ValueError(f"student's weight {keras_seam.name_of(weight)!r} has a constraint, which "
+                                 "changes its update and is not differentiated: remove it")
     weights = [id(weight) for network in networks.values() if network.built
                for weight in network.weights]
     if len(set(weights)) < len(weights):

@@ -20,8 +20,9 @@ class Saving:
         """Saves the whole model, as Keras's save does, to a name that ends in ".keras".
 
         A model that the format cannot hold as a whole is saved as far as it can be, and a warning
-        says what the file lacks: the state of an optimizer, or what compile was given. Where the class
-        of a network, a layer or the objective does not say how to build it again (get_config), the weights and the
+        says what the file lacks: the state of an optimizer, or what compile was given. Where the
+        class of a network, a layer or the objective does not say how to build it again (get_config),
+        the weights and the
         optimizers' state are written to NAME.weights.h5 instead.
 
         Raises:

@@ -89,6 +89,7 @@ _REFUSED = {
     "clipnorm": "leave it out", "clipvalue": "leave it out", "global_clipnorm": "leave it out",
     "weight_decay": "use compile(student_weight_decay=...)", "use_ema": "leave it out",
     "amsgrad": "leave it out", "centered": "leave it out",
+    "gradient_accumulation_steps": "leave it out", "loss_scale_factor": "leave it out",
 }
 
 
@@ -105,6 +106,19 @@ def check_optimizer(optimizer: tf.keras.optimizers.Optimizer) -> None:
             raise ValueError(
                 f"student_optimizer has {option}={value}, which changes its update and is not "
                 f"differentiated here: {remedy}")
+
+
+def check_scale(optimizer: tf.keras.optimizers.Optimizer) -> None:
+    """Raises ValueError, in one line, for an optimizer of Keras 3 that divides gradients by a scale.
+
+    It is meant for losses that were multiplied by it, and no step here does that.
+    """
+    scale = getattr(optimizer, "loss_scale_factor", None)
+    if scale is None and keras_seam.IS_KERAS_3 and type(optimizer).__name__ == "LossScaleOptimizer":
+        scale = "dynamic"
+    if scale is not None:
+        raise ValueError(f"{type(optimizer).__name__} has loss_scale_factor={scale}, by which it divides "
+                         "gradients of losses that are not multiplied by it here: leave it out")
 
 
 def learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> tf.Tensor:

@@ -163,8 +163,9 @@ def with_layers_of_keras(network: tf.keras.Model) -> tf.keras.Model:
 def save(model: tf.keras.Model, path: str) -> None:
     """Writes a .keras file that Keras 2 and Keras 3 read, and that says what a program lacks.
 
-    See `interchange` for the form. Where a layer's class is not registered, Keras 2 says "'str' object is not callable" for a class
-    with a module, and names the class for one without. A registered class needs no module.
+    See `interchange` for the form. Where a layer's class is not registered, Keras 2 says "'str' object
+    is not callable" for a class with a module, and names the class for one without. A registered class
+    needs no module.
     """
     def without_module(part):
         if isinstance(part, list):

@@ -126,6 +126,26 @@ def test_xla_leaves_no_check_of_lengths_out():
     assert "\n" not in str(refusal.value)
 
 
+    labeled = tuple(odd["labeled"].values()), (odd["unlabeled"]["image"], odd["unlabeled"]["augmented"])
+    specs = tf.nest.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), labeled)
+    pairs = tf.data.Dataset.from_generator(lambda: iter([labeled]), output_signature=specs)
+    with pytest.raises(ValueError, match=r"in labeled: image, label.*they have \[6 1\]$"):
+        model.fit(pairs, verbose=0)
+
+
+@pytest.mark.skipif(not tiny.KERAS_3, reason="of Keras 3")
+def test_optimizers_that_scale_or_accumulate():
+    sgd = lambda **options: tf.keras.optimizers.SGD(0.1, **options)
+    with pytest.raises(ValueError, match="student_optimizer has gradient_accumulation_steps=2"):
+        tiny.model(optimizers=(sgd(gradient_accumulation_steps=2), sgd()))
+    for odd in (sgd(loss_scale_factor=8.0), tf.keras.optimizers.LossScaleOptimizer(sgd())):
+        with pytest.raises(ValueError, match="has loss_scale_factor=(8.0|dynamic), by which it divides"):
+            tiny.model(optimizers=(sgd(), odd))
+        baseline = mpl_tf.Baseline(tiny.network("student", 1), mpl_tf.objectives.Supervised())
+        with pytest.raises(ValueError, match="loss_scale_factor"):
+            baseline.compile(odd)
+
+
 def test_weights_of_labels_that_nobody_learns_from():
     fixed = mpl_tf.FixedTeacher(*tiny.networks())
     fixed.compile("sgd")
