@@ -29,9 +29,18 @@ _DEFAULTS = {
     "input_length": None, "lora_alpha": None, "lora_rank": None, "optional": False,
     "output_axes": None, "pad_to_aspect_ratio": False, "quantization_config": None,
     "quantization_mode": None, "renorm": False, "renorm_clipping": None, "rng_type": None,
-    "seed": None, "sliding_window": None, "synchronized": False, "time_major": False,
+    "rms_scaling": False, "seed": None, "sliding_window": None, "synchronized": False, "time_major": False,
     "use_cudnn": "auto", "use_gate": False, "virtual_batch_size": None,
     "zero_output_for_mask": False}
+# The same where another class has use for the argument. Found by loading models of 60 layers.
+_LAST = {"data_format": "channels_last"}
+_OF_CLASSES = {
+    **dict.fromkeys(("CenterCrop", "RandomCrop", "RandomFlip", "RandomRotation", "RandomTranslation",
+                     "RandomZoom"), _LAST),
+    "RandomContrast": {**_LAST, "value_range": [0, 255]},
+    "Resizing": {**_LAST, "fill_mode": "constant", "fill_value": 0.0},
+    **dict.fromkeys(("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"),
+                    {**_LAST, "trainable": True, "noise_shape": None})}
 _ONLY_WITH_RENORM = "renorm_momentum"
 _KERNELS = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")   # of no use in them:
 _WITHOUT_KERNEL = ("DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")
@@ -79,7 +88,9 @@ def _arguments(part):
         part["module"] = part["module"][len("tf_"):]
     if inner.get("renorm") in (False, None):
         inner.pop(_ONLY_WITH_RENORM, None)
-    for key, default in _DEFAULTS.items():
+    if kind != "InputLayer":    # the model has an input of its own
+        inner.pop("batch_input_shape", None)
+    for key, default in {**_DEFAULTS, **_OF_CLASSES.get(kind, {})}.items():
         if key in inner and inner[key] == default and type(inner[key]) is type(default):
             del inner[key]
     if kind in _WITHOUT_KERNEL:

@@ -20,7 +20,7 @@ from mpl_tf.run import export, interchange
 from tests.conftest import ROOT
 
 MADE_BY = [2, 3]
-PLAIN = ["functional", "sequential", "nested", "half"]      # of Keras's own layers
+PLAIN = ["functional", "sequential", "nested", "others", "half"]      # of Keras's own layers
 HERE = 3 if keras_seam.IS_KERAS_3 else 2
 
 WITHOUT = """
