@@ -47,13 +47,15 @@ def restore(checkpoint, path, whole=True):
 def _check_keras(path, reader):
     """Raises ValueError, in one line, if the other Keras wrote the checkpoint.
 
-    Keras 2 calls what it stores of a network layer_with_weights-0, Keras 3 _operations/1.
+    Keras 2 calls what it stores of a network layer_with_weights-0, Keras 3 _operations/1, or leaves it
+    to the optimizer that trains it.
     """
     names = "".join(reader.get_variable_to_shape_map())
     if keras_seam.IS_KERAS_3 and "/layer_with_weights-" in names:
         raise ValueError(f"checkpoint {path} was made with Keras 2; continue it there (Python 3.11, "
                          "or mpl_tf[legacy] with TF_USE_LEGACY_KERAS=1)")
-    if not keras_seam.IS_KERAS_3 and "/_operations/" in names:
+    if not keras_seam.IS_KERAS_3 and ("/_operations/" in names
+                                      or "_optimizer/_trainable_variables/" in names):
         raise ValueError(f"checkpoint {path} was made with Keras 3; continue it there (Python 3.12 "
                          "or later, without TF_USE_LEGACY_KERAS)")
 

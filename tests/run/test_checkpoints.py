@@ -196,6 +196,20 @@ def test_what_is_no_damage_is_not_called_so(tmp_path, monkeypatch, what):
     assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_of_the_other_keras_is_told_so(tmp_path):
+    """The names are those that the other Keras gives to a perceptron's variables."""
+    held = tf.train.Checkpoint(value=tf.Variable(1.0))
+    if tiny.KERAS_3:
+        parts = {"student": tf.train.Checkpoint(**{"layer_with_weights-0": held})}
+    else:
+        parts = {"student_optimizer": tf.train.Checkpoint(_trainable_variables=[held.value])}
+    path = tf.train.Checkpoint(**parts).write(str(tmp_path / "ckpt-3"))
+    other = 2 if tiny.KERAS_3 else 3
+    with pytest.raises(ValueError, match=f"was made with Keras {other}; continue it there") as error:
+        checkpoints.restore(tf.train.Checkpoint(student=model().student), path)
+    assert "\n" not in str(error.value)
+
+
 def test_words_in_a_folders_name_are_no_sign_of_damage(tmp_path):
     folder = tmp_path / "checksum bad magic number"
     saved(folder)
