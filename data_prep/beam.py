@@ -99,7 +99,7 @@ def run_predict(arguments, options):
 
 
 def predict_file(task, plan, model_dir, folder, batch_size, skip_corrupt):
-    """Predicts and writes one file, a forward.Task. Runs on a worker."""
+    """Predicts and writes one file, a reading.Task. Runs on a worker."""
     network = load(model_dir, plan["model"], plan["num_classes"], plan["view"]["size"])
     for _, shard in forward.predict_shards([task], plan, network, batch_size, skip_corrupt):
         prediction_files.write_shard(prediction_files.shard_path(folder, task.name), shard)

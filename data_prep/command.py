@@ -6,7 +6,7 @@ from mpl_tf.common import command
 from mpl_tf.common.command import Parser, counted, path_type, require_folder, shown, whole
 from mpl_tf.common.cores import cores
 
-__all__ = ["command_line", "counted", "main", "parser", "path_type", "require_folder", "say"]
+__all__ = ["add_passes", "check_machines", "command_line", "counted", "main", "parser", "path_type", "require_folder", "say"]
 
 
 def parser(module, description, source, output=None, skip=None, overwrite=None):
@@ -33,6 +33,26 @@ def parser(module, description, source, output=None, skip=None, overwrite=None):
     result.add_argument("--workers", type=whole(1, 1000), default=cores(), help="number of processes "
                         "that convert images (default: one per core, here %(default)s)")
     return result
+
+
+def add_passes(parser, batch_size):
+    """Adds the flags of programs that pass images through a network, on several machines if need be."""
+    parser.add_argument("--shard_index", type=whole(0), default=0, help="number of this machine, "
+                        "counted from 0, among the --num_shards machines (default: %(default)s)")
+    parser.add_argument("--num_shards", type=whole(1), default=1, help="number of machines that "
+                        "share the files (default: %(default)s)")
+    parser.add_argument("--batch_size", type=whole(1, 10 ** 6), default=batch_size, help="number of images in a "
+                        "forward pass (default: %(default)s)")
+    parser.add_argument("--skip_corrupt", action="store_true", help="leave out and count images "
+                        "that cannot be read; without this flag they are an error")
+
+
+def check_machines(flags):
+    """Returns the parsed `flags`; ValueError if this machine is none of them."""
+    if flags.shard_index >= flags.num_shards:
+        raise ValueError(f"--shard_index={flags.shard_index} with --num_shards={flags.num_shards}: "
+                         f"expected 0 to {flags.num_shards - 1}; machines are counted from 0")
+    return flags
 
 
 def say(*lines):

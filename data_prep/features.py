@@ -56,18 +56,8 @@ def parse(arguments):
     parser.add_argument("--splits", help="comma-separated names of the splits to read (default: all)")
     parser.add_argument("--first", default="", help="read only the first images of a split, for "
                         "example train:12000,test:3000")
-    parser.add_argument("--shard_index", type=whole(0), default=0, help="number of this machine, "
-                        "counted from 0, among the --num_shards machines (default: %(default)s)")
-    parser.add_argument("--num_shards", type=whole(1), default=1, help="number of machines that "
-                        "share the files (default: %(default)s)")
-    parser.add_argument("--batch_size", type=whole(1, 10 ** 6), default=64, help="number of images in a "
-                        "forward pass (default: %(default)s)")
-    parser.add_argument("--skip_corrupt", action="store_true", help="leave out and count images "
-                        "that cannot be read; without this flag they are an error")
-    flags = parser.parse_args(arguments)
-    if flags.shard_index >= flags.num_shards:
-        raise ValueError(f"--shard_index={flags.shard_index} with --num_shards={flags.num_shards}: "
-                         f"expected 0 to {flags.num_shards - 1}; machines are counted from 0")
+    command.add_passes(parser, batch_size=64)
+    flags = command.check_machines(parser.parse_args(arguments))
     if flags.cutout % 2:
         raise ValueError(f"--cutout={flags.cutout}: expected an even number, the side in pixels of a "
                          "square about its centre")

@@ -14,7 +14,7 @@ whose files are put together afterwards.
 import sys
 
 from data_prep import command
-from mpl_tf.common.command import Parser, path_type, whole
+from mpl_tf.common.command import Parser, path_type
 from mpl_tf.reduced import labelling
 
 
@@ -36,18 +36,8 @@ def parse(arguments):
                         help="folder for the predictions")
     parser.add_argument("--splits", help="comma-separated names of the splits to predict (default: "
                         "all but test and validation)")
-    parser.add_argument("--shard_index", type=whole(0), default=0, help="number of this machine, "
-                        "counted from 0, among the --num_shards machines (default: %(default)s)")
-    parser.add_argument("--num_shards", type=whole(1), default=1, help="number of machines that "
-                        "share the files (default: %(default)s)")
-    parser.add_argument("--batch_size", type=whole(1, 10 ** 6), default=256, help="number of images in a "
-                        "forward pass (default: %(default)s)")
-    parser.add_argument("--skip_corrupt", action="store_true", help="leave out and count images "
-                        "that cannot be read; without this flag they are an error")
-    flags = parser.parse_args(arguments)
-    if flags.shard_index >= flags.num_shards:
-        raise ValueError(f"--shard_index={flags.shard_index} with --num_shards={flags.num_shards}: "
-                         f"expected 0 to {flags.num_shards - 1}; machines are counted from 0")
+    command.add_passes(parser, batch_size=256)
+    flags = command.check_machines(parser.parse_args(arguments))
     flags.splits = flags.splits.split(",") if flags.splits else None
     return flags
 

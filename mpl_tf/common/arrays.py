@@ -31,6 +31,16 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Any], shared: bool 
                 np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
+def members(path: str | os.PathLike[str]) -> list[tuple[str, int, int]]:
+    """(name, checksum, size) of each array in the file, by which its contents are told from others.
+
+    Raises:
+      any of DAMAGED.
+    """
+    with zipfile.ZipFile(path) as file:
+        return [(member.filename, member.CRC, member.file_size) for member in file.infolist()]
+
+
 def read(path: str | os.PathLike[str], names: Iterable[str]) -> dict[str, np.ndarray]:
     """Reads {name: array} of those called `names`.
 

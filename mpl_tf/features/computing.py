@@ -14,8 +14,7 @@ import numpy as np
 
 from mpl_tf.common import plain_path, storage
 from mpl_tf.common.bar import Bar
-from mpl_tf.datasets import feature_files as files
-from mpl_tf.datasets.predictions import check_keys
+from mpl_tf.datasets import feature_files as files, plans
 from mpl_tf.features.source_shards import Options, Sources
 from mpl_tf.shards import reading, tfrecord
 from mpl_tf.shards.reading import Task
@@ -141,29 +140,20 @@ def _taken(batch, features, parts, plan, update):
 
 
 def write_plan(folder: str, plan: Mapping[str, Any]) -> None:
-    """Writes features.json, or checks that the existing one is equal but for the sources.
+    """Writes features.json, or checks the one that is there: `plans.claim`."""
+    def said(key, old):
+        if key == "backbone":
+            was, now = (f"{each[key]['name']}, {each[key]['digest'][:8]}" for each in (old, plan))
+        elif key == "augmented":
+            key, was, now = "augmented views", _said(old), _said(plan)
+        elif key == "view":
+            was, now = old[key], plan[key]
+        else:
+            return key
+        return f"{key} ({was}; now {now})"
 
-    Raises:
-      ValueError: in one line: it is not equal, or the folder holds other files.
-    """
-    path = os.path.join(folder, files.PLAN)
-    if os.path.exists(path):
-        old = files.read_plan(folder)
-        wrong = [key for key in plan if key != "sources" and old[key] != plan[key]]
-        if wrong:
-            said = {"backbone": f"backbone ({old['backbone']['name']}, {old['backbone']['digest'][:8]}; "
-                    f"now {plan['backbone']['name']}, {plan['backbone']['digest'][:8]})",
-                    "augmented": f"augmented views ({_said(old)}; now {_said(plan)})",
-                    "view": f"view ({old['view']}; now {plan['view']})"}
-            raise ValueError(f"{path} is of another "
-                             f"{' and of other '.join(said.get(key, key) for key in wrong)}: compute "
-                             "into an empty folder")
-        return
-    foreign = sorted(name for name in os.listdir(folder) if not name.startswith(storage.PARTIAL))
-    if foreign:
-        raise ValueError(f"--output_dir={folder} holds {foreign[0]!r} and no {files.PLAN}: choose a new "
-                         "or empty folder")
-    storage.write_json(path, plan, shared=True)     # several machines may begin together
+    plans.claim(os.path.join(folder, files.PLAN), plan, lambda: files.read_plan(folder),
+                "compute into an empty folder", said)
 
 
 def _said(plan):
@@ -175,15 +165,6 @@ def finished(folder: str, task: Task, plan: Mapping[str, Any]) -> bool:
     if not os.path.isfile(files.shard_path(folder, task.name)):
         return False
     shard = files.read_shard(folder, task.name, plan)
-    problems: List[Exception] = []
-    offsets, lengths = tfrecord.scan(task.path, problems)
-
-    def read(j):
-        if shard.number[j] >= len(offsets):
-            raise problems[0] if problems else tfrecord.CorruptRecord(
-                f"{task.path} has {len(offsets)} records, no number {shard.number[j]}")
-        return tfrecord.read(task.path, offsets[shard.number[j]], lengths[shard.number[j]])
-
-    check_keys(files.shard_path(folder, task.name), task.path, shard.key, shard.number, read,
-               "compute their features again into another folder")
+    plans.check_source(files.shard_path(folder, task.name), task.path, shard.key, shard.number,
+                       again="compute their features again into another folder")
     return True

@@ -11,7 +11,7 @@ from mpl_tf.common.bar import Bar
 from mpl_tf.common.cores import cores
 from mpl_tf.datasets import prediction_files as predictions
 from mpl_tf.shards import crops, reading
-from mpl_tf.shards.reading import Task, ahead
+from mpl_tf.shards.reading import ahead
 
 AHEAD = 3               # batches read ahead
 BARE_SECONDS = 1.0      # how long forward passes alone are timed

@@ -11,13 +11,12 @@ import os
 from typing import Sequence
 
 from mpl_tf import config as config_module
-from mpl_tf.common import command, storage
-from mpl_tf.datasets import prediction_files as predictions
-from mpl_tf.datasets.predictions import check_keys
+from mpl_tf.common import command
+from mpl_tf.datasets import plans, prediction_files as predictions
 from mpl_tf.reduced import forward
 from mpl_tf.run import run_folder
 from mpl_tf.run.serving import Served, view_of
-from mpl_tf.shards import tfrecord
+from mpl_tf.shards import reading, tfrecord
 
 LEFT_OUT = ("test", "validation")   # splits that are predicted only when they are named
 
@@ -144,7 +143,7 @@ def tasks_of_one(source, splits, dataset):
             raise ValueError(f"--source_dir=digits with a network of {dataset}: expected a folder "
                              f"of shards with images like those of {dataset}")
         name = tfrecord.shard_name("train", 0, 1)
-        return [(forward.Task(name, None), forward.digits().nbytes)]
+        return [(reading.Task(name, None), forward.digits().nbytes)]
     if dataset == "digits":
         raise ValueError(f"--source_dir={source} with a network of digits: use --source_dir=digits")
     command.require_folder(source, expected="a folder of shards, or digits")
@@ -159,29 +158,13 @@ def tasks_of_one(source, splits, dataset):
                          f"--splits={','.join(found)}")
     paths = [path for split in chosen if split in found
              for path in tfrecord.find_shards(source, split)]
-    return [(forward.Task(os.path.basename(path), path), os.path.getsize(path)) for path in paths]
+    return [(reading.Task(os.path.basename(path), path), os.path.getsize(path)) for path in paths]
 
 
 def write_plan(folder, plan):
-    """Writes predictions.json, or checks that the existing one is equal but for the sources.
-
-    Raises:
-      ValueError: in one line: it is not equal, or the folder holds other files.
-    """
-    path = os.path.join(folder, predictions.PLAN)
-    if os.path.exists(path):
-        old = predictions.read_plan(folder)
-        wrong = [key for key in plan if key != "sources" and old[key] != plan[key]]
-        if wrong:
-            raise ValueError(f"{path} is of another {' and of other '.join(wrong)}: predict into "
-                             "an empty folder")
-        return
-    foreign = sorted(name for name in os.listdir(folder)
-                     if not name.startswith(storage.PARTIAL))
-    if foreign:
-        raise ValueError(f"--output_dir={folder} holds {foreign[0]!r} and no {predictions.PLAN}: "
-                         "choose a new or empty folder")
-    storage.write_json(path, plan, shared=True)     # several machines may begin together
+    """Writes predictions.json, or checks the one that is there: `plans.claim`."""
+    plans.claim(os.path.join(folder, predictions.PLAN), plan, lambda: predictions.read_plan(folder),
+                "predict into an empty folder")
 
 
 def finished(folder, task, plan):
@@ -190,16 +173,6 @@ def finished(folder, task, plan):
         return False
     shard = predictions.read_shard(folder, task.name, plan)
     if task.path:
-        problems = []
-        offsets, lengths = tfrecord.scan(task.path, problems)
-
-        def read(j):
-            if shard.number[j] >= len(offsets):
-                raise problems[0] if problems else tfrecord.CorruptRecord(
-                    f"{task.path} has {len(offsets)} records, no number {shard.number[j]}")
-            return tfrecord.read(task.path, offsets[shard.number[j]], lengths[shard.number[j]])
-
-        check_keys(predictions.shard_path(folder, task.name), task.path, shard.key, shard.number,
-                   read)
+        plans.check_source(predictions.shard_path(folder, task.name), task.path, shard.key, shard.number)
     return True
 

@@ -10,7 +10,7 @@ from mpl_tf.datasets import prediction_files, predictions, shard_sets
 from mpl_tf.reduced import forward, labelling
 from mpl_tf.run import run_folder, training
 from mpl_tf.run.serving import Served
-from mpl_tf.shards import tfrecord
+from mpl_tf.shards import reading, tfrecord
 from tests.runs import settings
 from tests.stored import CLASSES, change, colors, predicted, write_images
 
@@ -71,7 +71,7 @@ def test_a_file_damaged_after_it_was_predicted(tmp_path):
     with open(path, "r+b") as file:
         file.seek(offsets[2] + 3)
         file.write(b"\x77")
-    task = forward.Task(name, path)
+    task = reading.Task(name, path)
     # Whoever reads the images will say so.
     assert labelling.finished(str(tmp_path / "out"), task, plan)
 
