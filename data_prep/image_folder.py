@@ -61,7 +61,10 @@ def next_step(output_dir):
     """Lines that say how to train on what was prepared, and how long that takes without a GPU."""
     train = shlex.join(["python", "-m", "mpl_tf.train", "--flagfile=image_folder.cfg",
                         f"--data_dir={output_dir}", "--model_dir=runs/images"])
-    return (f"begin the training with: {train}",
+    features = shlex.join(["python", "-m", "data_prep.features", "--backbone=efficientnet-lite0",
+                           f"--source_dir={output_dir}", "--output_dir=features"])
+    return (f"with few labels, minutes on a laptop, see README: {features}",
+            f"begin the training of full networks with: {train}",
             f"without a GPU add: {WITHOUT_GPU} (about 20 minutes on 2 cores)")
 
 

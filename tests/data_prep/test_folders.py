@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data_prep import command
-from data_prep import image_folder
+from data_prep import features, image_folder
 from data_prep import unlabeled
 from mpl_tf import config
 from tests.conftest import ROOT
@@ -119,7 +119,9 @@ def test_image_folder_sets_a_test_set_aside(own, tmp_path, capsys):
 def test_image_folder_ends_with_the_command_that_trains(own, tmp_path, capsys):
     out = tmp_path / "out of $5"
     assert prepare(own, out, module=image_folder) == 0
-    train, without_gpu = capsys.readouterr().out.splitlines()[-2:]
+    few, train, without_gpu = capsys.readouterr().out.splitlines()[-3:]
+    options = features.parse(shlex.split(few.partition("python -m data_prep.features ")[2]))
+    assert options.sources == [str(out)] and options.backbone == "efficientnet-lite0"
     arguments = shlex.split(train.partition("python -m mpl_tf.train ")[2])
     assert config.parse(arguments).data_dir == str(out)
     small = without_gpu.partition("add: ")[2].partition(" (about 20 minutes")[0].split()
@@ -135,10 +137,10 @@ def test_a_name_with_a_line_end_ends_no_line(own, tmp_path, capsys):
     out = tmp_path / "o\nut"
     assert prepare(own, out, module=image_folder) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 6 and all(r"a\nb" in line for line in lines[:1] + lines[2:3])
+    assert len(lines) == 7 and all(r"a\nb" in line for line in lines[:1] + lines[2:3])
     assert r"o\nut: 12 examples" in lines[3] and r"o\nut" in lines[4]
     assert prepare(own, out, module=image_folder) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 6
+    assert len(capsys.readouterr().out.splitlines()) == 7
 
 
 def test_image_folder_with_a_test_folder(own, tmp_path):
