@@ -74,7 +74,8 @@ def _check_loads(base, name):
     """Refuses the classes whose own layers Keras 2 cannot load again: ConvNeXt's."""
     own = [type(layer).__name__ for layer in base.layers[-1].layers
            if "applications" in type(layer).__module__.split(".")]
-    if own and not getattr(tf.keras, "__version__", "2").startswith("3."):
+    from mpl_tf.common import keras_seam    # it imports TensorFlow
+    if own and not keras_seam.IS_KERAS_3:
         raise ValueError(f"{PREFIX}{name} has layers ({own[0]}) that Keras 2 cannot load from a file of "
                          f"its own: use another, such as {PREFIX}EfficientNetV2B0, or Keras 3")
 

@@ -68,7 +68,7 @@ def imported(module: str, function: str, num_classes: int, input_shape: Sequence
             model = build(num_classes=num_classes, input_shape=tuple(input_shape), **taken)
         except Exception as error:  # a program of somebody else's raises what it likes
             raise ValueError(f"{path} cannot be built for {num_classes} classes and inputs of shape "
-                             f"{tuple(input_shape)} ({_reason(error)}): correct the function"
+                             f"{tuple(input_shape)} ({reason(error)}): correct the function"
                              ) from error
         model = _fitting(path, model, num_classes, tuple(input_shape), name)
     if weights and weights != weight_files.IMAGENET:
@@ -108,7 +108,7 @@ def _fitting(path, model, num_classes, shape, name):
             model = tf.keras.Model(image, model(image), name=name)
         except Exception as error:
             raise ValueError(f"{path} builds a model that does not take inputs of shape {shape} "
-                             f"({_reason(error)}): correct the function") from error
+                             f"({reason(error)}): correct the function") from error
     outputs = model.outputs
     if len(outputs) != 1 or tuple(outputs[0].shape[1:]) != (num_classes,):
         said = ", ".join(str(tuple(output.shape[1:])) for output in outputs)
@@ -135,7 +135,7 @@ def find_function(module: str, function: str) -> Callable[..., Any]:
     except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:  # a module may raise anything, and call sys.exit
-        raise ValueError(f"{path} cannot be imported ({_reason(error)}): run it from the folder in "
+        raise ValueError(f"{path} cannot be imported ({reason(error)}): run it from the folder in "
                          "which the module lies, or install it") from error
     for name in function.split("."):
         if not hasattr(found, name):
@@ -161,5 +161,6 @@ def source_of(module: str, function: str) -> str:
         return ""
 
 
-def _reason(error):
+def reason(error: BaseException) -> str:
+    """The type and the beginning of the words of an error of somebody else's, on one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -91,7 +91,8 @@ def _tried(model, path, head):
     missed = [weight for weight in checked if np.isnan(weight.numpy()).any()]
     for weight in missed:
         if id(weight) not in kept:
-            name = getattr(weight, "path", weight.name).partition(":")[0]
+            from mpl_tf.common import keras_seam    # it imports TensorFlow
+            name = keras_seam.name_of(weight).partition(":")[0]
             return f"its {name} of shape {list(weight.shape)} has none in the file of that shape"
     for weight in last if missed else ():
         weight.assign(kept[id(weight)])

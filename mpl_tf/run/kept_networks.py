@@ -144,30 +144,23 @@ def _loaded(path, name):
     except MemoryError:
         raise
     except Exception as error:  # Keras and the user's classes raise what they like
-        raise ValueError(f"{path}, which holds the network {name}, cannot be read ({_reason(error)}): "
+        raise ValueError(f"{path}, which holds the network {name}, cannot be read "
+                         f"({imported.reason(error)}): "
                          "layers of your own need a get_config, and their module on the path; "
                          f"otherwise {_REMEDY}") from error
 
 
 def _save(model, path, role, name):
     try:
-        model.save(path, save_format="keras") if _takes_format() else model.save(path)
+        model.save(path)
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        raise ValueError(f"--{role}_network={name} cannot be saved as a .keras file ({_reason(error)}):"
+        raise ValueError(f"--{role}_network={name} cannot be saved as a .keras file "
+                         f"({imported.reason(error)}):"
                          " a run has to keep its network; give its layers a get_config") from error
-
-
-def _takes_format():
-    """Whether Keras asks for the format; version 3 tells it by the name alone."""
-    return not getattr(tf.keras, "__version__", "2").startswith("3")
 
 
 def _noted(model_dir) -> Mapping[str, Dict[str, Optional[str]]]:
     return storage.read_json(os.path.join(model_dir, run_folder.NETWORKS, "networks.json"), _REMEDY,
                              {...: {"network": str, "source": str}}) or {}
-
-
-def _reason(error):
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -60,7 +60,7 @@ def load(path: str) -> tf.keras.Model:
     except Exception as error:  # a damaged file raises whatever zipfile, h5py and Keras raise
         reason = " ".join(str(error).split())[:160]
         raise ValueError(f"{path} cannot be read ({type(error).__name__}: {reason}): expected a "
-                         "model saved by Keras 2; train or save it again") from error
+                         "model that this version of Keras reads; train or save it again") from error
 
 
 def refusal(path: str) -> Optional[str]:
@@ -141,7 +141,8 @@ def _problem(name, module, config, inner):
 def _of_keras(module):
     """Whether a module is of the Keras that is imported: a folder may have the name of another."""
     root = str(module).partition(".")[0]
-    return bool(OF_KERAS.match(str(module))) and root in sys.modules
+    return bool(OF_KERAS.match(str(module))) and (
+        root in sys.modules or root == "keras" and "tf_keras" in sys.modules)   # reads it as its own
 
 
 def _registered(name):

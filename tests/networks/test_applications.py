@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from mpl_tf import networks
 from mpl_tf.networks import applications, weight_files
+from tests import tiny
 
 
 def preprocessing(mode, channels=3):
@@ -87,7 +88,7 @@ def test_what_cannot_be_is_one_line(name, shape, words):
 @pytest.mark.slow
 def test_a_class_that_keras_cannot_load_again_is_refused():
     build = lambda: networks.build("keras.applications:ConvNeXtTiny", 5, (32, 32, 3))    # noqa: E731
-    if getattr(tf.keras, "__version__", "2").startswith("3."):
+    if tiny.KERAS_3:
         return build()
     with pytest.raises(ValueError, match="has layers .LayerScale. that Keras 2 cannot load"):
         build()

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from mpl_tf import networks
 from mpl_tf.networks import applications, weight_files
+from tests import tiny
 
 
 def build(classes=10, name="small_conv", shape=(8, 8, 1), **options):
@@ -36,7 +37,7 @@ def test_a_backbone_is_loaded_into_the_network_around_it(tmp_path):
     name, shape = "keras.applications:VGG16", (32, 32, 3)
     tf.keras.utils.set_random_seed(1)
     theirs = tf.keras.applications.VGG16(include_top=False, weights=None, input_shape=shape)
-    older = not getattr(tf.keras, "__version__", "2").startswith("3.")      # Keras 3 reads h5 only
+    older = not tiny.KERAS_3        # which reads h5 only
     for end in ("weights.h5", *["h5"] * older):     # the latter as Keras's own downloads are
         path = str(tmp_path / f"theirs.{end}")
         theirs.save_weights(path)

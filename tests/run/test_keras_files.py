@@ -134,6 +134,16 @@ def test_modules_that_only_begin_as_known_ones_are_refused(monkeypatch, config):
     assert len(list(keras_files.problems(config))) == 1
 
 
+def test_legacy_keras_reads_modules_of_keras_as_its_own(monkeypatch):
+    """There `keras` is not imported, and its files name it: tf_keras looks its own names up."""
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    dense = {"module": "keras.layers", "class_name": "Dense", "registered_name": None, "config": {}}
+    monkeypatch.delitem(sys.modules, "tf_keras", raising=False)
+    assert len(list(keras_files.problems(dense))) == 1
+    monkeypatch.setitem(sys.modules, "tf_keras", tf.keras)
+    assert not list(keras_files.problems(dense))
+
+
 def test_functions_of_keras_are_known():
     for module in (None, "builtins", "keras.activations", "keras.src.activations"):
         assert not list(keras_files.problems(
