@@ -116,7 +116,7 @@ FIRST_USES = [
 
 
 @pytest.mark.parametrize("first", [
-    first if index in (0, 8) else pytest.param(first, marks=pytest.mark.slow)
+    first if index == 8 else pytest.param(first, marks=pytest.mark.slow)
     for index, first in enumerate(FIRST_USES)])
 def test_our_classes_are_registered_whatever_is_used_first(first):
     result = python(first + "\nimport tensorflow as tf\n"

@@ -10,7 +10,8 @@ from mpl_tf.data import augment
 from tests.data.test_image_ops import digits, photographs
 
 
-@pytest.mark.parametrize("operations", ["published", "released", ("Invert", "ShearX")])
+@pytest.mark.parametrize("operations", [
+    "published", pytest.param("released", marks=pytest.mark.slow), ("Invert", "ShearX")])
 @pytest.mark.parametrize("images", [photographs(), digits()], ids=["photographs", "digits"])
 def test_groups_equal_one_image_at_a_time(operations, images):
     images = tf.constant(images[:8], tf.float32)

@@ -34,7 +34,9 @@ def digits():
 
 
 @pytest.mark.parametrize("move", [
-    lambda x: x, lambda x: np.int64(x), lambda x: x / 255, lambda x: x / np.float32(127.5) - 1])
+    lambda x: x, lambda x: x / np.float32(127.5) - 1,
+    pytest.param(lambda x: np.int64(x), marks=pytest.mark.slow),
+    pytest.param(lambda x: x / 255, marks=pytest.mark.slow)])
 def test_views_are_those_of_train_dataset_in_the_range_of_the_images(move, digits):
     """Another program of the same orders and random numbers, whose images lie in [-1, 1]."""
     options = dict(batch_size=16, unlabeled_batch_size=24, labeled_strong=True, seed=7, start_step=3,
@@ -147,6 +149,7 @@ def test_what_does_not_fit_is_refused_in_one_line(images, unlabeled, options, wo
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_two_replicas_share_the_batches():
     made = data.from_arrays(FEATURES, np.arange(30) % 3, FEATURES, batch_size=6, unlabeled_batch_size=8,
                             augment=False, strong=noisy)

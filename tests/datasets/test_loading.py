@@ -135,6 +135,7 @@ def test_damaged_cifar10_is_refused(damage, error, words, shared_data, tmp_path)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_archive_and_folder_give_the_same(shared_data, tmp_path):
     with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz", compresslevel=0) as tar:
         tar.add(shared_data / cifar10.FOLDER, cifar10.FOLDER)

@@ -141,7 +141,7 @@ def test_several_steps_per_execution_equal_single_steps(plain_run):
 
 
 @pytest.mark.parametrize("options", [
-    {"run_eagerly": True}, {"jit_compile": True},
+    {"run_eagerly": True}, pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
     pytest.param({"jit_compile": True, "meta_gradient": "jvp"}, marks=pytest.mark.slow)])
 def test_other_ways_to_run_agree_to_rounding(plain_run, options):
     """The jvp compiled by XLA against the nested tape that is not: same masks, same statistics."""

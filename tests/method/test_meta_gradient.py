@@ -32,7 +32,7 @@ def test_from_fresh_slots(optimizer):
 @pytest.mark.parametrize("network, optimizer, way", [
     ("conv", "nesterov", "nested_tape"), ("conv", "nesterov", "jvp"),
     ("conv", "rmsprop_momentum", "nested_tape"), ("conv", "rmsprop_momentum", "jvp"),
-    ("wrn", "nesterov", "nested_tape"),
+    pytest.param("wrn", "nesterov", "nested_tape", marks=pytest.mark.slow),
     pytest.param("wrn", "rmsprop_momentum", "jvp", marks=pytest.mark.slow),
     pytest.param("wrn", "nesterov", "jvp", marks=pytest.mark.slow),
     pytest.param("wrn", "rmsprop_momentum", "nested_tape", marks=pytest.mark.slow)])

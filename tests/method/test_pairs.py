@@ -51,6 +51,7 @@ def test_a_baseline_and_train_on_batch_take_pairs():
     tiny.assert_same_state(*models)
 
 
+@pytest.mark.slow
 def test_two_replicas_take_pairs():
     batches = tiny.batches(2)
     models = []

@@ -100,7 +100,7 @@ def test_the_meta_gradient_against_finite_differences(way):
         assert norm > 0 and abs((values[0] - values[1]) / 2e-6 - ours) < 1e-6 * norm
 
 
-@pytest.mark.parametrize("way", ["nested_tape", "jvp"])
+@pytest.mark.parametrize("way", ["nested_tape", pytest.param("jvp", marks=pytest.mark.slow)])
 def test_the_control_is_the_teacher_trained_on_labels_alone(way):
     """meta_weight=0: the weights of a plain network of the same settings, and other than with 1."""
     batches = with_probs(tiny.batches(4))

@@ -198,7 +198,7 @@ def test_baselines_and_loops_of_ones_own():
         tf.function(model.train_step)(tf.nest.map_structure(tf.constant, tiny.batches(1)[0]))
 
 
-@pytest.mark.parametrize("way", ["nested_tape", "jvp"])
+@pytest.mark.parametrize("way", [pytest.param("nested_tape", marks=pytest.mark.slow), "jvp"])
 def test_a_run_is_the_same_to_the_bit_with_and_without_the_check(way, monkeypatch):
     """Of a layer that is not known to draw nothing, so that the passes are made, and of one that draws
     from a seed: its operations' state is theirs."""

@@ -25,7 +25,8 @@ def _model(optimizer, way, objective, **options):
 
 
 @pytest.mark.parametrize("optimizer, way, objective", [
-    ("nesterov", "nested_tape", "uda"), ("adam", "jvp", "uda"),
+    ("nesterov", "nested_tape", "uda"),
+    pytest.param("adam", "jvp", "uda", marks=pytest.mark.slow),
     pytest.param("nesterov", "jvp", "supervised", marks=pytest.mark.slow),
     pytest.param("rmsprop", "nested_tape", "supervised", marks=pytest.mark.slow)])
 def test_two_replicas_equal_one_device(optimizer, way, objective):

@@ -172,6 +172,7 @@ def _python(code, argument):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_a_fresh_process_that_imports_the_package_alone_finds_our_classes(tmp_path):
     points = np.random.default_rng(0).normal(size=(5, 2)).astype("float32")
     images = np.random.default_rng(1).normal(size=(5, 8, 8, 1)).astype("float32")

@@ -114,7 +114,8 @@ def test_images_of_any_size_are_seen_as_in_the_evaluation(exported, tmp_path, cr
         np.testing.assert_allclose(classifier(given), outputs["probabilities"], atol=1e-6)
 
 
-@pytest.mark.parametrize("own, channels", [(3, 1), (3, 4), (1, 3)])
+@pytest.mark.parametrize("own, channels", [
+    (3, 1), (1, 3), pytest.param(3, 4, marks=pytest.mark.slow)])
 def test_images_of_other_channels_are_an_error_and_no_other_images(exported, tmp_path, own, channels):
     """Keras takes an image of three channels for a model of one, and one for three."""
     folder = exported[0]

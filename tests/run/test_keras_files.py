@@ -137,7 +137,7 @@ def test_modules_that_only_begin_as_known_ones_are_refused(monkeypatch, config):
 def test_legacy_keras_reads_modules_of_keras_as_its_own(monkeypatch):
     """There `keras` is not imported, and its files name it: tf_keras looks its own names up."""
     monkeypatch.delitem(sys.modules, "keras", raising=False)
-    dense = {"module": "keras.layers", "class_name": "Dense", "registered_name": None, "config": {}}
+    dense = {"module": "keras.of_it", "class_name": "Dense", "registered_name": None, "config": {}}
     monkeypatch.delitem(sys.modules, "tf_keras", raising=False)
     assert len(list(keras_files.problems(dense))) == 1
     monkeypatch.setitem(sys.modules, "tf_keras", tf.keras)

@@ -56,6 +56,15 @@ def being_written(folder):
         return False
 
 
+def test_killed_while_it_writes_its_first_checkpoint(tmp_path):
+    straight, killed = str(tmp_path / "straight"), str(tmp_path / "killed")
+    kill_when(start("train", **{**FLAGS, "model_dir": killed}), lambda: being_written(killed))
+    training.run(settings(killed, **FLAGS))
+    training.run(settings(straight, **FLAGS))
+    assert_same_outcome(straight, killed)
+
+
+@pytest.mark.slow
 def test_killed_before_the_first_checkpoint_during_a_write_and_after_it(tmp_path):
     straight, killed = str(tmp_path / "straight"), str(tmp_path / "killed")
     kill_after_line(start("train", **{**FLAGS, "model_dir": killed}), "model_dir")
