@@ -4,6 +4,7 @@ import gc
 import os
 import pathlib
 import signal
+from unittest import mock
 
 # Of this process and those that tests start, whose words are compared with what ours say.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -47,7 +48,9 @@ def shared_data():
 @pytest.fixture(autouse=True)
 def _clean_keras():
     yield
-    tf.keras.backend.clear_session()
+    # Keras 3 searches for garbage here, half a second of each of two thousand tests.
+    with mock.patch("gc.collect"):
+        tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy("float32")
     tf.keras.backend.set_floatx("float32")
     disable_op_determinism()    # a command that was tested here asked for it; others set no seed
