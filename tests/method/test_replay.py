@@ -110,6 +110,7 @@ def _student(odd):
 def test_each_kind(name):
     make, changing, unsaved = CASES[name]
     tf.random.set_seed(3)
+    random.seed(3)      # two numbers of its own may lie as near as rounding, one time in a thousand
     odd = make()
     kind = type(odd.layer if isinstance(odd, LAYERS.TimeDistributed) else odd).__name__
     found = replay.findings(_student(odd), tf.TensorSpec((None, 2)), 5, tf.distribute.get_strategy(),
