@@ -115,6 +115,7 @@ def test_a_layer_that_keeps_a_state_that_is_no_weight():
         model.fit(tiny.dataset(tiny.batches(1, unlabeled=6)), verbose=0)
 
 
+@pytest.mark.slow
 def test_xla_leaves_no_check_of_lengths_out():
     batch = tiny.batches(1)[0]
     odd = {**batch, "labeled": {**batch["labeled"], "label": batch["labeled"]["label"][:1]}}

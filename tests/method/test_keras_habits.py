@@ -134,6 +134,7 @@ def plain_run():
     return model.fit(tiny.dataset(tiny.batches(4)), verbose=0).history, tiny.state(model)
 
 
+@pytest.mark.slow
 def test_several_steps_per_execution_equal_single_steps(plain_run):
     model = tiny.model(networks_=tiny.RICH, steps_per_execution=2)
     assert model.fit(tiny.dataset(tiny.batches(4)), verbose=0).history == plain_run[0]

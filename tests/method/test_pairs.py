@@ -30,7 +30,8 @@ def dicts(batches, views=True, weights=False):
 
 @pytest.mark.parametrize("objective, views, weights, arguments", [
     (mpl_tf.objectives.UDA(), True, True, {}), (mpl_tf.objectives.Supervised(), False, False, {}),
-    (mpl_tf.objectives.Supervised(), True, False, {"class_weight": {1: 3.0}})])
+    pytest.param(mpl_tf.objectives.Supervised(), True, False, {"class_weight": {1: 3.0}},
+                 marks=pytest.mark.slow)])
 def test_a_zipped_pair_is_the_same_as_dicts(objective, views, weights, arguments):
     batches = tiny.batches(3)
     models = [tiny.model(objective=objective) for _ in range(2)]

@@ -157,6 +157,7 @@ def run_workers(count):
     return lines
 
 
+@pytest.mark.slow
 def test_one_worker_by_tf_config():
     assert run_workers(1) == ["RESULT (1, 0, 1) 0 1 replica on CPU (1 worker, CPU)"]
 
