@@ -124,6 +124,12 @@ def _method(c):
     if c.has_teacher and not learns_labels and c.meta_weight == 0:
         yield ("--supervised_weight=0 and --meta_weight=0 leave the teacher nothing to learn: "
                "expected one of them above 0; raise it")
+    if c.has_teacher and not learns_labels and c.meta_scale == "relative":
+        yield ("--supervised_weight=0 with --meta_scale=relative: expected an objective whose gradient "
+               "the meta gradient can be measured by; raise the weight, or --meta_scale=absolute")
+    if c.has_teacher and c.meta_signal == "shuffled" and c.unlabeled_batch_size == 1:
+        yield ("--meta_signal=shuffled with --unlabeled_batch_size=1: expected at least 2 images, of which "
+               "one can get the signal of the other; raise it")
 
 
 def _stored_predictions(c):
@@ -266,7 +272,7 @@ def unused(c):
     if not c.has_teacher:
         note(method, "teacher_schedule", "teacher_network", "teacher_weights", "teacher_dropout",
              "teacher_optimizer", "teacher_learning_rate", "teacher_weight_decay", "meta_weight",
-             "meta_gradient")
+             "meta_gradient", "meta_scale", "meta_signal")
     of_objectives = {flag for other in OBJECTIVES.values() for flag in other.flags.values()}
     if not c.facts.objective:       # such a student sees no labels
         note(method, "objective", "labeled_sampling", *of_objectives)

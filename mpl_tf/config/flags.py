@@ -112,6 +112,13 @@ class Flags:
         "them.", above=0)
     meta_weight: float = _flag(
         1.0, "The factor of the meta gradient; 0 is the control at equal compute.", at_least=0)
+    meta_scale: str = _flag(
+        "absolute", "What meta_weight means: absolute is a factor of the meta gradient; relative makes "
+        "that gradient's length over the teacher's weights meta_weight times the length of the "
+        "objective's gradient, in every step.", choices=("absolute", "relative"))
+    meta_signal: str = _flag(
+        "exact", "The signal that the teacher gets; shuffled gives each image the signal of another one, "
+        "a control that tells information from noise.", choices=("exact", "shuffled"))
     meta_gradient: str = _flag(
         "nested_tape", "How the meta gradient is computed. Both ways give the same numbers; jvp "
         "takes less memory and more time.", choices=("nested_tape", "jvp"))

@@ -218,9 +218,13 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
 
         Returns the gradients that the optimizer was given. Weight decay is added after averaging.
         """
+        return self._apply_averaged(role, passes.replica_mean(
+            [tf.convert_to_tensor(g) for g in gradients]), weight_decay)
+
+    def _apply_averaged(self, role, gradients, weight_decay):
+        """`_apply` for gradients that are averaged over replicas already."""
         network = self.networks[role]
         variables = passes.weights(network)
-        gradients = passes.replica_mean([tf.convert_to_tensor(g) for g in gradients])
         gradients = passes.add_weight_decay(gradients, variables, weight_decay)
         keras_seam.apply_gradients(self.optimizers[role], gradients, network.trainable_variables)
         if role == "student" and self.average is not None:

@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Union
 
 import tensorflow as tf
 
-from mpl_tf.method import batches, objectives, passes, targets
+from mpl_tf.method import objectives, passes, targets
 from mpl_tf.method.base import TrainingModel
 from mpl_tf.method.requirements import check_networks, check_objective
 from mpl_tf.method.update_rules import learning_rate
 
 register = tf.keras.utils.register_keras_serializable(package="mpl_tf")
-
-
-def objective_passes(
-        network: tf.keras.Model, objective: objectives.Objective, batch: batches.Batch, seed: int,
-        step: Union[int, tf.Tensor],
-) -> Tuple[tf.Tensor, Dict[str, tf.Tensor], tf.Tensor, Optional[tf.Tensor]]:
-    """Makes the training passes of `network` that `objective` asks for.
-
-    The network's batch-norm averages move in these passes. A baseline and the teacher of Meta
-    Pseudo Labels both use this function, so that the same weights, batch and seed give the same
-    numbers in both.
-
-    Returns:
-      (loss, terms, labeled logits [B_l, K], logits [B_u, K] on x_u's strong view). The last is None
-      if the objective needs no pass on x_u.
-    """
-    labeled_logits = passes.forward(
-        network, batch.labeled_view, passes.pass_seed(seed, step, passes.TEACHER_LABELED))
-    batches.check_labels(batch.labels, labeled_logits.shape[-1])
-    if not objective.unlabeled:
-        return (*objectives.losses_of(objective, batch.labels, labeled_logits,
-                                      sample_weight=batch.sample_weight), labeled_logits, None)
-    views = tf.concat([batch.weak_view, batch.student_view], axis=0)
-    logits = passes.forward(
-        network, views, passes.pass_seed(seed, step, passes.TEACHER_UNLABELED))
-    weak_logits, strong_logits = tf.split(logits, 2)
-    return (*objectives.losses_of(objective, batch.labels, labeled_logits, weak_logits,
-                                  strong_logits, batch.sample_weight),
-            labeled_logits, strong_logits)
 
 
 class _OneNetwork(TrainingModel):
@@ -114,7 +85,7 @@ class Baseline(_OneNetwork):
         step = tf.identity(self.optimizer.iterations)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(passes.weights(self.student))
-            loss, terms, logits, _ = objective_passes(
+            loss, terms, logits, _ = passes.objective_passes(
                 self.student, self.objective, batch, self.seed, step)
         self._minimise(tape, loss)
         return self._log({"loss": loss, **terms, "learning_rate": rate}, batch.labels, logits,

@@ -6,7 +6,7 @@ from typing import Dict
 
 import tensorflow as tf
 
-from mpl_tf.method import meta_gradient, passes
+from mpl_tf.method import meta_gradient, meta_scale, passes
 from mpl_tf.method.update_rules import Rule
 
 
@@ -25,6 +25,9 @@ class Diagnostics:
             gradient_cosine: the cosine of dR/dPsi and the gradient of the teacher's objective.
             meta_gradient_norm_weights: |dR/dPsi|.
             objective_gradient_norm_weights: the norm of the gradient of the teacher's objective.
+            meta_gradient_agreement: the cosine of two meta gradients, one of the first halves of x_l
+              and x_u and one of the second (on a replica, of its share): how much of the signal is
+              not the choice of examples. Not a number for batches of one example.
             pseudo_labels: [B_u, K], those of the first replica of this process.
         """
         strategy = self.distribute_strategy
@@ -45,23 +48,35 @@ class Diagnostics:
                 teacher_loss, _, teacher_logits = self._teacher_passes(batch, step)
                 pseudo_labels = tf.nn.softmax(teacher_logits)
                 _, _, gradients, q_tape = meta_gradient.student_gradients(
-                    lambda: self._student_pass(batch, step), student_weights, pseudo_labels)
+                    lambda: self._student_pass(batch, step), student_weights, pseudo_labels,
+                    persistent=True)
             loss_before, _, _ = self._validation_gradient(batch, step)
             averaged = passes.add_weight_decay(
                 passes.replica_mean(gradients), student_weights, self.student_weight_decay)
             passes.assign(student_weights, [tf.convert_to_tensor(weight) + delta for weight, delta
                                             in zip(student_weights, rule.deltas(averaged))])
             _, _, v = self._validation_gradient(batch, step)
-        target_gradient = meta_gradient.by_nested_tape(
-            q_tape, gradients, pseudo_labels, rule.vjp(averaged, v))
-        meta, objective = (
-            passes.replica_mean(teacher_tape.gradient(
-                target, teacher_weights, output_gradients=upstream,
-                unconnected_gradients=tf.UnconnectedGradients.ZERO))
-            for target, upstream in ((pseudo_labels, target_gradient), (teacher_loss, None)))
-        norms = tf.linalg.global_norm(meta), tf.linalg.global_norm(objective)
-        inner = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(meta, objective)])
-        return {"R_before": passes.replica_mean(loss_before),
-                "gradient_cosine": tf.math.divide_no_nan(inner, norms[0] * norms[1]),
-                "meta_gradient_norm_weights": norms[0],
-                "objective_gradient_norm_weights": norms[1], "pseudo_labels": pseudo_labels}
+            of_halves = [self._validation_gradient(half, step)[-1] for half in _halves(batch)]
+        signal, *signals = (meta_gradient.by_nested_tape(q_tape, gradients, pseudo_labels,
+                                                         rule.vjp(averaged, each))
+                            for each in (v, *of_halves))
+        first = tf.range(tf.shape(signal)[0])[:, None] < tf.shape(signal)[0] // 2
+        nothing = tf.zeros_like(signal)
+        of_q = [signal, tf.where(first, signals[0], nothing), tf.where(first, nothing, signals[1])]
+        meta, *halves = (meta_scale.over_weights(teacher_tape, pseudo_labels, each, teacher_weights)
+                         for each in of_q)
+        objective = meta_scale.over_weights(teacher_tape, teacher_loss, None, teacher_weights)
+        meta_norm, objective_norm, cosine = meta_scale.compared(meta, objective)
+        return {"R_before": passes.replica_mean(loss_before), "gradient_cosine": cosine,
+                "meta_gradient_norm_weights": meta_norm,
+                "meta_gradient_agreement": meta_scale.compared(*halves)[-1],
+                "objective_gradient_norm_weights": objective_norm, "pseudo_labels": pseudo_labels}
+
+
+def _halves(batch):
+    """The labeled batch as R sees it, its first half and its second."""
+    seen = {name: getattr(batch, name) for name in ("labels", "labeled_image", "sample_weight")
+            if getattr(batch, name) is not None}
+    middle = tf.shape(batch.labels)[0] // 2
+    return [batch._replace(**{name: value[part] for name, value in seen.items()})
+            for part in (slice(None, middle), slice(middle, None))]

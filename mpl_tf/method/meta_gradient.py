@@ -23,7 +23,7 @@ from mpl_tf.method import targets
 
 def student_gradients(
         student_pass: Callable[[], tf.Tensor], variables: Sequence[tf.Variable],
-        pseudo_labels: tf.Tensor,
+        pseudo_labels: tf.Tensor, persistent: bool = False,
 ) -> Tuple[tf.Tensor, tf.Tensor, List[tf.Tensor], tf.GradientTape]:
     """The student's loss on pseudo labels, its gradient g, and a tape that can give (dg/dq)^T w.
 
@@ -31,12 +31,13 @@ def student_gradients(
       student_pass: a function () -> logits [B_u, K] of the student in training mode.
       variables: the student's trainable variables Theta.
       pseudo_labels: q, float [B_u, K].
+      persistent: whether q_tape can be asked more than once.
 
     Returns:
       (loss, logits, gradients with the shapes of Theta, q_tape). q_tape watches q alone, so that
       its backward pass skips what a full second derivative of the student would compute.
     """
-    with tf.GradientTape(watch_accessed_variables=False) as q_tape:
+    with tf.GradientTape(watch_accessed_variables=False, persistent=persistent) as q_tape:
         q_tape.watch(pseudo_labels)
         with tf.GradientTape(watch_accessed_variables=False) as student_tape:
             student_tape.watch(variables)

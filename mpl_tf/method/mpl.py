@@ -15,17 +15,17 @@ from typing import Any, Dict, List, Optional, Union
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
-from mpl_tf.method import meta_gradient, objectives, passes, targets
+from mpl_tf.method import meta_gradient, meta_scale as scales, objectives, passes, targets
 from mpl_tf.method.base import TrainingModel
-from mpl_tf.method.baselines import objective_passes
 from mpl_tf.method.diagnostics import Diagnostics
 from mpl_tf.method.requirements import (check_networks, check_objective, check_replayable,
                                         check_teacher_input)
+from mpl_tf.method.steps import Steps
 from mpl_tf.method.update_rules import Rule, check_optimizer, check_scale, learning_rate
 
 
 @tf.keras.utils.register_keras_serializable(package="mpl_tf")
-class MetaPseudoLabels(Diagnostics, TrainingModel):
+class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
     """A student, and the teacher that learns to teach it.
 
     `call`, `evaluate` and `predict` are those of the student.
@@ -39,6 +39,12 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         "jvp" gives the same gradient by one forward-mode pass and takes less memory: it never
         keeps the activations of more than one backward pass. It replays passes, so the random
         layers of both networks have to be those of mpl_tf.layers.
+      meta_scale: "absolute": the teacher descends along objective + meta_weight dR/dPsi, as in the
+        paper. "relative": the norm of the meta gradient over the teacher's weights is meta_weight
+        times that of the objective's gradient, in every step; a weight up to 1 then suits many
+        tasks, schedules and optimizers. Its direction is the exact one either way.
+      meta_signal: "exact", or "shuffled": dR/dq of another example of the batch, a control that
+        tells what the signal knows from what any push of its kind does.
       teacher_input: "image", or "teacher_probs" for ReducedMPL (Section 3.2). The teacher is then a
         small network from distributions [B, K] to logits [B, K], such as networks.calibration. In
         every pass it sees, instead of the images, the batch's "teacher_probs": the stored
@@ -55,21 +61,23 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
       ValueError: in one line, for networks, objective, optimizers or data that do not fit.
     """
 
-    _unsaved = ("loss",)
     _compile_call = 'compile(student_optimizer="sgd", teacher_optimizer="adam")'
 
     def __init__(self, student: tf.keras.Model, teacher: tf.keras.Model,
                  objective: objectives.Objective, meta_weight: float = 1.0,
                  meta_gradient: str = "nested_tape", seed: int = 0, teacher_input: str = "image",
-                 name: str = "meta_pseudo_labels", **kwargs: Any) -> None:
+                 name: str = "meta_pseudo_labels", meta_scale: str = "absolute",
+                 meta_signal: str = "exact", **kwargs: Any) -> None:
         if meta_gradient not in ("nested_tape", "jvp"):
             raise ValueError(f'meta_gradient={meta_gradient!r}: give "nested_tape" or "jvp"')
         check_networks(student=student, teacher=teacher)
         check_objective(objective)
         check_teacher_input(teacher_input, teacher, objective)
+        scales.check(meta_scale, meta_signal, objective)
         super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
         self.student, self.teacher = student, teacher
         self.meta_gradient, self.teacher_input = meta_gradient, teacher_input
+        self.meta_scale, self.meta_signal = meta_scale, meta_signal
         # A variable, because graph optimizers would fold "0 * signal" and skip the control's passes.
         self.meta_weight = self.add_weight(
             name="meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
@@ -92,6 +100,10 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         """
         images = {"student": self.student} if self._needs_probs else self.networks
         return {**images, **self._averaged}
+
+    @property
+    def _unsaved(self):
+        return ("loss", *scales.MEASURED) if self.meta_scale == "relative" else ("loss",)
 
     @property
     def _needs_probs(self):
@@ -151,7 +163,8 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
     def get_config(self) -> Dict[str, Any]:
         """The constructor's arguments, serialised."""
         return {**super().get_config(), "meta_gradient": self.meta_gradient,
-                "teacher_input": self.teacher_input,
+                "teacher_input": self.teacher_input, "meta_scale": self.meta_scale,
+                "meta_signal": self.meta_signal,
                 "meta_weight": float(self.meta_weight.numpy())}
 
     def _build(self, images):
@@ -177,13 +190,15 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
             R: the updated student's cross-entropy on x_l.
             teacher_supervised_loss, teacher_consistency_loss: the terms of the teacher's
               objective, unweighted.
-            teacher_meta_loss: meta_weight R.
+            teacher_meta_loss: meta_weight R; with meta_scale="relative" the factor of R in use varies.
             meta_gradient_norm: the norm of dR / d(the teacher's logits on x_u), without
               meta_weight.
             pseudo_label_entropy: the mean entropy of the pseudo labels, in nats.
             pseudo_label_confidence: the mean of their largest probabilities.
             agreement: the fraction of x_u on which teacher and student have the same class.
             student_learning_rate, teacher_learning_rate: the rates of this step.
+            meta_gradient_ratio, gradient_cosine: with meta_scale="relative", |dR/dPsi| in units of the
+              norm of the objective's gradient, before it is scaled, and the cosine of the two.
         """
         batch = self._unpack(data)
         self._build(batch.student_view)
@@ -206,76 +221,6 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
         return tf.where(tf.reduce_all(tf.math.is_finite(tf.stack(values))), values[0],
                         tf.constant(float("nan"), self.loss_dtype))
 
-    def _nested_tape_step(self, batch, rule, step):
-        """Steps 1-5 with the student's tape inside the teacher's.
-
-        Returns (scalars, the student's logits on x_l).
-        """
-        with tf.GradientTape(watch_accessed_variables=False) as teacher_tape:
-            teacher_tape.watch(passes.weights(self.teacher))
-            teacher_loss, terms, teacher_logits = self._teacher_passes(batch, step)         # 1.
-            pseudo_labels = tf.nn.softmax(teacher_logits)
-            student_loss, student_logits, gradients, q_tape = meta_gradient.student_gradients(
-                lambda: self._student_pass(batch, step), passes.weights(self.student),
-                pseudo_labels)
-        applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
-        validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
-        target_gradient = meta_gradient.by_nested_tape(                                     # 4.
-            q_tape, gradients, pseudo_labels, rule.vjp(applied, v))
-        self._update_teacher(teacher_tape, teacher_loss, pseudo_labels, target_gradient)    # 5.
-        return self._scalars(student_loss, validation_loss, terms, pseudo_labels, student_logits,
-                             target_gradient), validation_logits
-
-    def _jvp_step(self, batch, rule, step):
-        """The same step in the order that needs least memory: no two backward passes overlap.
-
-        Returns (scalars, the student's logits on x_l).
-        """
-        student_weights = passes.weights(self.student)
-        with passes.averages_restored(self.teacher):    # they move when the passes are repeated
-            teacher_logits = self._teacher_passes(batch, step)[-1]                          # 1.
-        pseudo_labels = tf.nn.softmax(teacher_logits)
-        variables = [*student_weights, *passes.averages(self.student)]
-        old = [tf.identity(variable) for variable in variables]
-        student_loss, student_logits, gradients, _ = meta_gradient.student_gradients(
-            lambda: self._student_pass(batch, step), student_weights, pseudo_labels)
-        applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
-        validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
-        w = rule.vjp(applied, v)
-        # Without this the next pass would begin at once, and its activations would wait for w.
-        with tf.control_dependencies(w), passes.weights_restored(student_weights), \
-                passes.averages_restored(self.student):
-            passes.assign(variables, old)
-            target_gradient = meta_gradient.by_jvp(                                         # 4.
-                lambda: self._student_pass(batch, step), student_weights, w)
-        # The teacher's activations are made only now that the student's are gone.
-        with tf.control_dependencies([target_gradient]):
-            with tf.GradientTape(watch_accessed_variables=False) as teacher_tape:
-                teacher_tape.watch(passes.weights(self.teacher))
-                teacher_loss, terms, replayed_logits = self._teacher_passes(batch, step)
-                replayed_labels = tf.nn.softmax(replayed_logits)
-            self._update_teacher(teacher_tape, teacher_loss, replayed_labels, target_gradient)  # 5.
-        return self._scalars(student_loss, validation_loss, terms, pseudo_labels, student_logits,
-                             target_gradient), validation_logits
-
-    def _teacher_passes(self, batch, step):
-        """Returns (the teacher's loss on its objective, its terms, the teacher's logits on x_u).
-
-        The logits are those on the student's view. Batch-norm averages move in the passes that the
-        objective makes. A pass that only labels x_u leaves them as they are, so that the control's
-        teacher trains as the baseline.
-        """
-        if self._needs_probs:
-            batch = batch._replace(labeled_view=batch.labeled_probs,
-                                   student_view=batch.unlabeled_probs)
-        loss, terms, _, logits = objective_passes(
-            self.teacher, self.objective, batch, self.seed, step)
-        if logits is None:
-            seed = passes.pass_seed(self.seed, step, passes.TEACHER_UNLABELED)
-            with passes.averages_restored(self.teacher):
-                logits = passes.forward(self.teacher, batch.student_view, seed)
-        return loss, terms, logits
-
     def build(self, input_shape):
         """Builds the networks.
 
@@ -285,37 +230,6 @@ class MetaPseudoLabels(Diagnostics, TrainingModel):
             keras_seam.build(self.student, input_shape)
             self.teacher.build(self.student.compute_output_shape(input_shape))
         super().build(input_shape)
-
-    def _student_pass(self, batch, step):
-        """The student's logits [B_u, K] on x_u in training mode; its batch-norm averages move."""
-        seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
-        return passes.forward(self.student, batch.student_view, seed)
-
-    def _validation_gradient(self, batch, step):
-        """Returns (R, the student's logits on x_l, v = dR/dTheta) at the present weights (Eq. 2).
-
-        R is plain cross-entropy on one-hot labels, taken in training mode. The batch-norm averages
-        are put back.
-        """
-        weights = passes.weights(self.student)
-        seed = passes.pass_seed(self.seed, step, passes.STUDENT_LABELED)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            with passes.averages_restored(self.student):
-                logits = passes.forward(self.student, batch.labeled_image, seed)
-            labels = targets.one_hot(batch.labels, logits.shape[-1], logits.dtype)
-            loss = targets.cross_entropy(labels, logits, batch.sample_weight)
-        v = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return loss, logits, passes.replica_mean([tf.convert_to_tensor(x) for x in v])
-
-    def _update_teacher(self, teacher_tape, teacher_loss, pseudo_labels, target_gradient):
-        """Updates the teacher by dL/dPsi + meta_weight dR/dPsi, with dR/dPsi = (dq/dPsi)^T dR/dq."""
-        signal = tf.cast(self.meta_weight, target_gradient.dtype) * target_gradient
-        gradients = teacher_tape.gradient(
-            [teacher_loss, pseudo_labels], passes.weights(self.teacher),
-            output_gradients=[tf.ones_like(teacher_loss), signal],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        self._apply("teacher", gradients, self.teacher_weight_decay)
 
     def _scalars(self, student_loss, validation_loss, terms, pseudo_labels, student_logits,
                  target_gradient):

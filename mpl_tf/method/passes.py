@@ -8,12 +8,12 @@ change the masks of the others, and any pass can be replayed.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, List, Sequence, Union
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam, random_bits
-from mpl_tf.method import targets
+from mpl_tf.method import batches, objectives, targets
 from mpl_tf.networks import layers
 
 TEACHER_LABELED, TEACHER_UNLABELED, STUDENT_UNLABELED, STUDENT_LABELED = range(4)
@@ -60,6 +60,35 @@ def forward(network: tf.keras.Model, images: tf.Tensor, seed: tf.Tensor) -> tf.T
         raise ValueError(f"{network.name} gives {logits.shape}, expected logits [B, K]: flatten or pool "
                          "the features before the last layer")
     return targets.full_precision(logits)
+
+
+def objective_passes(
+        network: tf.keras.Model, objective: objectives.Objective, batch: batches.Batch, seed: int,
+        step: Union[int, tf.Tensor],
+) -> Tuple[tf.Tensor, Dict[str, tf.Tensor], tf.Tensor, Optional[tf.Tensor]]:
+    """Makes the training passes of `network` that `objective` asks for.
+
+    The network's batch-norm averages move in these passes. A baseline and the teacher of Meta
+    Pseudo Labels both use this function, so that the same weights, batch and seed give the same
+    numbers in both.
+
+    Returns:
+      (loss, terms, labeled logits [B_l, K], logits [B_u, K] on x_u's strong view). The last is None
+      if the objective needs no pass on x_u.
+    """
+    labeled_logits = forward(
+        network, batch.labeled_view, pass_seed(seed, step, TEACHER_LABELED))
+    batches.check_labels(batch.labels, labeled_logits.shape[-1])
+    if not objective.unlabeled:
+        return (*objectives.losses_of(objective, batch.labels, labeled_logits,
+                                      sample_weight=batch.sample_weight), labeled_logits, None)
+    views = tf.concat([batch.weak_view, batch.student_view], axis=0)
+    logits = forward(
+        network, views, pass_seed(seed, step, TEACHER_UNLABELED))
+    weak_logits, strong_logits = tf.split(logits, 2)
+    return (*objectives.losses_of(objective, batch.labels, labeled_logits, weak_logits,
+                                  strong_logits, batch.sample_weight),
+            labeled_logits, strong_logits)
 
 
 def assign(variables: Sequence[tf.Variable], values: Sequence[tf.Tensor]) -> None:

@@ -148,6 +148,8 @@ def test_a_flag_file_is_suggested_by_its_name_without_the_end():
     ("--randaugment_layers=0", "--objective=uda with --randaugment_layers=0", "above 0"),
     ("--supervised_weight=0 --uda_weight=0 --meta_weight=0", "leave the teacher nothing", "raise"),
     ("--method=baseline --objective=supervised --supervised_weight=0", "nothing to learn", "raise"),
+    ("--supervised_weight=0 --uda_weight=0 --meta_scale=relative", "can be measured by", "raise"),
+    ("--meta_signal=shuffled --unlabeled_batch_size=1", "at least 2 images", "raise"),
     ("--dataset=two_moons --objective=uda", "no strong view", "use --objective=supervised"),
     ("--dataset=two_moons --student_network=small_conv", "a network of points", "rbf"),
     ("--teacher_network=rbf", "a network of images", "small_conv"),
@@ -248,7 +250,7 @@ def test_help(argument):
     text, imported = shown.stdout[:-1].rsplit("\n", 1)
     assert imported == "False"
     lines = text.splitlines()
-    assert max(map(len, lines)) <= 100 and len(lines) < 190
+    assert max(map(len, lines)) <= 100 and len(lines) < 200
     assert "usage: python -m mpl_tf.train" in "\n".join(lines[:5])
     assert sum(line.startswith("  python -m mpl_tf.train") for line in lines[:10]) == 3
     for field in dataclasses.fields(config.Flags):

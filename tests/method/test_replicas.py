@@ -98,7 +98,7 @@ def test_diagnostics_on_two_replicas():
     expected = one.diagnostics(next(iter(data)))
     before = [value.numpy() for value in two.weights]
     result = two.diagnostics(next(iter(strategy.experimental_distribute_dataset(data))))
-    for name in set(expected) - {"pseudo_labels"}:
+    for name in set(expected) - {"pseudo_labels", "meta_gradient_agreement"}:    # of a replica's halves
         np.testing.assert_allclose(result[name], expected[name], rtol=1e-8, err_msg=name)
     np.testing.assert_allclose(result["pseudo_labels"], expected["pseudo_labels"][:3], rtol=1e-10)
     for value, weight in zip(before, two.weights):

@@ -1,0 +1,93 @@
+"""How long the meta gradient is beside the gradient of the teacher's own objective.
+
+    absolute    the teacher descends along  g + w m                       the paper's, w = meta_weight
+    relative    the teacher descends along  g + w (|g| / |m|) m
+
+g is the gradient of the teacher's objective over its weights Psi, m = dR/dPsi the meta gradient, both
+averaged over replicas and without weight decay, and |.| the norm over all weights together. Only the
+length of m differs: m is proportional to the student's rate of the step (Eq. 1) and fades with it and
+with R, so that a weight that fits one task, schedule or optimizer does not fit another.
+"""
+
+from __future__ import annotations
+
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import tensorflow as tf
+
+from mpl_tf.method import objectives, passes
+
+SCALES = ("absolute", "relative")
+SIGNALS = ("exact", "shuffled")
+MEASURED = ("meta_gradient_ratio", "gradient_cosine")      # what `relative` gives beside the gradients
+
+
+def check(scale: str, signal: str, objective: objectives.Objective) -> None:
+    """Raises ValueError, in one line, for an unknown scale or signal, or an objective without weight."""
+    for name, value, known in (("meta_scale", scale, SCALES), ("meta_signal", signal, SIGNALS)):
+        if value not in known:
+            raise ValueError(f'{name}={value!r}: give "{known[0]}" or "{known[1]}"')
+    weights = {name: getattr(objective, name, None) for name, flag in objective.flags.items()
+               if flag.endswith("weight")}
+    if scale == "relative" and weights and not any(weights.values()):
+        raise ValueError(f'meta_scale="relative" with {type(objective).__name__}({min(weights)}=0.0): the '
+                         "length of the meta gradient is relative to the objective's, which is 0; give "
+                         'it a weight above 0, or use meta_scale="absolute"')
+
+
+def shuffled(target_gradient: tf.Tensor) -> tf.Tensor:
+    """dR/dq [B_u, K] rolled by one example: the same numbers, for the wrong images.
+
+    A control that tells information from noise. It is rolled within the batch of a replica.
+
+    Raises:
+      ValueError: in one line, for a batch of one example, which has no wrong image.
+    """
+    if target_gradient.shape[0] == 1:
+        raise ValueError('meta_signal="shuffled" with an unlabeled batch of 1 example on a replica: give '
+                         "it at least 2")
+    return tf.roll(target_gradient, shift=1, axis=0)
+
+
+def over_weights(tape: tf.GradientTape, target: tf.Tensor, upstream: Optional[tf.Tensor],
+                 weights: Sequence[tf.Variable]) -> List[tf.Tensor]:
+    """The gradient of `target` over `weights`, averaged over replicas.
+
+    Args:
+      tape: a persistent tape of the teacher's passes.
+      target: the teacher's loss, or the pseudo labels q [B_u, K].
+      upstream: None for a loss; dR/dq [B_u, K] for q, which gives m.
+      weights: Psi.
+    """
+    return passes.replica_mean([tf.convert_to_tensor(gradient) for gradient in tape.gradient(
+        target, weights, output_gradients=upstream,
+        unconnected_gradients=tf.UnconnectedGradients.ZERO)])
+
+
+def compared(meta: Sequence[tf.Tensor], objective: Sequence[tf.Tensor],
+             ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(|m|, |g|, their cosine), scalars; the cosine is 0 where one of the norms is."""
+    norms = tf.linalg.global_norm(meta), tf.linalg.global_norm(objective)
+    inner = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(meta, objective)])
+    return (*norms, tf.math.divide_no_nan(inner, norms[0] * norms[1]))
+
+
+def relative(meta: Sequence[tf.Tensor], objective: Sequence[tf.Tensor], weight: tf.Tensor,
+             ) -> Tuple[List[tf.Tensor], Dict[str, tf.Tensor]]:
+    """(g + w (|g| / |m|) m, {name: scalar} of what was measured).
+
+    m is left out where it is rounding noise beside g: shorter than 8 of the units in the last place
+    of |g|. It would be nothing, made as long as something.
+
+    Args:
+      meta, objective: m and g.
+      weight: w, a scalar.
+    """
+    meta_norm, objective_norm, cosine = compared(meta, objective)
+    noise = 8.0 * tf.experimental.numpy.finfo(meta_norm.dtype.as_numpy_dtype).eps
+    stretch = tf.where(meta_norm > noise * objective_norm,
+                       tf.math.divide_no_nan(objective_norm, meta_norm), 0.0)
+    factor = tf.cast(weight, stretch.dtype) * stretch
+    ratio = tf.math.divide_no_nan(meta_norm, objective_norm)
+    return ([g + tf.cast(factor, g.dtype) * m for g, m in zip(objective, meta)],
+            dict(zip(MEASURED, (ratio, cosine))))

@@ -1,0 +1,135 @@
+"""The step of Meta Pseudo Labels, by either way of differentiating, and the passes that it makes."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from mpl_tf.method import meta_gradient, meta_scale, passes, targets
+
+
+class Steps:
+    """The parts of a step of mpl.MetaPseudoLabels, in its order; it is mixed into that class."""
+
+    def _nested_tape_step(self, batch, rule, step):
+        """Steps 1-5 with the student's tape inside the teacher's.
+
+        Returns (scalars, the student's logits on x_l).
+        """
+        with self._teacher_tape() as teacher_tape:
+            teacher_tape.watch(passes.weights(self.teacher))
+            teacher_loss, terms, teacher_logits = self._teacher_passes(batch, step)         # 1.
+            pseudo_labels = tf.nn.softmax(teacher_logits)
+            student_loss, student_logits, gradients, q_tape = meta_gradient.student_gradients(
+                lambda: self._student_pass(batch, step), passes.weights(self.student),
+                pseudo_labels)
+        applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
+        validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
+        target_gradient = meta_gradient.by_nested_tape(                                     # 4.
+            q_tape, gradients, pseudo_labels, rule.vjp(applied, v))
+        measured = self._update_teacher(                                                    # 5.
+            teacher_tape, teacher_loss, pseudo_labels, target_gradient)
+        return {**measured, **self._scalars(
+            student_loss, validation_loss, terms, pseudo_labels, student_logits,
+            target_gradient)}, validation_logits
+
+    def _jvp_step(self, batch, rule, step):
+        """The same step in the order that needs least memory: no two backward passes overlap.
+
+        Returns (scalars, the student's logits on x_l).
+        """
+        student_weights = passes.weights(self.student)
+        with passes.averages_restored(self.teacher):    # they move when the passes are repeated
+            teacher_logits = self._teacher_passes(batch, step)[-1]                          # 1.
+        pseudo_labels = tf.nn.softmax(teacher_logits)
+        variables = [*student_weights, *passes.averages(self.student)]
+        old = [tf.identity(variable) for variable in variables]
+        student_loss, student_logits, gradients, _ = meta_gradient.student_gradients(
+            lambda: self._student_pass(batch, step), student_weights, pseudo_labels)
+        applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
+        validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
+        w = rule.vjp(applied, v)
+        # Without this the next pass would begin at once, and its activations would wait for w.
+        with tf.control_dependencies(w), passes.weights_restored(student_weights), \
+                passes.averages_restored(self.student):
+            passes.assign(variables, old)
+            target_gradient = meta_gradient.by_jvp(                                         # 4.
+                lambda: self._student_pass(batch, step), student_weights, w)
+        # The teacher's activations are made only now that the student's are gone.
+        with tf.control_dependencies([target_gradient]):
+            with self._teacher_tape() as teacher_tape:
+                teacher_tape.watch(passes.weights(self.teacher))
+                teacher_loss, terms, replayed_logits = self._teacher_passes(batch, step)
+                replayed_labels = tf.nn.softmax(replayed_logits)
+            measured = self._update_teacher(                                                # 5.
+                teacher_tape, teacher_loss, replayed_labels, target_gradient)
+        return {**measured, **self._scalars(
+            student_loss, validation_loss, terms, pseudo_labels, student_logits,
+            target_gradient)}, validation_logits
+
+    def _teacher_passes(self, batch, step):
+        """Returns (the teacher's loss on its objective, its terms, the teacher's logits on x_u).
+
+        The logits are those on the student's view. Batch-norm averages move in the passes that the
+        objective makes. A pass that only labels x_u leaves them as they are, so that the control's
+        teacher trains as the baseline.
+        """
+        if self._needs_probs:
+            batch = batch._replace(labeled_view=batch.labeled_probs,
+                                   student_view=batch.unlabeled_probs)
+        loss, terms, _, logits = passes.objective_passes(
+            self.teacher, self.objective, batch, self.seed, step)
+        if logits is None:
+            seed = passes.pass_seed(self.seed, step, passes.TEACHER_UNLABELED)
+            with passes.averages_restored(self.teacher):
+                logits = passes.forward(self.teacher, batch.student_view, seed)
+        return loss, terms, logits
+
+    def _student_pass(self, batch, step):
+        """The student's logits [B_u, K] on x_u in training mode; its batch-norm averages move."""
+        seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
+        return passes.forward(self.student, batch.student_view, seed)
+
+    def _validation_gradient(self, batch, step):
+        """Returns (R, the student's logits on x_l, v = dR/dTheta) at the present weights (Eq. 2).
+
+        R is plain cross-entropy on one-hot labels, taken in training mode. The batch-norm averages
+        are put back.
+        """
+        weights = passes.weights(self.student)
+        seed = passes.pass_seed(self.seed, step, passes.STUDENT_LABELED)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            with passes.averages_restored(self.student):
+                logits = passes.forward(self.student, batch.labeled_image, seed)
+            labels = targets.one_hot(batch.labels, logits.shape[-1], logits.dtype)
+            loss = targets.cross_entropy(labels, logits, batch.sample_weight)
+        v = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return loss, logits, passes.replica_mean([tf.convert_to_tensor(x) for x in v])
+
+    def _update_teacher(self, teacher_tape, teacher_loss, pseudo_labels, target_gradient):
+        """Updates the teacher by dL/dPsi + s dR/dPsi, with dR/dPsi = (dq/dPsi)^T dR/dq.
+
+        s is meta_weight, or follows from it as `meta_scale` says. Returns what is logged of that.
+        """
+        if self.meta_signal == "shuffled":
+            target_gradient = meta_scale.shuffled(target_gradient)
+        weights = passes.weights(self.teacher)
+        weight = tf.cast(self.meta_weight, target_gradient.dtype)
+        if self.meta_scale == "absolute":
+            gradients = passes.replica_mean([tf.convert_to_tensor(g) for g in teacher_tape.gradient(
+                [teacher_loss, pseudo_labels], weights,
+                output_gradients=[tf.ones_like(teacher_loss), weight * target_gradient],
+                unconnected_gradients=tf.UnconnectedGradients.ZERO)])
+            measured = {}
+        else:
+            meta, objective = (
+                meta_scale.over_weights(teacher_tape, target, upstream, weights)
+                for target, upstream in ((pseudo_labels, target_gradient), (teacher_loss, None)))
+            gradients, measured = meta_scale.relative(meta, objective, weight)
+        self._apply_averaged("teacher", gradients, self.teacher_weight_decay)
+        return measured
+
+    def _teacher_tape(self):
+        """A tape for the teacher's last pass, from which both gradients can be had one by one."""
+        return tf.GradientTape(watch_accessed_variables=False,
+                               persistent=self.meta_scale != "absolute")
