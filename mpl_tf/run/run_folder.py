@@ -27,7 +27,7 @@ from mpl_tf.common.structure import SHARE, WHOLE
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 NETWORKS = "networks"
 CLASSES, DATA = "classes.json", "data.json"
-_EVALUATION = {"student_test_accuracy?": SHARE, **{
+_EVALUATION = {"student_test_accuracy?": (SHARE, None), **{
     f"{role}_{part}accuracy?": (SHARE, None) for role in ("student", "teacher")
     for part in ("test_top5_", "test_balanced_", *(f"{split}_{kind}" for split in ("labeled", "holdout")
                                                    for kind in ("", "top5_", "balanced_")))}}
