@@ -195,7 +195,7 @@ def processes_of(folder):
     return found
 
 
-LONG = ["--train_steps=4000", "--checkpoint_steps=20"]
+LONG = ["--train_steps=4000"]
 
 
 @pytest.mark.slow
@@ -223,8 +223,8 @@ def test_a_killed_study_goes_on_with_its_trial(tmp_path):
 
 @pytest.mark.slow
 def test_two_workers_share_a_study_and_leave_no_process(tmp_path):
-    more = ["--workers=2", "--trial_steps=2000"]
-    process = start(tmp_path, *more, trials=4, extra=LONG)
+    more = ["--workers=2", "--trial_steps=1000"]
+    process = start(tmp_path, *more, trials=3, extra=LONG)
     runs = tmp_path / "study" / "trials"
     wait_for(lambda: runs.is_dir() and len(list(runs.glob("*/checkpoints/checkpoint"))) >= 2)
     assert len(processes_of(tmp_path)) >= 3
@@ -232,14 +232,14 @@ def test_two_workers_share_a_study_and_leave_no_process(tmp_path):
     out, _ = process.communicate(timeout=240)
     assert process.returncode == 143 and "the same command continues" in out
     assert processes_of(tmp_path) == []
-    process = start(tmp_path, *more, trials=4, extra=LONG)
+    process = start(tmp_path, *more, trials=3, extra=LONG)
     wait_for(lambda: len(processes_of(tmp_path)) >= 3)
     process.kill()          # its workers find that it is gone, and end by themselves
     process.communicate()
     wait_for(lambda: processes_of(tmp_path) == [])
-    out, _ = start(tmp_path, "--workers=2", "--trial_steps=2000", trials=4, extra=LONG).communicate(
+    out, _ = start(tmp_path, "--workers=2", "--trial_steps=1000", trials=3, extra=LONG).communicate(
         timeout=550)
-    assert len(trials(tmp_path)) == 4 and results(tmp_path)["trials"]["not finished"] == 0, out
+    assert len(trials(tmp_path)) == 3 and results(tmp_path)["trials"]["not finished"] == 0, out
     assert out.count("(best: trial") >= 1
 
 
