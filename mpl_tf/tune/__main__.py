@@ -14,7 +14,6 @@ same command continues a study, and may be started several times, on several mac
 """
 
 import argparse
-import os
 import re
 import sys
 
