@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from mpl_tf import config as config_module
 from mpl_tf.common import command
@@ -20,8 +20,13 @@ def _main(arguments):
     train(config)
 
 
-def train(config: config_module.Config) -> Dict[str, Any]:
+def train(config: config_module.Config,
+          observe: Optional[Callable[[int, Dict[str, float]], None]] = None) -> Dict[str, Any]:
     """Makes the whole run of a Config in this process, deterministically. All programs train by it.
+
+    Args:
+      config: the run's Config.
+      observe: is called after every evaluation, see run.training.run.
 
     Returns:
       The results, as in results.json.
@@ -33,10 +38,10 @@ def train(config: config_module.Config) -> Dict[str, Any]:
     from mpl_tf.run import devices, training
     devices.make_deterministic(config.seed)
     figures = None
-    if config.dataset == "two_moons" and config.plots:
+    if config.dataset == "two_moons" and config.plots and config.evaluate == "all":     # of all points
         from mpl_tf.two_moons import figures as two_moons_figures
         figures = two_moons_figures.write_figures
-    return training.run(config, figures)
+    return training.run(config, figures, observe)
 
 
 if __name__ == "__main__":

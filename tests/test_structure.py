@@ -96,6 +96,7 @@ MAY = {
     "predict": {"common", "shards", "config", "run"},
     "train": {"common", "config", "run", "two_moons"},
     "compare": {"common", "config", "run", "train"},
+    "tune": {"common", "config", "run", "train"},
     "reduced": {"common", "shards", "datasets", "config", "run", "train"},
     "features": {"common", "shards", "datasets", "networks", "data", "run"},
     "moved": set(),
@@ -151,7 +152,7 @@ WITHOUT_TENSORFLOW = [
     "mpl_tf", "mpl_tf.config", "mpl_tf.datasets", "mpl_tf.networks", "mpl_tf.shards",
     "mpl_tf.shards.images", "mpl_tf.shards.record_index", "mpl_tf.shards.schema",
     "mpl_tf.method.objectives", "mpl_tf.run.run_folder", "mpl_tf.train", "mpl_tf.evaluate",
-    "mpl_tf.predict", "mpl_tf.compare", "mpl_tf.reduced.chain", "mpl_tf.two_moons.study",
+    "mpl_tf.predict", "mpl_tf.compare", "mpl_tf.tune.__main__", "mpl_tf.reduced.chain", "mpl_tf.two_moons.study",
     "mpl_tf.benchmark.__main__", "data_prep.image_folder", "data_prep.imagenet",
     "data_prep.cifar10", "data_prep.svhn", "data_prep.unlabeled", "data_prep.inspect",
     "data_prep.predict", "data_prep.select", "data_prep.features"]

@@ -162,6 +162,10 @@ def _network(name):
 
 
 def _data(c):
+    if c.evaluate == "holdout" and not c.holdout and not c.holdout_shards:
+        flag = "holdout_shards" if "holdout_shards" in c.source.options else "holdout"
+        yield (f"--evaluate=holdout without --{flag}: expected labels that are held out; add "
+               f"--{flag}=N")
     kind = "point" if c.source.points else "image"
     for name in ("student_network", *["teacher_network"] * (c.method == "mpl")):
         value = getattr(c, name)

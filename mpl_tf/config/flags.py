@@ -82,6 +82,8 @@ class Flags:
         at_least=1)
     eval_steps: int = _flag(0, "Steps from one evaluation to the next.", at_least=0,
                             derived="train_steps/20")
+    evaluate: str = _flag(
+        "all", "holdout: no test data, to choose settings.", choices=("all", "holdout"))
     median_evaluations: int = _flag(
         5, "How many of the last evaluations median_last_evaluations is the median of.", at_least=1)
     checkpoint_steps: int = _flag(0, "Steps from one checkpoint to the next.", at_least=0,

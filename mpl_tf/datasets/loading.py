@@ -31,7 +31,7 @@ class Dataset:
     Attributes:
       name, num_classes: "digits" and 10, for example.
       class_names: the K names.
-      labeled, test: Split. holdout: Split, or None where none was asked for.
+      labeled: Split. test, holdout: Split, or None where none was asked for.
       unlabeled: all training images but the held-out ones, shaped like labeled.images [N, ...]: an
         array, or what has the interface of images.Images.
       flip: whether the mirror image of an example still belongs to its class.
@@ -45,7 +45,7 @@ class Dataset:
     class_names: tuple[str, ...]
     labeled: Split
     unlabeled: np.ndarray | Images
-    test: Split
+    test: Split | None
     holdout: Split | None = None
     flip: bool = False
     labeled_probs: np.ndarray | None = None
@@ -61,7 +61,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
          predictions_dir: str | os.PathLike[str] | None = None,
          selection: str | os.PathLike[str] | None = None, train_split: str = "",
          test_split: str = "", unlabeled_split: str = "", feature_components: int = 0,
-         feature_unit_length: bool = False) -> Dataset:
+         feature_unit_length: bool = False, test: bool = True) -> Dataset:
     """Reads a data set and splits it.
 
     Args:
@@ -99,6 +99,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
         those that are held out. They are of unlabeled_dir if that is given, else of the data set.
       train_split, test_split, unlabeled_split: for data sets of tfds, see `tfds_sets.tfds_set`.
       feature_components, feature_unit_length: for features, see feature_transform.fit.
+      test: False drops the test examples, so that nothing chosen by this Dataset can have seen them.
 
     Returns:
       A Dataset.
@@ -127,7 +128,8 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
     others = dict(unlabeled_dir=unlabeled_dir, skip_corrupt=skip_corrupt,
                   predictions_dir=predictions_dir, selection=selection)
     if source.in_shards:
-        return _told(_from_records(source, data_dir, image_size or source.image_size, own, **others))
+        dataset = _from_records(source, data_dir, image_size or source.image_size, own, **others)
+        return _told(dataset, test)
     splits = source.read(**own)
     if not source.class_names:
         class_names, splits = splits
@@ -135,16 +137,19 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
                                      image_size=splits["train"].images.shape[1])
     for part in splits.values():
         check_labels(part, len(source.class_names), name)
-    return _told(_from_arrays(source, splits, **options, **others))
+    return _told(_from_arrays(source, splits, **options, **others), test)
 
 
-def _told(dataset):
-    """The same Dataset; warns of classes that the choice of labeled examples has left without any."""
+def _told(dataset, test):
+    """The same Dataset, without its test examples unless `test`.
+
+    It warns of classes that the choice of labeled examples has left without any.
+    """
     absent = sorted(set(range(dataset.num_classes)) - set(np.unique(dataset.labeled.labels).tolist()))
     if absent:
         log.warning("%d of %d classes have no labeled example to train on, such as %r",
                     len(absent), dataset.num_classes, dataset.class_names[absent[0]])
-    return dataset
+    return dataset if test else dataclasses.replace(dataset, test=None)
 
 
 def _from_arrays(source, splits, labeled_examples, labeled_selection, split_seed, holdout,
@@ -203,9 +208,10 @@ def _plan(predictions_dir):
 def describe(dataset: Dataset) -> dict[str, str]:
     """Counts and digests that tell a Dataset from any other, but do not depend on its path."""
     parts = {"labeled": (dataset.labeled.images, dataset.labeled.labels),
-             "unlabeled": (dataset.unlabeled, ()), "test": (dataset.test.images,
-                                                            dataset.test.labels)}
-    described: dict[str, str] = {}
+             "unlabeled": (dataset.unlabeled, ())}
+    described: dict[str, str] = {"test": "none"}
+    if dataset.test is not None:
+        parts["test"] = dataset.test.images, dataset.test.labels
     for name, (images, labels) in parts.items():
         digest = as_images(images).digest()
         digest.update(np.ascontiguousarray(np.asarray(labels, np.int64)).data)

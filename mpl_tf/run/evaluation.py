@@ -87,19 +87,22 @@ def results(config, journal, class_names):
 
     Returns:
       A dict of the last evaluation's accuracies, as fractions (teacher_test_accuracy is None if no
-      teacher was evaluated); median_last_evaluations, the median of student_test_accuracy;
+      teacher was evaluated); median_last_evaluations, the median of student_test_accuracy; "evaluate",
+      the flag, with whose value "holdout" these three are None, as no test example was evaluated;
       class_accuracy, {"student_test": {name of a class: its accuracy}, ...};
       wall_seconds; examples_per_second, labeled and unlabeled ones, in training; "flags", the value
       of every setting; and "evaluations", all of them.
     """
     last = journal.evaluations[-1]
     recent = [evaluation["student_test_accuracy"]
-              for evaluation in journal.evaluations[-config.median_evaluations:]]
+              for evaluation in journal.evaluations[-config.median_evaluations:]
+              if "student_test_accuracy" in evaluation]
     flags = {name: getattr(config, name) for name in config.flags.to_dict()}
     return {
-        "student_test_accuracy": last["student_test_accuracy"],
+        "evaluate": config.evaluate,
+        "student_test_accuracy": last.get("student_test_accuracy"),
         "teacher_test_accuracy": last.get("teacher_test_accuracy"),
-        "median_last_evaluations": statistics.median(recent),
+        "median_last_evaluations": statistics.median(recent) if recent else None,
         **{name: value for name, value in last.items()
            if name.endswith("_accuracy") and not name.endswith("_test_accuracy")},
         "class_accuracy": named(journal.by_class, class_names),
@@ -128,17 +131,17 @@ def line(figures):
 def table(results):
     """Writes results as a table for a terminal: accuracies in per cent, a row for each network."""
     parts = [part for part in ("test", "test_balanced", "test_top5", "labeled", "holdout")
-             if f"student_{part}_accuracy" in results]
+             if results.get(f"student_{part}_accuracy") is not None]
     widths = [max(10, len(part) + 2) for part in parts]
     lines = ["".join(["accuracy [%]", *(f"{part.replace('_', ' '):>{width}}"
                                         for part, width in zip(parts, widths))])]
     for role in ("student", "teacher"):
-        if results.get(f"{role}_test_accuracy") is not None:
-            found = [results.get(f"{role}_{part}_accuracy") for part in parts]
+        found = [results.get(f"{role}_{part}_accuracy") for part in parts]
+        if any(share is not None for share in found):
             cells = [f"{'-' if share is None else f'{100 * share:.2f}':>{width}}"
                      for share, width in zip(found, widths)]
             lines.append("".join([f"{role:<12}", *cells]))
-    if "median_last_evaluations" in results:
+    if results.get("median_last_evaluations") is not None:
         count = min(results["flags"].get("median_evaluations", 1), len(results["evaluations"]))
         last = "last evaluation" if count == 1 else f"last {count} evaluations"
         lines.append(f"median of the student's {last} on test data: "

@@ -27,13 +27,15 @@ from mpl_tf.common.structure import SHARE, WHOLE
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
 NETWORKS = "networks"
 CLASSES, DATA = "classes.json", "data.json"
-_EVALUATION = {"student_test_accuracy": SHARE, **{
+_EVALUATION = {"student_test_accuracy?": (SHARE, None), **{
     f"{role}_{part}accuracy?": (SHARE, None) for role in ("student", "teacher")
     for part in ("test_top5_", "test_balanced_", *(f"{split}_{kind}" for split in ("labeled", "holdout")
                                                    for kind in ("", "top5_", "balanced_")))}}
-_RESULTS = {**_EVALUATION, "teacher_test_accuracy": (SHARE, None),
+_TESTED = dict.fromkeys(("student_test_accuracy", "teacher_test_accuracy", "median_last_evaluations"),
+                        (SHARE, None))      # null where the test examples were not evaluated
+_RESULTS = {**_EVALUATION, **_TESTED, "evaluate?": str,
             "class_accuracy?": {...: {...: (SHARE, None)}},
-            "median_last_evaluations": SHARE, "train_steps": WHOLE,
+            "train_steps": WHOLE,
             "flags": {"median_evaluations?": WHOLE},
             "evaluations": [{"step": WHOLE, **_EVALUATION}]}
 

@@ -17,13 +17,15 @@ from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
 
-def run(config: Config,
-        figures: Optional[Callable[[Config, str], None]] = None) -> Dict[str, Any]:
+def run(config: Config, figures: Optional[Callable[[Config, str], None]] = None,
+        observe: Optional[Callable[[int, Dict[str, float]], None]] = None) -> Dict[str, Any]:
     """Trains as `config` says, from the last checkpoint in its model_dir on, and prints progress.
 
     Args:
       config: the run's Config.
       figures: a function (config, folder) that draws further figures of a finished run, or None.
+      observe: a function (step, accuracies as of evaluation.evaluate) that is called after every
+        evaluation, or None. What it raises ends the run, without a checkpoint of that step.
 
     Returns:
       The results, as in results.json.
@@ -43,25 +45,25 @@ def run(config: Config,
         with run_folder.open_folder(config):
             results = run_folder.finished(config)
             if results is None:
-                return _train(config, writer=True, figures=figures)
+                return _train(config, writer=True, figures=figures, observe=observe)
     print(f"{config.model_dir} is finished, {config.train_steps} steps: nothing to do (a larger "
           f"--train_steps continues it)\n{evaluation.table(results)}", flush=True)
     return results
 
 
-def _train(config, writer, figures=None):
+def _train(config, writer, figures=None, observe=None):
     start = time.monotonic()
     strategy = devices.get_strategy(config.strategy, config.tpu)
     agreement = workers.Agreement(strategy)
     with agreement.losses_in_one_line(lambda: checkpoints.left(_checkpoints_of(config))):
-        return _train_on(strategy, agreement, config, writer, figures, start)
+        return _train_on(strategy, agreement, config, writer, figures, observe, start)
 
 
 def _checkpoints_of(config):
     return os.path.join(config.model_dir, run_folder.CHECKPOINTS)
 
 
-def _train_on(strategy, agreement, config, writer, figures, start):
+def _train_on(strategy, agreement, config, writer, figures, observe, start):
     kept_networks.check(config, run_folder.has_checkpoint(config.model_dir))
     dataset = wiring.load_dataset(config)
     with strategy.scope():
@@ -82,7 +84,7 @@ def _train_on(strategy, agreement, config, writer, figures, start):
     with watch.Clock(saved.journal, start) as clock, watch.StopRequest() as stop, \
             wiring.records_in_one_line(dataset), model.errors_in_one_line():
         step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
-                    agreement, probes)
+                    agreement, probes, observe)
     if step < config.train_steps:
         agreement.gather(0)     # nobody leaves before the first has saved
         where = " on every worker" if agreement.several else ""
@@ -115,6 +117,7 @@ def plan(config, strategy, dataset, model, start_step):
     if config.labeled_sampling == "balanced" and "labeled_sampling" not in config.unused():
         by_class += ", each class drawn equally often"
     holdout = f", {len(dataset.holdout.labels)} held out" if dataset.holdout else ""
+    test = f"{len(dataset.test.labels)} test" if dataset.test else "no test data"
     method = config.method + (f", {config.objective}" if config.facts.objective else "")
     networks = ", ".join(
         f"{role} {getattr(config, f'{role}_network')} ({network.count_params():,} weights)"
@@ -129,14 +132,14 @@ def plan(config, strategy, dataset, model, start_step):
         f"method     {method}",
         f"device     {devices.describe(strategy)}, {config.precision}",
         f"data       {dataset.name}: {len(dataset.labeled.labels)} labeled ({by_class}), "
-        f"{len(dataset.unlabeled)} unlabeled, {len(dataset.test.labels)} test{holdout}",
+        f"{len(dataset.unlabeled)} unlabeled, {test}{holdout}",
         f"networks   {networks}",
         f"steps      {steps}, {batch} examples each, seed {config.seed}",
         f"model_dir  {config.model_dir}"])
 
 
 def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agreement,
-         probes=None):
+         probes=None, observe=None):
     """Takes the steps after the first `step` ones, and evaluates and saves at their intervals.
 
     Returns:
@@ -191,6 +194,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
             if last:
                 board.classes(step, by_class)
             progress.say(f"step {step}: " + evaluation.line(figures))
+            if observe:
+                observe(step, figures)
         if probes and (last or step % config.eval_steps == 0 or probes.due(step)):
             probes.record(step, board)
         due = step % config.checkpoint_steps == 0

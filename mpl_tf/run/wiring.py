@@ -37,7 +37,7 @@ def load_dataset(config, stored=True):
         skip_corrupt=config.skip_corrupt, train_split=config.train_split,
         test_split=config.test_split, unlabeled_split=config.unlabeled_split,
         feature_components=config.feature_components,
-        feature_unit_length=config.feature_unit_length, **stored)
+        feature_unit_length=config.feature_unit_length, test=config.evaluate == "all", **stored)
     if config.color != "none" and dataset.unlabeled.shape[-1] != 3:     # only the files told it
         raise ValueError(f"--color={config.color} with --dataset={config.dataset}, whose images are "
                          "grey: expected photographs; leave it out")
@@ -240,11 +240,11 @@ def look_ahead(strategy_, iterator, count):
 
 
 def eval_datasets(config, dataset):
-    """Evaluation batches: {"test", "labeled" and, where there is one, "holdout": tf.data.Dataset}.
+    """Evaluation batches: {"labeled" and, where there are such, "test", "holdout": tf.data.Dataset}.
 
     Of labeled images that are decoded each time, only the first ones are used, see MOST_LABELED.
     """
-    labeled, most = dataset.labeled, max(len(dataset.test.labels), MOST_LABELED)
+    labeled, most = dataset.labeled, max(len(dataset.test.labels) if dataset.test else 0, MOST_LABELED)
     images = as_images(labeled.images)
     if len(images) > most and images.decoded_each_time:
         labeled = datasets.Split(images.subset(np.arange(most)), labeled.labels[:most])

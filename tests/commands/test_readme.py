@@ -17,6 +17,7 @@ from mpl_tf.common.command import Parser
 from mpl_tf.method import mpl, objectives
 from mpl_tf.reduced import chain
 from mpl_tf.run import wiring
+from mpl_tf.tune import __main__ as tuning
 from tests.conftest import ROOT
 
 FILES = ("README.md", "flags/README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
@@ -61,6 +62,10 @@ def parse(module, arguments, monkeypatch):
         return config.parse(arguments, only=evaluate.FLAGS)
     if module == "mpl_tf.reduced":
         return chain.configs(*chain.parse(arguments))
+    if module == "mpl_tf.tune":
+        chosen, extra = tuning.parse(arguments)
+        chosen.source = None        # a study that an earlier command makes
+        return tuning.planned(chosen, extra)
     if module == "data_prep.beam":      # which cannot be imported without Beam
         end = arguments.index("--") if "--" in arguments else len(arguments)
         help_text = (ROOT / "data_prep" / "beam.py").read_text().split('"""')[1]
@@ -104,7 +109,8 @@ def test_the_flags_and_files_of_each_command_exist(file, monkeypatch, capsys):
 @pytest.mark.parametrize("module, arguments", [
     ("mpl_tf.train", ["--flagfile=digits.cfg", "--trian_steps=3"]), ("mpl_tf.train", ["--flagfile=dgits.cfg"]),
     ("mpl_tf.evaluate", ["--model_dir=x", "--seed=1"]), ("mpl_tf.predict", ["--model_dri=x", "y.jpg"]),
-    ("mpl_tf.reduced", ["--flagfile=reduced_digits.cfg", "--rwos=x"]), ("data_prep.svhn", ["--sorce_dir=x"]),
+    ("mpl_tf.reduced", ["--flagfile=reduced_digits.cfg", "--rwos=x"]),
+    ("mpl_tf.tune", ["--study=x", "--flagfile=digits.cfg", "--", "--holduot=5"]), ("data_prep.svhn", ["--sorce_dir=x"]),
     ("data_prep.beam", ["select", "--per_clas=3"])])
 def test_a_wrong_flag_would_be_found(module, arguments, monkeypatch):
     with pytest.raises((SystemExit, ValueError)):

@@ -1,0 +1,131 @@
+"""Local processes that work on one study: they end when this one ends, in whatever way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+from mpl_tf.common import command
+from mpl_tf.tune import study as studies
+
+POLL_SECONDS = 0.5
+
+
+def share_cores(number, count):
+    """Leaves this process, worker `number` of `count`, its part of the cores, where there are enough.
+
+    TensorFlow starts a thread for each core that it may use: with all cores in every worker they would
+    wait for each other. Call it before TensorFlow is imported.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        own = sorted(os.sched_getaffinity(0))
+        if 1 < count <= len(own):
+            os.sched_setaffinity(0, own[number::count])
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")      # they may share a GPU
+
+
+def end_with_parent():
+    """Has SIGTERM end this worker, which saves first, once its parent is gone: stdin then ends."""
+    def watch():
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def run(arguments, count, folder, seen):
+    """Runs `count` processes of this program with `arguments`, and waits for them.
+
+    A worker that fails ends the others. SIGTERM and Ctrl-C end all of them, after each has saved; a
+    second Ctrl-C without saving.
+
+    Args:
+      folder: the study's, in which each worker has a file for what it prints.
+      seen: a function that is called every now and then while they work.
+
+    Raises:
+      command.Stopped: if a signal ended them.
+      ChildFailed: if a worker failed.
+    """
+    with _Signals() as asked:
+        children = []
+        try:
+            for number in range(count):
+                children.append(_start(arguments, number, count, folder))
+            told = False
+            while any(child.poll() is None for child in children):
+                failed = any(child.poll() not in (None, 0) for child in children)
+                if (asked.number or failed) and not told:
+                    told = True
+                    for child in children:
+                        child.terminate()
+                time.sleep(POLL_SECONDS / 5)
+                seen()
+        finally:
+            for child in children:
+                if child.poll() is None:
+                    child.kill()
+                child.stdin.close()
+                child.wait()
+    seen(last=True)
+    if asked.number:
+        raise command.Stopped("stopped, and each worker saved its trial: the same command continues",
+                              asked.number)
+    # Those that were ended because of another's failure ended by a signal, or stopped.
+    failed = [(number, child.returncode) for number, child in enumerate(children) if child.returncode]
+    if failed:
+        raise ChildFailed(_why(folder, *min(failed, key=lambda each: each[1] >= 128 or each[1] == -15)))
+
+
+class ChildFailed(Exception):
+    """A worker failed. The text, of one line, says why."""
+
+
+class _Signals:
+    """A context in which SIGTERM and Ctrl-C are noted; a second Ctrl-C raises KeyboardInterrupt."""
+
+    def __init__(self):
+        self.number, self._previous = 0, {}
+
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._note)
+                              for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        if self.number and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
+        print("\nstopping: each worker saves its trial; Ctrl-C again ends them without saving",
+              file=sys.stderr, flush=True)
+
+
+def _log(folder, number):
+    return os.path.join(folder, studies.LOGS, f"worker-{number}.log")
+
+
+def _start(arguments, number, count, folder):
+    """Starts a worker. A session of its own keeps a terminal's Ctrl-C from it, which we pass on."""
+    with open(_log(folder, number), "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "mpl_tf.tune", f"--worker={number}/{count}", *arguments],
+            stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def _why(folder, number, code):
+    path = _log(folder, number)
+    if code < 0:
+        return (f"worker {number} was ended by signal {-code}, perhaps because memory ran out: the same "
+                f"command continues, with fewer --workers; see {path}")
+    with open(path, "rb") as file:
+        lines = file.read()[-10_000:].decode("utf-8", "replace").strip().splitlines() or [""]
+    return f"worker {number} failed: {lines[-1].removeprefix('error: ')} (see {path})"
