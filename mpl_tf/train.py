@@ -36,7 +36,11 @@ def train(config: config_module.Config) -> Dict[str, Any]:
     if config.dataset == "two_moons" and config.plots:
         from mpl_tf.two_moons import figures as two_moons_figures
         figures = two_moons_figures.write_figures
-    return training.run(config, figures)
+    report = None
+    if config.report:
+        from mpl_tf.report import of_run
+        report = of_run.at_its_end
+    return training.run(config, figures, report)
 
 
 if __name__ == "__main__":

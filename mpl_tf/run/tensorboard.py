@@ -26,6 +26,7 @@ class Summaries:
 
     def __init__(self, folder, model, class_names, start_step=0):
         self._model, self._class_names, self._writes = model, class_names, folder is not None
+        self.views = None       # of the last montage: arrays in [-1, 1], the weak views first
         self._writer = tf.summary.create_noop_writer()
         if self._writes:
             self._writer = tf.summary.create_file_writer(plain_path.plain(folder))
@@ -83,13 +84,17 @@ class Summaries:
         With a teacher that learns, that is what MetaPseudoLabels.diagnostics returns, with a
         histogram of the pseudo labels' classes. For images it is both views of some unlabeled ones,
         with their pseudo labels. examples_per_second is written if it is given.
+
+        Returns:
+          {name: float} of what diagnostics measured; {} without a teacher that learns.
         """
         values, pseudo_labels = {}, None
         if self._diagnose is not None:      # all workers have to take part
             values = {name: value.numpy() for name, value in self._diagnose(batch).items()}
             pseudo_labels = values.pop("pseudo_labels")
+        measured = {name: float(value) for name, value in values.items()}
         if not self._writes:
-            return
+            return measured
         if examples_per_second is not None:
             values["examples_per_second"] = examples_per_second
         if values:
@@ -103,8 +108,10 @@ class Summaries:
                 lambda value: strategy.experimental_local_results(value)[0],
                 batch.get("unlabeled", {}))
             if "image" in views and views["image"].shape.rank == 4:
-                self._views(step, [views[name].numpy() for name in ("image", "augmented")
-                                   if name in views], pseudo_labels)
+                self.views = [views[name].numpy()[:MONTAGE_IMAGES] for name in ("image", "augmented")
+                              if name in views]
+                self._views(step, self.views, pseudo_labels)
+        return measured
 
     def _views(self, step, views, pseudo_labels):
         with pictures.or_warn("TensorBoard's montage of views"):
