@@ -49,10 +49,7 @@ def page(contents, found=(), runs=None, others=()):
         left = sections.Budget(budget)
         body = [
             element("h1", f"Report of {name}"), sections.summary(contents),
-            element("p", verdict.sentence, class_=f"verdict {verdict.kind}", id="verdict") if verdict else
-            element("p", "This run has no meta gradient: there is nothing to tell of its effect.",
-                    class_="note"),
-            sections.accuracies(contents), sections.comparison(found, runs, others),
+            _verdict(verdict, found), sections.accuracies(contents), sections.comparison(found, runs, others),
             sections.classes(contents), sections.calibration(contents),
             sections.mistakes(contents, left), sections.disagreements(contents, left),
             sections.label_next(contents, left), sections.views(contents, left),
@@ -61,6 +58,15 @@ def page(contents, found=(), runs=None, others=()):
         if len(text) <= MOST_BYTES:
             break
     return text
+
+
+def _verdict(verdict, found):
+    if verdict is None:
+        return element("p", "This run has no meta gradient: there is nothing to tell of its effect.", class_="note")
+    how = None if found else element(
+        "p", "python -m mpl_tf.compare --baselines FILE.cfg runs a flag file beside its control and its baseline, "
+        "over seeds, and tells.", class_="note")
+    return [element("p", verdict.sentence, class_=f"verdict {verdict.kind}", id="verdict"), how]
 
 
 def document(title, body):

@@ -6,17 +6,10 @@ import io
 import numpy as np
 
 from mpl_tf.common import pictures
+from mpl_tf.run import curves
 
 THUMBNAIL, SMALLEST = 96, 64        # the sides of a thumbnail, pixels
 _BLUE, _ORANGE, _GRAY = "#0072b2", "#d55e00", "#777777"     # colour-blind people can tell them apart
-_LINES = {"test": "-", "labeled": ":", "holdout": "--"}
-_PARTS = {"test": "test images", "labeled": "labeled images it learns from", "holdout": "held-out images"}
-# What a training step logs, in plain words.
-LOSSES = {
-    "student_loss": "student's loss on pseudo labels", "loss": "loss",
-    "R": "student's loss on labeled images after its step (R)",
-    "teacher_supervised_loss": "teacher's loss on labeled images",
-    "teacher_consistency_loss": "teacher's consistency loss (UDA)"}
 
 
 def url(data, kind):
@@ -82,16 +75,8 @@ def draw_accuracies(evaluations):
     """Draws accuracies over steps; a list of dicts as in results.json."""
     def draw(figure_):
         axes = figure_.subplots()
-        steps = [each["step"] for each in evaluations]
-        for role, color in (("student", _BLUE), ("teacher", _ORANGE)):
-            for part, line in _LINES.items():
-                values = [each.get(f"{role}_{part}_accuracy") for each in evaluations]
-                if all(value is not None for value in values):
-                    axes.plot(steps, [100 * value for value in values], line, color=color,
-                              marker="." if len(steps) == 1 else None, label=f"{role}: {_PARTS[part]}")
-        axes.set(xlabel="step", ylabel="right [%]")
-        axes.grid(alpha=0.3)
-        _legend(figure_, axes, 2)
+        curves.draw_accuracies(axes, evaluations)
+        _legend(figure_, axes, 1)
     return draw
 
 
@@ -99,13 +84,7 @@ def draw_losses(evaluations):
     """Draws the mean training losses between evaluations over steps."""
     def draw(figure_):
         axes = figure_.subplots()
-        steps = [each["step"] for each in evaluations]
-        for name, words in LOSSES.items():
-            values = [each.get(name) for each in evaluations]
-            if all(value is not None for value in values):
-                axes.plot(steps, values, label=words, marker="." if len(steps) == 1 else None)
-        axes.set(xlabel="step", ylabel="loss [nats]")
-        axes.grid(alpha=0.3)
+        curves.draw_losses(axes, evaluations)
         _legend(figure_, axes, 1)
     return draw
 

@@ -60,21 +60,28 @@ def matrix_of(contents, role):
 
 def accuracies(contents):
     """How often student and teacher are right, with intervals and how few images there are."""
-    cards, few = [], False
+    cards, half = [], 0.0
     for role in roles_of(contents):
         right = contents.predicted.right(role)
         share = statistics.share(int(right.sum()), len(right))
-        few |= (share.high - share.low) / 2 > WIDE
+        half = max(half, (share.high - share.low) / 2)
         cards.append(element(
             "div", element("div", role.capitalize()), element("div", percent(share.value), class_="big"),
             element("div", f"{share.right} of {share.count} test images right"),
             element("div", f"95 % interval {interval(share)}"),
             element("div", f"balanced over the classes: {percent(statistics.balanced(matrix_of(contents, role)))}"),
             class_="card"))
-    count = len(contents.predicted.labels)
-    note = element("p", f"{count} test image{'s are' if count != 1 else ' is'} few: other images of the same kind "
-                   "could give any accuracy within the interval.", class_="note") if few else None
-    return [element("h2", "How often it is right"), element("div", cards, class_="cards"), note]
+    notes, count = [], len(contents.predicted.labels)
+    if half > WIDE:
+        notes.append(f"{count} test image{'s are' if count != 1 else ' is'} few: they tell an accuracy to about "
+                     f"±{100 * half:.0f} points only, and a smaller difference may be chance.")
+    if "teacher" in contents.probabilities:
+        ahead = statistics.paired(*(contents.predicted.right(role) for role in ("teacher", "student")))
+        if ahead.low > 0 and ahead.p_value < comparing.SURE:
+            notes.append(f"The teacher is ahead of the student by {100 * ahead.difference:.1f} points on the same "
+                         "images: the student may catch up with more steps (a larger --train_steps continues the run).")
+    return [element("h2", "How often it is right"), element("div", cards, class_="cards"),
+            [element("p", note, class_="note") for note in notes]]
 
 
 def comparison(found, runs, others):
@@ -306,9 +313,9 @@ def curves(contents):
     """Accuracies and losses over the steps."""
     evaluations = contents.results["evaluations"]
     return [element("h2", "How training went"), element("div", [
-        _figure(pictures.figure(pictures.draw_accuracies(evaluations)), "Accuracy of student and teacher over the "
+        _figure(pictures.figure(pictures.draw_accuracies(evaluations), height=3.8), "Accuracy of student and teacher over the "
                 "steps of training."),
-        _figure(pictures.figure(pictures.draw_losses(evaluations), height=3.6), "Losses, means between "
+        _figure(pictures.figure(pictures.draw_losses(evaluations), height=3.8), "Losses, means between "
                 "evaluations.")], class_="figures")]
 
 

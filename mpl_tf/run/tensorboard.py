@@ -165,39 +165,3 @@ def montage(views, pseudo_labels, class_names):
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
-
-
-def curves(file, evaluations):
-    """Draws a figure of a run, a PNG: accuracies, and mean losses between evaluations.
-
-    Args:
-      file: a path, or an open binary file.
-      evaluations: a list of dicts, see checkpoints.Journal.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    figure = Figure((10, 4), dpi=100, layout="constrained")
-    accuracy_axes, loss_axes = figure.subplots(1, 2)
-    steps = [evaluation["step"] for evaluation in evaluations]
-    for name in evaluations[-1]:
-        values = [evaluation.get(name) for evaluation in evaluations]
-        if name.endswith(("top5_accuracy", "balanced_accuracy")):
-            continue
-        if name.endswith("_accuracy"):
-            role, part = name.split("_")[:2]
-            accuracy_axes.plot(steps, [100 * value for value in values], label=f"{role}, {part}",
-                               color={"student": "C0", "teacher": "C1"}[role],
-                               linestyle={"test": "-", "labeled": ":", "holdout": "--"}[part])
-        elif is_loss(name) and name != "teacher_meta_loss":    # which is R times a factor
-            loss_axes.plot(steps, values, label=name)
-    accuracy_axes.set(xlabel="step", ylabel="accuracy [%]", title="Accuracy")
-    loss_axes.set(xlabel="step", ylabel="loss [nats]", title="Training, means between evaluations")
-    for axes in (accuracy_axes, loss_axes):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    FigureCanvasAgg(figure).print_png(file)
-
-
-def is_loss(name):
-    """Whether a training step logs a loss under the name `name`."""
-    return name == "R" or name.endswith("loss")

@@ -13,8 +13,8 @@ import tensorflow as tf
 from mpl_tf import datasets
 from mpl_tf.common import command, keras_seam, pictures, storage
 from mpl_tf.config import Config
-from mpl_tf.run import (checkpoints, composing, devices, evaluation, export, kept_networks, predicted,
-                        run_folder, serving, tensorboard, watch, wiring, workers)
+from mpl_tf.run import (checkpoints, composing, curves, devices, evaluation, export, kept_networks,
+                        predicted, run_folder, serving, tensorboard, watch, wiring, workers)
 from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
@@ -188,7 +188,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
         reset_metrics()     # so that logs are of one execution, not means since the start
         step += stride
         signal_watch.check(step, logs, saved)
-        journal.add(stride, {name: logs[name] for name in logs if tensorboard.is_loss(name)})
+        journal.add(stride, {name: logs[name] for name in logs if curves.is_loss(name)})
         board.scalars(step, logs)
         progress.update(step, logs, clock.examples_per_second(config))
         clock.end_step(stride)
@@ -249,7 +249,7 @@ def write_outcome(config, outcome, probes=None, figures=None, report=None):
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))
     if config.plots:
         pictures.write(os.path.join(folder, "curves.png"),
-                       lambda file: tensorboard.curves(file, results["evaluations"]))
+                       lambda file: curves.curves(file, results["evaluations"]))
     if config.plots and probes:
         pictures.write(os.path.join(folder, "targets.png"),
                        lambda file: file.write(probes.figure()))

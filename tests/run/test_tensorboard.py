@@ -136,15 +136,6 @@ def test_a_montage_that_cannot_be_drawn_ends_no_run(tmp_path, monkeypatch, caplo
         (1, "diagnostics/examples_per_second"), (2, "diagnostics/examples_per_second")]
 
 
-def test_curves_are_a_picture(tmp_path):
-    evaluations = [{"step": step, "student_test_accuracy": 0.1 * step, "R": 1.0 / step,
-                    "teacher_test_accuracy": 0.2} for step in (1, 2, 3)]
-    tensorboard.curves(tmp_path / "curves.png", evaluations)
-    image = tf.io.decode_png(tf.io.read_file(str(tmp_path / "curves.png")))
-    assert image.shape[0] == 400 and len(np.unique(image.numpy().reshape(-1, image.shape[-1]),
-                                                   axis=0)) > 10
-
-
 def test_a_resumed_run_keeps_its_checkpoints_own_step(tmp_path):
     """As TensorBoard itself reads event files: later steps of a killed process are forgotten."""
     reader = pytest.importorskip("tensorboard.backend.event_processing.plugin_event_accumulator")
