@@ -20,14 +20,15 @@ p { margin: .5rem 0 } .note, figcaption, caption { color: #555; font-size: .9rem
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem }
 .card { border: 1px solid #ccc; border-radius: .5rem; padding: .7rem 1rem } .big { font-size: 2rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: .5rem 0 }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
+th, td { overflow-wrap: break-word; padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.confusion td, .confusion th { padding: .2rem .4rem; overflow-wrap: normal; max-width: 8rem }
+.confusion td, .confusion th { padding: .2rem .4rem; max-width: 8rem }
+td:first-child { min-width: 6rem; max-width: 16rem }
 .bar { display: block; height: .6rem; background: #0072b2; min-width: 1px }
 .track { display: block; width: 6rem; background: #e6e6e6 }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .8rem }
 .gallery figure { margin: 0; font-size: .8rem; line-height: 1.3 } .gallery figcaption { font-size: .8rem }
-.views { display: flex; gap: .2rem; flex-wrap: wrap }
+.views { display: flex; gap: .2rem; flex-direction: column; align-items: start }
 img { max-width: 100%; height: auto } .pixels { image-rendering: pixelated }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem }
 details { margin-top: 2rem } summary { cursor: pointer }

@@ -10,7 +10,7 @@ from mpl_tf.report.markup import download, element, table
 
 ROLES = ("student", "teacher")
 MATRIX = 25             # classes up to which the whole confusion matrix is shown
-CONFUSIONS = 15         # pairs of classes that are listed
+CONFUSIONS = 8          # pairs of classes that are listed
 WIDE = 0.03             # half an interval from which a page says that images are few
 HEADER = ("file", "class", "guess", "probability", "runner_up", "entropy")
 
@@ -178,12 +178,13 @@ def calibration(contents):
     """Whether it is as often right as it is sure."""
     bins = {role: statistics.reliability(contents.probabilities[role].max(axis=1), contents.predicted.right(role))
             for role in roles_of(contents)}
-    errors = "; ".join(f"{role}: expected calibration error {100 * statistics.calibration_error(each):.1f} points"
+    errors = "; ".join(f"{role} {100 * statistics.calibration_error(each):.1f} points (expected calibration error)"
                        for role, each in bins.items())
     surest = {role: float(contents.probabilities[role].max(axis=1).mean()) for role in bins}
-    words = "; ".join(f"the {role} is {percent(value)} sure on average and right in "
+    words = "; ".join(f"{role}: {percent(value)} sure on average, right in "
                       f"{percent(float(contents.predicted.right(role).mean()))}" for role, value in surest.items())
-    return [element("h2", "Is it as right as it is sure?"), element("p", f"{words}. {errors}."),
+    return [element("h2", "Is it as right as it is sure?"),
+            element("p", f"{words[0].upper()}{words[1:]}. Between the two, as a mean over examples: {errors}."),
             _figure(pictures.figure(pictures.draw_reliability(bins)),
                     "How often student and teacher are right, by how sure they are; on the dotted line both "
                     "agree. Larger dots stand for more images.")]
@@ -302,7 +303,7 @@ def views(contents, left, most=8):
         return None
     words = ("weak", "strong")[:len(stacks)]
     return [element("h2", "What the networks see in training"),
-            element("p", "Views of some unlabeled images" + (", the weak one before the strong one, on which the "
+            element("p", "Views of some unlabeled images" + (", the weak one above the strong one, on which the "
                     "student learns." if len(stacks) > 1 else ".")),
             element("div", [element("figure", element("div", [_image(stack[i], f"{word} view of an unlabeled image")
                                                               for word, stack in zip(words, stacks)], class_="views"))

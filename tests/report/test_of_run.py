@@ -135,6 +135,7 @@ def test_bad_arguments_are_one_line(trained, capsys, arguments, words):
     assert code == 2 and words in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_flag_file_beside_its_baselines(tmp_path, capsys):
     flagfile = tmp_path / "tiny.cfg"
     flagfile.write_text("--dataset=digits\n--student_network=mlp-8\n--objective=supervised\n--model_dir=unused\n"
@@ -150,6 +151,17 @@ def test_a_flag_file_beside_its_baselines(tmp_path, capsys):
     assert (flags["meta_weight"], flags["seed"], flags["split_seed"]) == (0.0, 4, 4)
     assert compare.main(argv) == 0      # finished: the table and the page again
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_the_rows_of_a_flag_file_with_its_baselines():
+    chosen, extra = compare.parse(["--baselines", "flags/digits.cfg", "--seeds=1,2", "--", "--meta_weight=3"])
+    runs = compare.with_companions(chosen, compare.configs(chosen, extra))
+    assert chosen.output_dir == "runs/digits_and_baselines" and chosen.reference == "digits_control"
+    assert chosen.names[:3] == ["digits", "digits_baseline", "digits_control"]
+    assert len(runs) == 2 * len(chosen.names) == len({run.model_dir for run in runs.values()})
+    assert {run.train_steps for run in runs.values()} == {400}
+    assert (runs["digits", 2].meta_weight, runs["digits_control", 2].meta_weight) == (3.0, 0.0)
+    assert runs["digits_baseline", 1].method == "baseline" and runs["digits_baseline", 1].split_seed == 1
 
 
 @pytest.mark.parametrize("argv, words", [
