@@ -10,6 +10,7 @@ import tensorflow as tf
 from mpl_tf.common import command, pictures, plain_path
 
 MONTAGE_IMAGES = 16
+HEADING = 0.16      # the height of a line of words above a montage, in widths of an image
 MOST_CLASSES = 100      # of which each has a scalar of its own
 
 
@@ -123,8 +124,16 @@ class Summaries:
         self._writer.close()
 
 
+def heading(count, labeled):
+    """The words above a montage of `count` views of each image, with pseudo labels or without."""
+    words = "top: weak view, bottom: strong view" if count > 1 else "weak views"
+    return f"{words}\nclass and number: what the teacher thinks, how surely" if labeled else words
+
+
 def montage(views, pseudo_labels, class_names):
     """Draws the views of images, those of one image below each other, under its pseudo label.
+
+    Words above them all say what is seen.
 
     Args:
       views: arrays [B, H, W, C] in [-1, 1], the weak views first. At most 16 images are shown.
@@ -140,9 +149,11 @@ def montage(views, pseudo_labels, class_names):
     columns = math.ceil(math.sqrt(count * len(views)))
     rows = math.ceil(count / columns)
     row_height = title + len(views) * (height + 1)
-    canvas = np.ones((rows * row_height, columns * (width + 2), channels), np.float32)
+    words = heading(len(views), pseudo_labels is not None)
+    head = math.ceil(HEADING * (1 + words.count("\n")) * (width + 2))      # rows of pixels, for the words
+    canvas = np.ones((head + rows * row_height, columns * (width + 2), channels), np.float32)
     for i in range(count):
-        top, left = i // columns * row_height + title, i % columns * (width + 2) + 1
+        top, left = head + i // columns * row_height + title, i % columns * (width + 2) + 1
         for j, view in enumerate(views):
             start = top + j * (height + 1)
             canvas[start:start + height, left:left + width] = view[i]
@@ -155,10 +166,12 @@ def montage(views, pseudo_labels, class_names):
     axes.imshow(canvas.squeeze() * 0.5 + 0.5, vmin=0, vmax=1, cmap="gray", aspect="auto",
                 interpolation="nearest")
     axes.axis("off")
+    axes.text(canvas.shape[1] / 2, head / 2, words, ha="center", va="center", fontsize=7, parse_math=False,
+              usetex=False)
     for i in range(count if pseudo_labels is not None else 0):
         best = pseudo_labels[i].argmax()
         center = (i % columns * (width + 2) + width / 2 + 0.5,
-                  i // columns * row_height + title / 2)
+                  head + i // columns * row_height + title / 2)
         name = command.readable(class_names[best])
         axes.text(*center, f"{name} {pseudo_labels[i][best]:.2f}", ha="center", va="center",
                   fontsize=8, parse_math=False, usetex=False)      # a name may have $ and _

@@ -98,11 +98,14 @@ def test_a_montage_shows_the_views(channels):
     assert image.min() == 0 and image.max() == 255
     share = np.mean(image.astype(int).sum(axis=-1) == 0)
     columns, rows = 4, 2        # 10 views: 4 columns of pairs, as wide as two images and a gap
-    expected = count * 64 / (columns * 10 * rows * (4 + 2 * 9))
+    head = 2        # rows of pixels for the words above
+    expected = count * 64 / (columns * 10 * (head + rows * (4 + 2 * 9)))
     assert share == pytest.approx(expected, rel=0.1)
     titled = tf.io.decode_png(tensorboard.montage(
         [black, white], np.eye(2)[[0, 1, 0, 1, 0]], names), channels=3).numpy()
-    assert titled.shape == image.shape and (titled != image).any()
+    assert titled.shape[1] == image.shape[1] and titled.shape[0] > image.shape[0]      # one more line of words
+    assert "strong" in tensorboard.heading(2, False) and "teacher" not in tensorboard.heading(2, False)
+    assert "how surely" in tensorboard.heading(1, True) and "strong" not in tensorboard.heading(1, True)
 
 
 @pytest.mark.parametrize("name", ["$5_to_$20", "a$b^{", "bad\udcff", "50 % {x} \\frac"])
