@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any
 
 import numpy as np
 
+from mpl_tf.common import command
 from mpl_tf.datasets.images import as_images
 from mpl_tf.report import statistics
 
+log = logging.getLogger("mpl_tf")
 MOST_UNLABELED = 2000       # unlabeled images that the networks look at
 LISTED = 100                # of them, in the list of what to label next
 
@@ -64,7 +67,11 @@ def gather(config, results, class_names, predicted, dataset=None, functions=None
                      for role, logits in predicted.logits.items()}
     looked = None
     if dataset is not None and functions:
-        looked = look_at_unlabeled(dataset, functions, config.eval_batch_size)
+        try:
+            looked = look_at_unlabeled(dataset, functions, config.eval_batch_size)
+        except Exception as error:      # a damaged record that training skipped stops an evaluation
+            log.warning("the report does not say what to label next (%s)",
+                        " ".join(command.readable(error).split())[:200])
     return Contents(config, results, list(class_names), predicted, probabilities,
                     as_images(dataset.test.images) if dataset is not None else None, looked, views)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from mpl_tf.common import spreadsheet, storage
-from mpl_tf.report import page, sections, statistics
+from mpl_tf.report import galleries, page, sections, statistics
 
 PAGE, FIGURES, NEXT = "report.html", "report.csv", "label_next.csv"
 
@@ -22,9 +22,9 @@ def write(folder, contents, found=(), runs=None, others=()):
         file.write(text)
     spreadsheet.write(os.path.join(folder, FIGURES), ("network", "figure", "value", "low", "high", "count"),
                       [*figures(contents), *differences(found)])
-    rows = sections.label_rows(contents)
+    rows = galleries.label_rows(contents)
     if rows:
-        spreadsheet.write(os.path.join(folder, NEXT), sections.HEADER, rows)
+        spreadsheet.write(os.path.join(folder, NEXT), galleries.HEADER, rows)
     return [PAGE, FIGURES, *[NEXT] * bool(rows)]
 
 

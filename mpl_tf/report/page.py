@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mpl_tf.report import comparing, sections
+from mpl_tf.report import comparing, galleries, sections
 from mpl_tf.report.markup import Markup, element
 
 MOST_BYTES = 10_000_000
@@ -47,13 +47,13 @@ def page(contents, found=(), runs=None, others=()):
     name = contents.config.model_dir.rstrip("/").rpartition("/")[2] or contents.config.model_dir
     verdict = comparing.verdict(contents.config, found)
     for budget in (60, 0):      # without thumbnails, if they alone make the page too large
-        left = sections.Budget(budget)
+        left = galleries.Budget(budget)
         body = [
             element("h1", f"Report of {name}"), sections.summary(contents),
             _verdict(verdict, found), sections.accuracies(contents), sections.comparison(found, runs, others),
             sections.classes(contents), sections.calibration(contents),
-            sections.mistakes(contents, left), sections.disagreements(contents, left),
-            sections.label_next(contents, left), sections.views(contents, left),
+            galleries.mistakes(contents, left), galleries.disagreements(contents, left),
+            galleries.label_next(contents, left), galleries.views(contents, left),
             sections.curves(contents), sections.signal(contents), sections.settings(contents)]
         text = document(f"Report of {name}", body)
         if len(text) <= MOST_BYTES:

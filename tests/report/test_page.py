@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpl_tf.report import contents, files, markup, page, pictures, sections
+from mpl_tf.report import contents, files, galleries, markup, page, pictures
 from tests.report import made
 
 VOID = {"img", "meta", "br", "hr"}
@@ -128,7 +128,7 @@ def test_the_files_hold_the_same_figures(tmp_path):
     with open(tmp_path / "label_next.csv", encoding="utf-8-sig", newline="") as file:
         listed = list(csv.DictReader(file))
     assert [row["class"] for row in listed] == [""] * 20 and listed[1]["file"] == "$5_to_$201.jpg"
-    assert list(listed[0]) == list(sections.HEADER)
+    assert list(listed[0]) == list(galleries.HEADER)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8, 3), (96, 96, 3), (300, 40, 3), (1, 1, 1), (40, 40, 4)])
