@@ -4,7 +4,8 @@ import sys
 
 from mpl_tf.common import command
 
-PROGRAMS = ("train", "evaluate", "predict", "compare", "tune", "reduced", "two_moons", "benchmark")
+PROGRAMS = ("train", "evaluate", "predict", "report", "compare", "tune", "reduced", "two_moons",
+            "benchmark")
 
 if __name__ == "__main__":
     sys.exit(command.list_programs("mpl_tf", PROGRAMS))

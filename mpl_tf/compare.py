@@ -6,6 +6,12 @@
 Seed s sets --seed=s and --split_seed=s, so that rows are paired by seed and, where labels are drawn
 at random, by split. Each run has a folder of its own in output_dir: the same command continues an
 interrupted comparison, and only prints the table of a finished one. Flags after -- go to every run.
+
+    python -m mpl_tf.compare --baselines flags/digits.cfg
+
+--baselines answers whether the meta gradient helps: it runs one flag file beside its baseline, its
+control (meta weight 0) and the shuffled control, and writes report.html to output_dir, a page that
+says so.
 """
 
 import os
@@ -32,8 +38,11 @@ def parse(arguments):
     parser.add_argument("flagfiles", nargs="+", help="flag files, one for each row of the table")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated seeds "
                         "(default: %(default)s)")
-    parser.add_argument("--output_dir", type=command.path_type, default="runs/compare",
-                        help="the folder of all runs and of the table (default: %(default)s)")
+    parser.add_argument("--output_dir", type=command.path_type,
+                        help="the folder of all runs and of the table (default: runs/compare; with "
+                        "--baselines runs/NAME_and_baselines)")
+    parser.add_argument("--baselines", action="store_true", help="run one flag file beside its baseline "
+                        "and controls, and write a page that says whether the meta gradient helped")
     parser.add_argument("--reference", help="the name of the row that the others are compared with")
     parser.add_argument("--figure", default="student_test_accuracy", help="the entry of results.json "
                         "that is compared, such as student_holdout_accuracy (default: %(default)s)")
@@ -44,6 +53,11 @@ def parse(arguments):
         chosen.seeds = [int(seed) for seed in chosen.seeds.split(",")]
     except ValueError:
         parser.error(f"--seeds={chosen.seeds}: expected integers such as 0,1,2")
+    if chosen.baselines and len(chosen.names) != 1:
+        parser.error(f"--baselines with {len(chosen.names)} flag files: expected one, whose baselines are "
+                     "made of it; leave out the others")
+    chosen.output_dir = chosen.output_dir or (
+        f"runs/{chosen.names[0]}_and_baselines" if chosen.baselines else "runs/compare")
     for name, values in (("flag files of the name", chosen.names), ("the seed", chosen.seeds)):
         twice = [value for value in values if values.count(value) > 1]
         if twice:
@@ -53,7 +67,7 @@ def parse(arguments):
         parser.error(f"--figure={chosen.figure}: expected an accuracy of results.json such as "
                      "student_test_accuracy or teacher_holdout_accuracy, or "
                      "median_last_evaluations")
-    if chosen.reference and chosen.reference not in chosen.names:
+    if chosen.reference and chosen.reference not in chosen.names and not chosen.baselines:
         parser.error(f"--reference={chosen.reference}: expected one of {', '.join(chosen.names)}")
     return chosen, arguments[end + 1:]
 
@@ -66,8 +80,33 @@ def configs(chosen, extra):
     """
     return {(name, seed): config_module.from_arguments([
         f"--flagfile={path}", *extra, f"--seed={seed}", f"--split_seed={seed}",
-        f"--model_dir={os.path.join(chosen.output_dir, f'{name}_seed{seed}')}"])
+        f"--model_dir={_folder(chosen, name, seed)}"])
         for name, path in zip(chosen.names, chosen.flagfiles) for seed in chosen.seeds}
+
+
+def _folder(chosen, name, seed):
+    return os.path.join(chosen.output_dir, f"{name}_seed{seed}")
+
+
+def with_companions(chosen, runs):
+    """`runs` of one flag file, and those of its companions: {(name, seed): Config}.
+
+    It adds the names of the new rows to chosen.names, and takes the control for the reference.
+
+    Raises:
+      ValueError: in one line: the flag file has no meta gradient, or a companion cannot be made.
+    """
+    from mpl_tf.report import companions
+    [own], all_runs = list(chosen.names), dict(runs)
+    for seed in chosen.seeds:
+        for companion, config in companions.companions_of(runs[own, seed]):
+            name = f"{own}_{companion.name}"
+            all_runs[name, seed] = config.replace(model_dir=_folder(chosen, name, seed))
+            chosen.names += [name] * (name not in chosen.names)
+    chosen.reference = chosen.reference or f"{own}_{companions.CONTROL}"
+    if chosen.reference not in chosen.names:
+        raise ValueError(f"--reference={chosen.reference}: expected one of {', '.join(chosen.names)}")
+    return all_runs
 
 
 def main(arguments=None):
@@ -78,6 +117,9 @@ def main(arguments=None):
 def _main(arguments):
     chosen, extra = parse(arguments)
     runs = configs(chosen, extra)
+    own = chosen.names[0]
+    if chosen.baselines:
+        runs = with_companions(chosen, runs)
     import tensorflow as tf
     figures = {}
     for (name, seed), config in runs.items():
@@ -93,6 +135,12 @@ def _main(arguments):
         "command": ["compare", *arguments], "seeds": chosen.seeds,
         "figures": {name: [figures[name, seed] for seed in chosen.seeds]
                     for name in chosen.names}})
+    if chosen.baselines:
+        from mpl_tf.report import of_run
+        folders = {name: [config.model_dir for (row, _), config in runs.items() if row == name]
+                   for name in chosen.names}
+        of_run.write(folders.pop(own), [folder for each in folders.values() for folder in each],
+                     chosen.output_dir)
 
 
 if __name__ == "__main__":

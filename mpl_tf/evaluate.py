@@ -7,7 +7,6 @@ its saved_model is not run. Still trust DIR as you trust a program.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Dict, List, Optional, Tuple
 
@@ -53,17 +52,8 @@ def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
     Raises:
       ValueError, FileNotFoundError: in one line, for a missing checkpoint or missing data.
     """
-    from mpl_tf.run import checkpoints, devices, evaluation, wiring
-    devices.make_deterministic(of_run.seed)
-    folder = os.path.join(of_run.model_dir, run_folder.CHECKPOINTS)
-    if checkpoints.latest(folder) is None:
-        raise ValueError(f"--model_dir={of_run.model_dir} has no checkpoint yet: train it first")
-    dataset = wiring.load_dataset(of_run, stored=False)
-    # All weights are in the checkpoint, so no others are loaded.
-    networks = wiring.build_networks(of_run.replace(student_weights="", teacher_weights=""), dataset)
-    if of_run.needs_probs:      # the teacher takes no images
-        networks.pop("teacher", None)
-    step = checkpoints.restore_networks(folder, networks, averaged=of_run.ema_decay > 0)
+    from mpl_tf.run import evaluation, finished, wiring
+    step, dataset, networks = finished.restored(of_run)
     accuracies = {role: evaluation.accuracy_function(network)
                   for role, network in networks.items()}
     with wiring.records_in_one_line(dataset):

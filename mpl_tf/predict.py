@@ -3,7 +3,8 @@
 A PATH is an image file, or a folder, whose image files at any depth are classified, except hidden
 ones. Paths that begin with - go after -- (or are written ./-NAME). The program prints a line for each
 image: the file, then the likeliest classes with their probabilities. With --json_lines the line is
-JSON and has all classes. An image that cannot be read is named on stderr, and the exit code is 1.
+JSON and has all classes. With --csv=FILE a table is written instead, of path, class, probability,
+runner_up and entropy (in nats: 0 is sure). An image that cannot be read is named on stderr, and the exit code is 1.
 
 Trust DIR as you trust a program. The weights are loaded into the network that DIR's config.json
 names; only where they do not fit it, DIR's saved_model is run, which can do what any program can.
@@ -17,7 +18,7 @@ import sys
 import numpy as np
 
 from mpl_tf import config as config_module
-from mpl_tf.common import command
+from mpl_tf.common import command, spreadsheet
 from mpl_tf.common.command import Parser, path_type, whole
 from mpl_tf.run import run_folder, serving
 from mpl_tf.shards import crops, image_files, listing
@@ -36,7 +37,22 @@ def parse(arguments):
                         "to print for each image (default: %(default)s)")
     parser.add_argument("--json_lines", action="store_true",
                         help="print one JSON object per line for each image, with all classes")
-    return parser.parse_args(arguments)
+    parser.add_argument("--csv", type=path_type, metavar="FILE", help="write a table to this new file, "
+                        "instead of printing lines; a spreadsheet runs nothing of it, whatever names hold")
+    chosen = parser.parse_args(arguments)
+    if chosen.csv and chosen.json_lines:
+        parser.error("--csv and --json_lines: expected one of them")
+    return chosen
+
+
+def require_new(path):
+    """Raises ValueError, in one line, unless a new file can be written at `path`, which --csv names."""
+    folder = os.path.dirname(path) or os.curdir
+    if os.path.lexists(path):
+        raise ValueError(f"--csv={path} is there already: name a new file, or remove it")
+    if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
+        raise ValueError(f"--csv={path}: {folder} is not a folder that can be written to; create it, or name "
+                         "another")
 
 
 def files_of(paths):
@@ -104,6 +120,8 @@ def _main(arguments):
     chosen = parse(arguments)
     run = config_module.of(**{**run_folder.read_flags(chosen.model_dir),      # it may have moved
                               "model_dir": chosen.model_dir})
+    if chosen.csv:
+        require_new(chosen.csv)
     files = files_of(chosen.paths)
     names = run_folder.class_names(chosen.model_dir)
     if not run.source.serves_images:
@@ -130,7 +148,7 @@ def classify(network, files, crop, names, chosen):
     Returns:
       The exit code: 1 if an image could not be read, else 0.
     """
-    code = 0
+    code, rows = 0, []
     for start in range(0, len(files), BATCH):
         images, readable = [], []
         for path in files[start:start + BATCH]:
@@ -143,8 +161,23 @@ def classify(network, files, crop, names, chosen):
             continue
         probabilities = network(np.stack(images)).numpy()
         for path, row in zip(readable, probabilities):
-            print(line(path, row, names, chosen.top, chosen.json_lines), flush=True)
+            if chosen.csv:
+                rows.append(table_row(path, row, names))
+            else:
+                print(line(path, row, names, chosen.top, chosen.json_lines), flush=True)
+    if chosen.csv:
+        spreadsheet.write(chosen.csv, ("path", "class", "probability", "runner_up", "entropy"), rows)
+        print(command.shown(f"{command.counted(len(rows), 'image', 'images')} in {chosen.csv}"))
     return code
+
+
+def table_row(path, probabilities, names):
+    """The cells of --csv's row for one image."""
+    named = names or [str(k) for k in range(len(probabilities))]
+    best, second = np.argsort(-probabilities, kind="stable")[:2]
+    positive = probabilities[probabilities > 0].astype(np.float64)
+    return (spreadsheet.Path(path), named[best], round(float(probabilities[best]), 6), named[second],
+            round(float(-(positive * np.log(positive)).sum()) + 0.0, 6))
 
 
 def line(path, probabilities, names, top, as_json):

@@ -41,7 +41,11 @@ def train(config: config_module.Config,
     if config.dataset == "two_moons" and config.plots and config.evaluate == "all":     # of all points
         from mpl_tf.two_moons import figures as two_moons_figures
         figures = two_moons_figures.write_figures
-    return training.run(config, figures, observe)
+    report = None
+    if config.report and config.evaluate == "all":      # it is of test images
+        from mpl_tf.report import of_run
+        report = of_run.at_its_end
+    return training.run(config, figures, report, observe)
 
 
 if __name__ == "__main__":

@@ -93,6 +93,7 @@ class Flags:
         0, "Steps from one costly summary for TensorBoard (montage, cosine) to the next.",
         at_least=0, derived="train_steps/20, at most 1000")
     plots: bool = _flag(True, "Write figures (PNG) to model_dir.")
+    report: bool = _flag(True, "Write report.html, with some of the images, to model_dir.")
 
     method: str = _flag("mpl", lambda: "What is trained. " + "; ".join(
         f"{name}: {method.about}" for name, method in METHODS.items()) + ".", "Method",

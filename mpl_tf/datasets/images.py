@@ -45,6 +45,10 @@ class Images(Protocol):
 
     def pictures(self, examples: np.ndarray) -> np.ndarray: ...
 
+    def keys(self, examples: np.ndarray) -> list[str]: ...
+
+    def names(self, examples: np.ndarray) -> list[str]: ...
+
     def subset(self, chosen: np.ndarray) -> Images: ...
 
     def digest(self) -> Any: ...
@@ -100,6 +104,15 @@ class ArrayImages:
     def pictures(self, examples: np.ndarray) -> np.ndarray:
         """The images of int [B] examples for people to look at, an array [B, ...]."""
         return self._array[examples]
+
+    def keys(self, examples: np.ndarray) -> list[str]:
+        """What tells each of int [B] examples from all others of its data set: here its contents."""
+        return [hashlib.blake2b(np.ascontiguousarray(self._array[i]).data, digest_size=8).hexdigest()
+                for i in examples]
+
+    def names(self, examples: np.ndarray) -> list[str]:
+        """The names of int [B] examples, for people: files where there are such, here positions."""
+        return [f"example {i}" for i in examples]
 
     def subset(self, chosen: np.ndarray) -> ArrayImages:
         """ArrayImages of the examples `chosen`, int [M] or bool [N]."""

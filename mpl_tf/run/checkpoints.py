@@ -10,6 +10,7 @@ previous checkpoint is still the latest.
 """
 
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -31,6 +32,7 @@ class Journal(tf.train.experimental.PythonState):
     Attributes:
       evaluations: one dict for each evaluation, in order: "step", accuracies, and mean losses.
       by_class: each class's accuracies at the last evaluation, see evaluation.evaluate.
+      diagnostics: one dict for each time that the teacher was diagnosed: "step" and what was measured.
       sums: {name: sum over the steps since the last evaluation} of the losses that training logs.
       summed_steps: the number of these steps.
       probes: what probes.Probes notes.
@@ -41,6 +43,7 @@ class Journal(tf.train.experimental.PythonState):
 
     def __init__(self):
         self.evaluations, self.by_class, self.sums, self.summed_steps = [], {}, {}, 0
+        self.diagnostics = []
         self.probes = {"steps": [], "entropy": [], "changed": [], "distributions": {}}
         self.wall_seconds = self.timed_seconds = 0.0
         self.timed_steps = 0
@@ -56,6 +59,12 @@ class Journal(tf.train.experimental.PythonState):
         means = {name: total / self.summed_steps for name, total in self.sums.items()}
         self.evaluations.append({"step": step, **figures, **means})
         self.by_class, self.sums, self.summed_steps = by_class, {}, 0
+
+    def diagnosed(self, step, values):
+        """Notes what was measured of the teacher, {name: float}, of which JSON holds finite numbers."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
+        if finite:
+            self.diagnostics.append({"step": step, **finite})
 
     def serialize(self):
         """Returns all attributes as JSON."""

@@ -110,7 +110,7 @@ def results(config, journal, class_names):
         "wall_seconds": round(journal.wall_seconds, 2),
         "examples_per_second": rate(config, journal.timed_steps, journal.timed_seconds),
         "python": platform.python_version(), "tensorflow": tf.__version__,
-        "flags": flags, "evaluations": journal.evaluations}
+        "flags": flags, "diagnostics": journal.diagnostics, "evaluations": journal.evaluations}
 
 
 def rate(config, steps, seconds):

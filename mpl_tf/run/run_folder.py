@@ -7,6 +7,8 @@
     tensorboard/        see tensorboard.py
     student.keras, classifier.keras, saved_model/, classes.json, curves.png, results.json
                         of a finished run, and targets.png of one of reduced_mpl
+    test_predictions.npz        see predicted.py
+    report.html, report.csv, label_next.csv     see the package report
 
 A file that is being written has a name that begins with storage.PARTIAL. A process that is killed
 leaves it behind, and the next process of the run removes it. (In a folder of predictions, where
@@ -37,6 +39,7 @@ _RESULTS = {**_EVALUATION, **_TESTED, "evaluate?": str,
             "class_accuracy?": {...: {...: (SHARE, None)}},
             "train_steps": WHOLE,
             "flags": {"median_evaluations?": WHOLE},
+            "diagnostics?": [{"step": WHOLE, ...: float}],
             "evaluations": [{"step": WHOLE, **_EVALUATION}]}
 
 

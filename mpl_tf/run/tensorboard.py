@@ -10,6 +10,7 @@ import tensorflow as tf
 from mpl_tf.common import command, pictures, plain_path
 
 MONTAGE_IMAGES = 16
+HEADING = 0.16      # the height of a line of words above a montage, in widths of an image
 MOST_CLASSES = 100      # of which each has a scalar of its own
 
 
@@ -26,6 +27,7 @@ class Summaries:
 
     def __init__(self, folder, model, class_names, start_step=0):
         self._model, self._class_names, self._writes = model, class_names, folder is not None
+        self.views = None       # of the last montage: arrays in [-1, 1], the weak views first
         self._writer = tf.summary.create_noop_writer()
         if self._writes:
             self._writer = tf.summary.create_file_writer(plain_path.plain(folder))
@@ -83,13 +85,17 @@ class Summaries:
         With a teacher that learns, that is what MetaPseudoLabels.diagnostics returns, with a
         histogram of the pseudo labels' classes. For images it is both views of some unlabeled ones,
         with their pseudo labels. examples_per_second is written if it is given.
+
+        Returns:
+          {name: float} of what diagnostics measured; {} without a teacher that learns.
         """
         values, pseudo_labels = {}, None
         if self._diagnose is not None:      # all workers have to take part
             values = {name: value.numpy() for name, value in self._diagnose(batch).items()}
             pseudo_labels = values.pop("pseudo_labels")
+        measured = {name: float(value) for name, value in values.items()}
         if not self._writes:
-            return
+            return measured
         if examples_per_second is not None:
             values["examples_per_second"] = examples_per_second
         if values:
@@ -103,8 +109,10 @@ class Summaries:
                 lambda value: strategy.experimental_local_results(value)[0],
                 batch.get("unlabeled", {}))
             if "image" in views and views["image"].shape.rank == 4:
-                self._views(step, [views[name].numpy() for name in ("image", "augmented")
-                                   if name in views], pseudo_labels)
+                self.views = [views[name].numpy()[:MONTAGE_IMAGES] for name in ("image", "augmented")
+                              if name in views]
+                self._views(step, self.views, pseudo_labels)
+        return measured
 
     def _views(self, step, views, pseudo_labels):
         with pictures.or_warn("TensorBoard's montage of views"):
@@ -116,8 +124,16 @@ class Summaries:
         self._writer.close()
 
 
+def heading(count, labeled):
+    """The words above a montage of `count` views of each image, with pseudo labels or without."""
+    words = "top: weak view, bottom: strong view" if count > 1 else "weak views"
+    return f"{words}\nclass and number: what the teacher thinks, how surely" if labeled else words
+
+
 def montage(views, pseudo_labels, class_names):
     """Draws the views of images, those of one image below each other, under its pseudo label.
+
+    Words above them all say what is seen.
 
     Args:
       views: arrays [B, H, W, C] in [-1, 1], the weak views first. At most 16 images are shown.
@@ -133,9 +149,11 @@ def montage(views, pseudo_labels, class_names):
     columns = math.ceil(math.sqrt(count * len(views)))
     rows = math.ceil(count / columns)
     row_height = title + len(views) * (height + 1)
-    canvas = np.ones((rows * row_height, columns * (width + 2), channels), np.float32)
+    words = heading(len(views), pseudo_labels is not None)
+    head = math.ceil(HEADING * (1 + words.count("\n")) * (width + 2))      # rows of pixels, for the words
+    canvas = np.ones((head + rows * row_height, columns * (width + 2), channels), np.float32)
     for i in range(count):
-        top, left = i // columns * row_height + title, i % columns * (width + 2) + 1
+        top, left = head + i // columns * row_height + title, i % columns * (width + 2) + 1
         for j, view in enumerate(views):
             start = top + j * (height + 1)
             canvas[start:start + height, left:left + width] = view[i]
@@ -148,49 +166,15 @@ def montage(views, pseudo_labels, class_names):
     axes.imshow(canvas.squeeze() * 0.5 + 0.5, vmin=0, vmax=1, cmap="gray", aspect="auto",
                 interpolation="nearest")
     axes.axis("off")
+    axes.text(canvas.shape[1] / 2, head / 2, words, ha="center", va="center", fontsize=7, parse_math=False,
+              usetex=False)
     for i in range(count if pseudo_labels is not None else 0):
         best = pseudo_labels[i].argmax()
         center = (i % columns * (width + 2) + width / 2 + 0.5,
-                  i // columns * row_height + title / 2)
+                  head + i // columns * row_height + title / 2)
         name = command.readable(class_names[best])
         axes.text(*center, f"{name} {pseudo_labels[i][best]:.2f}", ha="center", va="center",
                   fontsize=8, parse_math=False, usetex=False)      # a name may have $ and _
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()
-
-
-def curves(file, evaluations):
-    """Draws a figure of a run, a PNG: accuracies, and mean losses between evaluations.
-
-    Args:
-      file: a path, or an open binary file.
-      evaluations: a list of dicts, see checkpoints.Journal.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    figure = Figure((10, 4), dpi=100, layout="constrained")
-    accuracy_axes, loss_axes = figure.subplots(1, 2)
-    steps = [evaluation["step"] for evaluation in evaluations]
-    for name in evaluations[-1]:
-        values = [evaluation.get(name) for evaluation in evaluations]
-        if name.endswith(("top5_accuracy", "balanced_accuracy")):
-            continue
-        if name.endswith("_accuracy"):
-            role, part = name.split("_")[:2]
-            accuracy_axes.plot(steps, [100 * value for value in values], label=f"{role}, {part}",
-                               color={"student": "C0", "teacher": "C1"}[role],
-                               linestyle={"test": "-", "labeled": ":", "holdout": "--"}[part])
-        elif is_loss(name) and name != "teacher_meta_loss":    # which is R times a factor
-            loss_axes.plot(steps, values, label=name)
-    accuracy_axes.set(xlabel="step", ylabel="accuracy [%]", title="Accuracy")
-    loss_axes.set(xlabel="step", ylabel="loss [nats]", title="Training, means between evaluations")
-    for axes in (accuracy_axes, loss_axes):
-        axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
-    FigureCanvasAgg(figure).print_png(file)
-
-
-def is_loss(name):
-    """Whether a training step logs a loss under the name `name`."""
-    return name == "R" or name.endswith("loss")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import os
 import time
 from typing import Any, Callable, Dict, Optional
@@ -11,19 +13,23 @@ import tensorflow as tf
 from mpl_tf import datasets
 from mpl_tf.common import command, keras_seam, pictures, storage
 from mpl_tf.config import Config
-from mpl_tf.run import (checkpoints, composing, devices, evaluation, export, kept_networks, run_folder,
-                        serving, tensorboard, watch, wiring, workers)
+from mpl_tf.run import (checkpoints, composing, curves, devices, evaluation, export, kept_networks,
+                        predicted, run_folder, serving, tensorboard, watch, wiring, workers)
 from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
+log = logging.getLogger("mpl_tf")
+
 
 def run(config: Config, figures: Optional[Callable[[Config, str], None]] = None,
+        report: Optional[Callable[..., None]] = None,
         observe: Optional[Callable[[int, Dict[str, float]], None]] = None) -> Dict[str, Any]:
     """Trains as `config` says, from the last checkpoint in its model_dir on, and prints progress.
 
     Args:
       config: the run's Config.
       figures: a function (config, folder) that draws further figures of a finished run, or None.
+      report: a function (config, outcome) that writes a report of a finished run, see Outcome, or None.
       observe: a function (step, accuracies as of evaluation.evaluate) that is called after every
         evaluation, or None. What it raises ends the run, without a checkpoint of that step.
 
@@ -45,25 +51,25 @@ def run(config: Config, figures: Optional[Callable[[Config, str], None]] = None,
         with run_folder.open_folder(config):
             results = run_folder.finished(config)
             if results is None:
-                return _train(config, writer=True, figures=figures, observe=observe)
+                return _train(config, True, figures, report, observe)
     print(f"{config.model_dir} is finished, {config.train_steps} steps: nothing to do (a larger "
           f"--train_steps continues it)\n{evaluation.table(results)}", flush=True)
     return results
 
 
-def _train(config, writer, figures=None, observe=None):
+def _train(config, writer, figures=None, report=None, observe=None):
     start = time.monotonic()
     strategy = devices.get_strategy(config.strategy, config.tpu)
     agreement = workers.Agreement(strategy)
     with agreement.losses_in_one_line(lambda: checkpoints.left(_checkpoints_of(config))):
-        return _train_on(strategy, agreement, config, writer, figures, observe, start)
+        return _train_on(strategy, agreement, config, writer, figures, report, observe, start)
 
 
 def _checkpoints_of(config):
     return os.path.join(config.model_dir, run_folder.CHECKPOINTS)
 
 
-def _train_on(strategy, agreement, config, writer, figures, observe, start):
+def _train_on(strategy, agreement, config, writer, figures, report, observe, start):
     kept_networks.check(config, run_folder.has_checkpoint(config.model_dir))
     dataset = wiring.load_dataset(config)
     with strategy.scope():
@@ -83,8 +89,8 @@ def _train_on(strategy, agreement, config, writer, figures, observe, start):
 
     with watch.Clock(saved.journal, start) as clock, watch.StopRequest() as stop, \
             wiring.records_in_one_line(dataset), model.errors_in_one_line():
-        step = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
-                    agreement, probes, observe)
+        step, views = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
+                           agreement, probes, observe)
     if step < config.train_steps:
         agreement.gather(0)     # nobody leaves before the first has saved
         where = " on every worker" if agreement.several else ""
@@ -95,16 +101,19 @@ def _train_on(strategy, agreement, config, writer, figures, observe, start):
     if skipped:
         print(f"{skipped} records could not be used and were skipped: see the log above",
               flush=True)
-    student = model.classifiers["student"]
-    if agreement.several:       # all take part in reading its averages, and the first writes a copy
-        weights, student = student.get_weights(), wiring.build_student(config, dataset)
-        student.set_weights(weights)
+    classifiers = dict(model.classifiers)
+    if agreement.several:       # all take part in reading their averages, and the first writes copies
+        copies = wiring.build_networks(config, dataset)
+        for role, network in classifiers.items():
+            copies[role].set_weights(network.get_weights())
+            classifiers[role] = copies[role]
     if writer:
-        write_outcome(config, student, dataset, results, probes, figures)
-        drawn = sorted(name for name in os.listdir(config.model_dir) if name.endswith(".png"))
+        write_outcome(config, Outcome(results, dataset, classifiers, views), probes, figures, report)
+        drawn = sorted(name for name in os.listdir(config.model_dir)
+                       if name.endswith((".png", ".html", ".csv")))
         print(f"{evaluation.table(results)}\nin {config.model_dir}: " + ", ".join([
-            run_folder.RESULTS, *drawn, "student.keras", "classifier.keras", "saved_model",
-            "tensorboard"]), flush=True)
+            run_folder.RESULTS, *drawn, *[predicted.FILE] * bool(dataset.test), "student.keras",
+            "classifier.keras", "saved_model", "tensorboard"]), flush=True)
     agreement.gather(0)     # nobody leaves before the first has written
     return results
 
@@ -143,11 +152,12 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
     """Takes the steps after the first `step` ones, and evaluates and saves at their intervals.
 
     Returns:
-      The number of steps taken in all, which is below config.train_steps if `stop`, of this or of
-      another worker, was asked; its number is then in stop.asked.
+      (step, views): the number of steps taken in all, which is below config.train_steps if `stop`, of
+      this or of another worker, was asked; its number is then in stop.asked. And the views that
+      TensorBoard was shown last, see tensorboard.Summaries.
     """
     if step == config.train_steps:
-        return step
+        return step, None
     stride = config.steps_per_execution
     journal = saved.journal
     with strategy.scope():
@@ -171,7 +181,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
         if step and step % config.summary_steps == 0:
             with progress.first_traces("summary"):
                 next_batch, feed = wiring.look_ahead(strategy, batches, stride)
-                board.costly(step, next_batch, clock.examples_per_second(config))
+                journal.diagnosed(step, board.costly(
+                    step, next_batch, clock.examples_per_second(config)))
 
         clock.start_step()
         logs = {name: float(value) for name, value in train_function(feed).items()}
@@ -180,7 +191,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
         reset_metrics()     # so that logs are of one execution, not means since the start
         step += stride
         signal_watch.check(step, logs, saved)
-        journal.add(stride, {name: logs[name] for name in logs if tensorboard.is_loss(name)})
+        journal.add(stride, {name: logs[name] for name in logs if curves.is_loss(name)})
         board.scalars(step, logs)
         progress.update(step, logs, clock.examples_per_second(config))
         clock.end_step(stride)
@@ -208,12 +219,36 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
     stop.asked = stop.asked or stopping
     progress.close()
     board.close()
-    return step
+    return step, board.views
 
 
-def write_outcome(config, student, dataset, results, probes=None, figures=None):
-    """Writes the student, the figures and, after all else, results.json."""
-    folder, class_names = config.model_dir, dataset.class_names
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run ends with.
+
+    Attributes:
+      results: as in results.json. dataset: the datasets.Dataset.
+      classifiers: {"student" and, where one takes images, "teacher": network}.
+      views: (weak, strong) views of some unlabeled images, arrays in [-1, 1], or one of them, or None.
+      predicted: the predicted.Predicted of the test images, if there are any. functions: {role: logits_function}.
+    """
+    results: Dict[str, Any]
+    dataset: datasets.Dataset
+    classifiers: Dict[str, tf.keras.Model]
+    views: Optional[Any] = None
+    predicted: Optional[predicted.Predicted] = None
+    functions: Dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def write_outcome(config, outcome, probes=None, figures=None, report=None):
+    """Writes the student, the figures, the report and, after all else, results.json."""
+    folder, dataset, results = config.model_dir, outcome.dataset, outcome.results
+    student, class_names = outcome.classifiers["student"], dataset.class_names
+    found, functions = None, {}
+    if dataset.test:
+        found, functions = predicted.measure(outcome.classifiers, dataset.test, config.train_steps,
+                                             config.eval_batch_size)
+        predicted.write(folder, found)
     if dataset.made:
         composing.write(folder, dataset.made, lambda path: export.save(student, path))
         student = composing.of_run(dataset.made, student)
@@ -221,11 +256,18 @@ def write_outcome(config, student, dataset, results, probes=None, figures=None):
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))
     if config.plots:
         pictures.write(os.path.join(folder, "curves.png"),
-                       lambda file: tensorboard.curves(file, results["evaluations"]))
+                       lambda file: curves.curves(file, results["evaluations"]))
     if config.plots and probes:
         pictures.write(os.path.join(folder, "targets.png"),
                        lambda file: file.write(probes.figure()))
     if figures:
         with pictures.or_warn("the figures of this data set"):
             figures(config, folder)
+    if report:
+        try:
+            report(config, dataclasses.replace(outcome, predicted=found, functions=functions))
+        except Exception as error:      # a page that fails ends no run
+            log.warning("the report could not be written (%s: %s); the run is complete, and `python -m "
+                        "mpl_tf.report` tries it again", type(error).__name__,
+                        " ".join(command.readable(error).split())[:200])
     storage.write_json(os.path.join(folder, run_folder.RESULTS), results)

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from mpl_tf.run import evaluation, tensorboard
+from mpl_tf.run import curves, evaluation
 
 log = logging.getLogger("mpl_tf")
 
@@ -31,7 +31,7 @@ class SignalWatch:
         """
         steps = f"step {step}" if self._stride == 1 else f"steps {step - self._stride + 1}-{step}"
         for name, value in logs.items():
-            if tensorboard.is_loss(name) and not math.isfinite(value):
+            if curves.is_loss(name) and not math.isfinite(value):
                 left = (f"the checkpoint of step {saved.step} is kept" if saved.step is not None
                         else "there is no checkpoint yet")
                 raise FloatingPointError(

@@ -11,6 +11,7 @@ import collections
 import concurrent.futures
 import hashlib
 import logging
+import os
 import threading
 from typing import TYPE_CHECKING, Any, Sequence
 
@@ -151,6 +152,15 @@ class ShardImages:
                 return np.zeros(self.shape[1:], np.uint8)
 
         return np.stack(list(self._threads.map(one, examples)))
+
+    def keys(self, examples: np.ndarray) -> list[str]:
+        """The shard of each of int [B] examples and its number there."""
+        index = self.index
+        return [f"{os.path.basename(index.paths[index.shard[i]])}:{index.number[i]}" for i in examples]
+
+    def names(self, examples: np.ndarray) -> list[str]:
+        """The names of the files of which int [B] examples were made; their records are read."""
+        return [self.index.record(int(i)).filename for i in examples]
 
     def digest(self) -> Any:
         """A hashlib.blake2b object of 8 bytes over the records' places in their shards.

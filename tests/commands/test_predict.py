@@ -1,5 +1,6 @@
 """A user's own folder from files to a trained student that classifies a new photograph."""
 
+import csv
 import json
 import os
 import shutil
@@ -89,6 +90,33 @@ def test_new_photographs_get_names_and_probabilities(trained, capsys):
         assert sum(p for _, p in line["probabilities"]) == pytest.approx(1, abs=1e-5)
     assert predict.main([f"--model_dir={run}", str(root / "new" / "grass.jpg"), "--top=1"]) == 0
     assert capsys.readouterr().out.startswith(f"{root / 'new' / 'grass.jpg'}: green ")
+
+
+def test_a_table_for_a_spreadsheet(trained, tmp_path, capsys, monkeypatch):
+    """Names that a spreadsheet would run, a comma, a line end, bytes that are no UTF-8; not overwritten."""
+    _, run, _ = trained
+    names = ["=1+1.jpg", "-2.jpg", 'a,"b".jpg', "line\nend.jpg", os.fsdecode(b"no\xffutf8.jpg")]
+    for seed, name in enumerate(names):
+        photograph(tmp_path / name, COLORS["green"], 900 + seed)
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "table.csv"
+    arguments = [f"--model_dir={run}", f"--csv={table}", "--", *names]
+    assert predict.main(arguments) == 0
+    assert capsys.readouterr().out == f"5 images in {table}\n"
+    with open(table, encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "class", "probability", "runner_up", "entropy"]
+    assert [row["path"] for row in rows] == ["./=1+1.jpg", "./-2.jpg", names[2], names[3], "no\\udcffutf8.jpg"]
+    assert predict.main([f"--model_dir={run}", "--json_lines", "--", *names]) == 0
+    for row, line in zip(rows, map(json.loads, capsys.readouterr().out.splitlines())):
+        (first, p), (second, q) = sorted(line["probabilities"], key=lambda pair: -pair[1])
+        assert (row["class"], row["runner_up"]) == (first, second) and float(row["probability"]) == pytest.approx(p, abs=1e-6)
+        assert float(row["entropy"]) == pytest.approx(-p * np.log(p) - q * np.log(q), abs=1e-5)
+    before = table.read_bytes()
+    assert predict.main(arguments) == 2 and "is there already: name a new file" in capsys.readouterr().err
+    assert table.read_bytes() == before and sorted(os.listdir(tmp_path)) == sorted([*names, "table.csv"])
+    assert predict.main([f"--model_dir={run}", "--csv=absent/x.csv", "--", *names]) == 2
+    assert "absent is not a folder that can be written to" in capsys.readouterr().err
 
 
 def test_what_cannot_be_read_is_named(trained, capsys):

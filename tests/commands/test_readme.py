@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 
 FILES = ("README.md", "flags/README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 INSIDE = {"mpl_tf.reduced": "mpl_tf.reduced.chain", "mpl_tf.two_moons": "mpl_tf.two_moons.study",
-          "mpl_tf.benchmark": "mpl_tf.benchmark.__main__"}
+          "mpl_tf.benchmark": "mpl_tf.benchmark.__main__", "mpl_tf.report": "mpl_tf.report.__main__"}
 
 
 def blocks(language, file="README.md"):
@@ -134,7 +134,7 @@ def test_the_flags_that_sentences_name_exist(file):
     known = {"flagfile", "help", "logdir", *config.FIELDS, *(flag for path in sources for flag in re.findall(
         r'add_argument\(\s*"--(\w+)"', path.read_text()))}
     text = re.sub(r"```.*?```", "", (ROOT / file).read_text(), flags=re.DOTALL)
-    named = set(re.findall(r"(?<![\w-])--(?:no(?=plots))?([a-z]\w*)", text))
+    named = set(re.findall(r"(?<![\w-])--(?:no(?=plots|report))?([a-z]\w*)", text))
     assert named - known == set()
     assert file != "README.md" or {"duplicates", "exclude_dir", "holdout", "per_class"} <= named
 

@@ -1,0 +1,50 @@
+"""CSV files for spreadsheets and programs, of names that anybody may have chosen.
+
+A spreadsheet takes a cell that begins with = + - @ for a formula and runs it. Such a path gets ./ before
+it, which names the same file, and other text a ', by which spreadsheets know text.
+"""
+
+import csv
+import os
+
+from mpl_tf.common import command, storage
+
+_FORMULAS = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")      # those of full width too
+
+
+class Path(str):
+    """A cell that is a path or the name of a file."""
+
+
+def cell(value):
+    """A value as it is written: numbers as they are, text so that no spreadsheet runs it.
+
+    Bytes that are no UTF-8, which a name may have, are written as escapes.
+    """
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    text = command.readable(value)
+    if not text.lstrip(" ").startswith(_FORMULAS):
+        return text
+    return os.path.join(os.curdir, text) if isinstance(value, Path) else f"'{text}"
+
+
+def write(path, header, rows):
+    """Writes a table as CSV in UTF-8, whole or not at all; with a mark by which Excel knows it."""
+    with storage.partial(path) as temporary, open(
+            temporary, "w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows([cell(value) for value in row] for row in rows)
+
+
+def text(header, rows):
+    """The same table as one str, without the mark."""
+    import io
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([cell(value) for value in row] for row in rows)
+    return file.getvalue()

@@ -1,0 +1,1 @@
+"""What a person reads of a finished run: one self-contained HTML page and tables beside it."""

@@ -1,0 +1,188 @@
+"""Did the meta gradient help? A run and its companions on the same test images, in numbers and words."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Sequence
+
+import numpy as np
+
+from mpl_tf.report import companions, statistics
+
+SURE = 1 - statistics.LEVEL
+NAMES = {companions.CONTROL: "its control", companions.BASELINE: "its baseline",
+         companions.SHUFFLED: "the shuffled control"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+      folder: its model_dir. config: the Config. predicted: the predicted.Predicted.
+    """
+    folder: str
+    config: Any
+    predicted: Any
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.config.seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two runs on the same test images. role: "student" or "teacher", of both of them."""
+    run: Run
+    other: Run
+    role: str
+    paired: statistics.Paired
+
+
+@dataclasses.dataclass(frozen=True)
+class Against:
+    """Runs, and what one kind of companion got on the same test images.
+
+    Attributes:
+      kind: a companion's name, or companions.OTHER. label: of it, for people.
+      pairs: {role: [Pair]}, of each seed that both have. unlike: lines of further differences.
+    """
+    kind: str
+    label: str
+    pairs: dict[str, list[Pair]]
+    unlike: list[str]
+
+    def mean(self, role: str = "student") -> statistics.Mean:
+        """The mean over seeds of the differences."""
+        return statistics.mean([pair.paired.difference for pair in self.pairs[role]])
+
+
+def against(runs: Sequence[Run], others: Sequence[Run]) -> list[Against]:
+    """Pairs runs of one kind with their companions: [Against], a control first.
+
+    Runs are paired by seed. One run and one companion are paired whatever their seeds are.
+
+    Raises:
+      ValueError: in one line: two runs of a kind have one seed, none has the other's, or test images
+        differ.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for other in others:
+        kind = companions.kind(runs[0].config, other.config)
+        label = NAMES.get(kind) or other.folder.rstrip("/").rpartition("/")[2]
+        groups.setdefault((kind, label), []).append(other)
+    rank = [companions.CONTROL, companions.BASELINE, companions.SHUFFLED, companions.OTHER]
+    return [_group(kind, label, runs, found)
+            for (kind, label), found in sorted(groups.items(), key=lambda item: rank.index(item[0][0]))]
+
+
+def _group(kind, label, runs, others):
+    own, theirs = _by_seed(runs), _by_seed(others)
+    seeds = [seed for seed in own if seed in theirs]
+    pairs = [(own[seed], theirs[seed]) for seed in seeds]
+    if not pairs and len(runs) == len(others) == 1:
+        pairs = [(runs[0], others[0])]
+    if not pairs:
+        raise ValueError(f"--against={others[0].folder}: none of its seeds, {_listed(theirs)}, is one of "
+                         f"--model_dir's, {_listed(own)}: give runs of the same seeds")
+    found: dict[str, list[Pair]] = {}
+    for run, other in pairs:
+        check_same(run, other)
+        for role in ("student", "teacher"):
+            if role in run.predicted.logits and role in other.predicted.logits:
+                found.setdefault(role, []).append(Pair(run, other, role, statistics.paired(
+                    run.predicted.right(role), other.predicted.right(role))))
+    unlike = companions.unlike(pairs[0][0].config, pairs[0][1].config, kind)
+    if pairs[0][0].seed != pairs[0][1].seed:
+        unlike.append(f"--seed: {pairs[0][0].seed} here, {pairs[0][1].seed} there")
+    return Against(kind, label, found, unlike)
+
+
+def _by_seed(runs):
+    found = {}
+    for run in runs:
+        if run.seed in found:
+            raise ValueError(f"{found[run.seed].folder} and {run.folder} both have --seed={run.seed}: give "
+                             "each seed of a kind of run once")
+        found[run.seed] = run
+    return dict(sorted(found.items()))
+
+
+def _listed(values):
+    return ", ".join(map(str, values))
+
+
+def check_same(run: Run, other: Run) -> None:
+    """Raises ValueError, in one line, unless two runs were tested on the same images."""
+    one, two = run.predicted, other.predicted
+    if not (np.array_equal(one.labels, two.labels) and np.array_equal(one.keys, two.keys)):
+        raise ValueError(f"--against={other.folder} was tested on other images than {run.folder} "
+                         f"({len(two.labels)} and {len(one.labels)}): expected runs of the same data set "
+                         "and test split; compare runs of one flag file")
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """kind: "helped", "hurt" or "unknown". sentence: the same in plain words."""
+    kind: str
+    sentence: str
+
+
+def verdict(config: Any, found: Sequence[Against]) -> Verdict | None:
+    """Whether the meta gradient helped, in one sentence; None for a run without one."""
+    if not companions.has_signal(config):
+        return None
+    control = next((each for each in found if each.kind == companions.CONTROL), None)
+    if control is None:
+        also = next((f"; against {each.label} it is {points(each.mean().value)} points for the student"
+                     for each in found), "")
+        return Verdict("unknown", "Whether the meta gradient helped cannot be told without the control, the "
+                       f"same run with --meta_weight=0{also}.")
+    kind, said = _told(control)
+    shuffled = next((each for each in found if each.kind == companions.SHUFFLED), None)
+    if kind == "helped" and shuffled is not None and _told(shuffled)[0] != "helped":
+        said += ("; but it cannot be told from a shuffled signal, so that the help may come from noise "
+                 "rather than from what the signal says")
+    if control.unlike:
+        said += "; the two runs differ in other flags too, so that those may be the reason"
+    return Verdict(kind, said + ".")
+
+
+def effect(against_: Against, role: str = "student") -> tuple[float, float, float, str]:
+    """(difference, low, high, "helped" or "hurt" or "unknown") over all seeds, or of the one there is."""
+    pairs = against_.pairs[role]
+    if len(pairs) > 1:
+        mean = against_.mean(role)
+        value, low, high, sure = mean.value, mean.low, mean.high, True
+    else:
+        one = pairs[0].paired
+        value, low, high, sure = one.difference, one.low, one.high, one.p_value < SURE
+    kind = "helped" if sure and low > 0 else "hurt" if sure and high < 0 else "unknown"
+    return value, low, high, kind
+
+
+def _told(against_):
+    """("helped", "hurt" or "unknown", the sentence without its end) for the student."""
+    value, low, high, kind = effect(against_)
+    pairs = against_.pairs["student"]
+    count, images = len(pairs), pairs[0].paired.count
+    where = f"{images} test image{'s' * (images != 1)}"
+    interval = f"95 % interval {points(low)} to {points(high)}"
+    if count > 1:
+        mean = against_.mean()
+        basis = f"{interval}, {count} seeds, above on {mean.above} of them"
+    else:
+        p = pairs[0].paired.p_value
+        basis = f"{interval}, exact McNemar p = {p:.2g}, one seed: another may differ"
+    if kind == "unknown":
+        return kind, (f"Whether the meta gradient helped cannot be told: with it the student is {points(value)} "
+                      f"points from its control without it, on {where} ({basis})")
+    verb, more = ("helped", "more") if kind == "helped" else ("hurt", "fewer")
+    return kind, (f"The meta gradient {verb}: with it the student gets {abs(100 * value):.1f} points {more} of "
+                  f"{where} right than its control without it ({basis})")
+
+
+def points(share: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * share:+.1f}" if np.isfinite(share) else ("−∞" if share < 0 else "+∞")

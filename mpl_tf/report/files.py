@@ -1,0 +1,58 @@
+"""The files of a report: report.html, report.csv and label_next.csv."""
+
+from __future__ import annotations
+
+import os
+
+from mpl_tf.common import spreadsheet, storage
+from mpl_tf.report import galleries, page, sections, statistics
+
+PAGE, FIGURES, NEXT = "report.html", "report.csv", "label_next.csv"
+
+
+def write(folder, contents, found=(), runs=None, others=()):
+    """Writes the report of a run's Contents into `folder`; the other arguments are those of page.page.
+
+    Returns:
+      The names of the files.
+    """
+    text = page.page(contents, found, runs, others)
+    with storage.partial(os.path.join(folder, PAGE)) as temporary, open(
+            temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+    spreadsheet.write(os.path.join(folder, FIGURES), ("network", "figure", "value", "low", "high", "count"),
+                      [*figures(contents), *differences(found)])
+    rows = galleries.label_rows(contents)
+    if rows:
+        spreadsheet.write(os.path.join(folder, NEXT), galleries.HEADER, rows)
+    return [PAGE, FIGURES, *[NEXT] * bool(rows)]
+
+
+def figures(contents):
+    """Rows of report.csv: accuracies as fractions, with their intervals."""
+    for role in sections.roles_of(contents):
+        right, matrix = contents.predicted.right(role), sections.matrix_of(contents, role)
+        share = statistics.share(int(right.sum()), len(right))
+        yield role, "test accuracy", share.value, share.low, share.high, share.count
+        yield role, "test accuracy, balanced", statistics.balanced(matrix), None, None, share.count
+        bins = statistics.reliability(contents.probabilities[role].max(axis=1), right)
+        yield role, "expected calibration error", statistics.calibration_error(bins), None, None, share.count
+        for k, (name, each) in enumerate(zip(contents.class_names, statistics.by_class(matrix))):
+            yield (role, f"test accuracy of class {k}, {name}", each.value if each.count else None, each.low,
+                   each.high, each.count)
+
+
+def differences(found):
+    """Rows of report.csv: differences from companions, of each seed and over seeds."""
+    for against in found:
+        for role, pairs in against.pairs.items():
+            for pair in pairs:
+                one = pair.paired
+                yield (role, f"difference from {against.label}, seed {pair.run.seed}", one.difference, one.low,
+                       one.high, one.count)
+                yield (role, f"exact McNemar p against {against.label}, seed {pair.run.seed}", one.p_value, None,
+                       None, one.first_only + one.second_only)
+            if len(pairs) > 1:
+                mean = against.mean(role)
+                yield (role, f"difference from {against.label}, mean over seeds", mean.value, mean.low, mean.high,
+                       mean.count)

@@ -1,0 +1,120 @@
+"""Makes reports: at the end of a run from what is in memory, and later from its folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from mpl_tf import config as config_module
+from mpl_tf.common import command
+from mpl_tf.report import comparing, contents, files
+from mpl_tf.run import run_folder
+
+log = logging.getLogger("mpl_tf")
+
+
+def at_its_end(config, outcome):
+    """Writes the report of a run that has just ended, a training.Outcome, into its folder."""
+    files.write(config.model_dir, contents.gather(
+        config, outcome.results, outcome.dataset.class_names, outcome.predicted, outcome.dataset,
+        outcome.functions, outcome.views))
+
+
+def read(folder, data_dir=None):
+    """(Config, results) of the finished run in `folder`.
+
+    data_dir: where its data lie now, or None.
+
+    Raises:
+      ValueError: in one line: there is no run, or it is not finished.
+    """
+    changes = {"model_dir": folder, **({"data_dir": data_dir} if data_dir else {})}
+    config = config_module.of(**{**run_folder.read_flags(folder), **changes})
+    results = run_folder.read_results(folder)
+    if results is None:
+        raise ValueError(f"--model_dir={folder} is not finished, it has no {run_folder.RESULTS}: the command "
+                         "that trained it continues it")
+    return config, results
+
+
+def run_of(folder, data_dir=None):
+    """The comparing.Run in `folder`; predictions that an older run has not stored are made again.
+
+    Raises:
+      ValueError, FileNotFoundError: in one line: there is no finished run, or its data are missing.
+    """
+    from mpl_tf.run import finished, predicted, wiring
+    config, results = read(folder, data_dir)
+    found = predicted.read(folder, results["train_steps"])
+    if found is None:
+        step, dataset, networks = finished.restored(config)
+        with wiring.records_in_one_line(dataset):
+            found, _ = predicted.measure(networks, dataset.test, step, config.eval_batch_size)
+        _keep(folder, found, step == results["train_steps"])
+    return comparing.Run(folder, config, found)
+
+
+def _keep(folder, found, current):
+    """Stores predictions that were made again, if the folder may be written to."""
+    from mpl_tf.run import predicted
+    if current:
+        try:
+            predicted.write(folder, found)
+        except OSError as error:
+            log.warning("%s could not be written (%s): the next report makes it again", predicted.FILE,
+                        error.strerror or error)
+
+
+def from_folder(folder, data_dir=None):
+    """The Contents of the finished run in `folder`, with as much as can be had of its images.
+
+    Raises:
+      ValueError, FileNotFoundError: in one line, as `run_of`.
+    """
+    from mpl_tf.run import finished, predicted
+    run = run_of(folder, data_dir)
+    config, results = read(folder, data_dir)
+    names = run_folder.class_names(folder) or [str(k) for k in range(run.predicted.logits["student"].shape[1])]
+    try:
+        _, dataset, networks = finished.restored(config)
+    except (ValueError, FileNotFoundError) as error:
+        log.warning("the report has no pictures and no list of images to label: %s",
+                    " ".join(command.readable(error).split())[:300])
+        return contents.gather(config, results, names, run.predicted)
+    functions = {role: predicted.logits_function(network) for role, network in networks.items()}
+    return contents.gather(config, results, names, run.predicted, dataset, functions, _views(config, dataset))
+
+
+def _views(config, dataset):
+    """Weak and strong views of some unlabeled images, as training makes them, or None."""
+    from mpl_tf.run import devices, wiring
+    if dataset.unlabeled.ndim != 4 or config.needs_probs or not config.needs_unlabeled:
+        return None
+    try:
+        batch = next(wiring.train_batches(config, dataset, devices.get_strategy("default", "")))
+    except Exception as error:      # of pictures alone
+        log.warning("the report has no views: %s", " ".join(command.readable(error).split())[:200])
+        return None
+    return [batch["unlabeled"][name].numpy()[:8] for name in ("image", "augmented")
+            if name in batch["unlabeled"]]
+
+
+def write(folders, against, output_dir, data_dir=None):
+    """Writes the report of the runs in `folders`, seeds of one kind, and prints what it says.
+
+    Args:
+      against: folders of the runs to compare with. output_dir: a folder for the files.
+      data_dir: where the data lie now, or None.
+
+    Raises:
+      ValueError, FileNotFoundError: in one line, as `run_of`, or the runs cannot be compared.
+    """
+    runs, others = ([run_of(folder, data_dir) for folder in each] for each in (folders, against))
+    found = comparing.against(runs, others)
+    made = from_folder(folders[0], data_dir)
+    os.makedirs(output_dir, exist_ok=True)
+    written = files.write(output_dir, made, found, runs, others)
+    verdict = comparing.verdict(made.config, found)
+    if verdict:
+        print(verdict.sentence)
+    print(f"in {command.shown(output_dir)}: {', '.join(written)}", flush=True)

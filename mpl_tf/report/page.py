@@ -1,0 +1,81 @@
+"""The page itself: one HTML document that needs nothing beside it."""
+
+from __future__ import annotations
+
+from mpl_tf.report import comparing, galleries, sections
+from mpl_tf.report.markup import Markup, element
+
+MOST_BYTES = 10_000_000
+# Nothing is fetched, and nothing runs, whatever a name may hold.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+_STYLE = Markup("""
+:root { color-scheme: light }
+* { box-sizing: border-box }
+body { margin: 0 auto; max-width: 62rem; padding: 1rem; background: #fff; color: #1a1a1a;
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
+h1 { font-size: 1.5rem; margin: .2rem 0 } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem }
+p { margin: .5rem 0 } .note, figcaption, caption { color: #555; font-size: .9rem; text-align: left }
+.verdict { border-left: .4rem solid #777; background: #f3f3f3; padding: .8rem 1rem; font-size: 1.1rem }
+.verdict.helped { border-color: #009e73 } .verdict.hurt { border-color: #d55e00 }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem }
+.card { border: 1px solid #ccc; border-radius: .5rem; padding: .7rem 1rem } .big { font-size: 2rem }
+.wide { overflow-x: auto } table { border-collapse: collapse; margin: .5rem 0 }
+th, td { overflow-wrap: break-word; padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
+.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
+.confusion td, .confusion th { padding: .2rem .4rem; max-width: 8rem }
+td:first-child { min-width: 6rem; max-width: 16rem }
+.bar { display: block; height: .6rem; background: #0072b2; min-width: 1px }
+.track { display: block; width: 6rem; background: #e6e6e6 }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .8rem }
+.gallery figure { margin: 0; font-size: .8rem; line-height: 1.3 } .gallery figcaption { font-size: .8rem }
+.views { display: flex; gap: .2rem; flex-direction: column; align-items: start }
+img { max-width: 100%; height: auto } .pixels { image-rendering: pixelated }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem }
+details { margin-top: 2rem } summary { cursor: pointer }
+@media print { body { max-width: none; font-size: 11pt } .wide { overflow: visible }
+  h2 { break-after: avoid } figure, tr, .card { break-inside: avoid } }
+""")
+
+
+def page(contents, found=(), runs=None, others=()):
+    """The page of a run's Contents, a str.
+
+    Args:
+      found: [comparing.Against]. runs: all runs of this kind, comparing.Runs, where there are several.
+      others: their companions.
+    """
+    name = contents.config.model_dir.rstrip("/").rpartition("/")[2] or contents.config.model_dir
+    verdict = comparing.verdict(contents.config, found)
+    for budget in (60, 0):      # without thumbnails, if they alone make the page too large
+        left = galleries.Budget(budget)
+        body = [
+            element("h1", f"Report of {name}"), sections.summary(contents),
+            _verdict(verdict, found), sections.accuracies(contents), sections.comparison(found, runs, others),
+            sections.classes(contents), sections.calibration(contents),
+            galleries.mistakes(contents, left), galleries.disagreements(contents, left),
+            galleries.label_next(contents, left), galleries.views(contents, left),
+            sections.curves(contents), sections.signal(contents), sections.settings(contents)]
+        text = document(f"Report of {name}", body)
+        if len(text) <= MOST_BYTES:
+            break
+    return text
+
+
+def _verdict(verdict, found):
+    if verdict is None:
+        return element("p", "This run has no meta gradient: there is nothing to tell of its effect.", class_="note")
+    how = None if found else element(
+        "p", "python -m mpl_tf.compare --baselines FILE.cfg runs a flag file beside its control and its baseline, "
+        "over seeds, and tells.", class_="note")
+    return [element("p", verdict.sentence, class_=f"verdict {verdict.kind}", id="verdict"), how]
+
+
+def document(title, body):
+    """An HTML document, a str."""
+    return "<!DOCTYPE html>\n" + element(
+        "html", element(
+            "head", element("meta", charset="utf-8"),
+            element("meta", http_equiv="Content-Security-Policy", content=Markup(_POLICY)),
+            element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
+            element("title", title), element("style", _STYLE)),
+        element("body", body), lang="en") + "\n"

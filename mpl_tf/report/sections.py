@@ -1,0 +1,214 @@
+"""The sections of a report, each Markup of a run's Contents; what there is nothing to say of is left out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mpl_tf.report import comparing, contents as contents_, pictures, statistics
+from mpl_tf.report.markup import element, table
+
+ROLES = ("student", "teacher")
+MATRIX = 25             # classes up to which the whole confusion matrix is shown
+CONFUSIONS = 8          # pairs of classes that are listed
+WIDE = 0.03             # half an interval from which a page says that images are few
+
+
+def percent(share, digits=1):
+    """A share in per cent; a dash for none."""
+    return "–" if share is None or not np.isfinite(share) else f"{100 * share:.{digits}f} %"
+
+
+def interval(share):
+    """An interval in words."""
+    return f"{100 * share.low:.1f} to {100 * share.high:.1f} %"
+
+
+def roles_of(contents):
+    """The roles of which there are predictions."""
+    return [role for role in ROLES if role in contents.probabilities]
+
+
+def summary(contents):
+    """One line: what was trained on what."""
+    config, data = contents.config, contents.predicted
+    return element("p", f"{config.method}{', ' + config.objective if config.facts.objective else ''} on "
+                   f"{config.dataset}, {config.labeled_examples or 'all'} labeled images, "
+                   f"{contents.results['train_steps']} steps, seed {config.seed}; "
+                   f"{len(data.labels)} test images, {len(contents.class_names)} classes.", class_="note")
+
+
+def matrix_of(contents, role):
+    """The confusion matrix of a role."""
+    return statistics.confusion(contents.predicted.labels, contents.predicted.classes(role),
+                                len(contents.class_names))
+
+
+def accuracies(contents):
+    """How often student and teacher are right, with intervals and how few images there are."""
+    cards, half = [], 0.0
+    for role in roles_of(contents):
+        right = contents.predicted.right(role)
+        share = statistics.share(int(right.sum()), len(right))
+        half = max(half, (share.high - share.low) / 2)
+        cards.append(element(
+            "div", element("div", role.capitalize()), element("div", percent(share.value), class_="big"),
+            element("div", f"{share.right} of {share.count} test images right"),
+            element("div", f"95 % interval {interval(share)}"),
+            element("div", f"balanced over the classes: {percent(statistics.balanced(matrix_of(contents, role)))}"),
+            class_="card"))
+    notes, count = [], len(contents.predicted.labels)
+    if half > WIDE:
+        notes.append(f"{count} test image{'s are' if count != 1 else ' is'} few: they tell an accuracy to about "
+                     f"±{100 * half:.0f} points only, and a smaller difference may be chance.")
+    if "teacher" in contents.probabilities:
+        ahead = statistics.paired(*(contents.predicted.right(role) for role in ("teacher", "student")))
+        if ahead.low > 0 and ahead.p_value < comparing.SURE:
+            notes.append(f"The teacher is ahead of the student by {100 * ahead.difference:.1f} points on the same "
+                         "images: the student may catch up with more steps (a larger --train_steps continues the run).")
+    return [element("h2", "How often it is right"), element("div", cards, class_="cards"),
+            [element("p", note, class_="note") for note in notes]]
+
+
+def comparison(found, runs, others):
+    """The run beside its companions: each seed, and all of them."""
+    if not found:
+        return None
+    rows = []
+    for against in found:
+        for role, pairs in against.pairs.items():
+            for pair in pairs:
+                one = pair.paired
+                rows.append([f"{role} against {against.label}", pair.run.seed,
+                             percent(float(pair.run.predicted.right(role).mean())),
+                             percent(float(pair.other.predicted.right(role).mean())),
+                             comparing.points(one.difference),
+                             f"{comparing.points(one.low)} to {comparing.points(one.high)}",
+                             f"{one.first_only} : {one.second_only}", f"{one.p_value:.2g}"])
+            if len(pairs) > 1:
+                mean = against.mean(role)
+                rows.append([element("b", f"{role} against {against.label}, mean"), f"{mean.count} seeds",
+                             None, None, element("b", comparing.points(mean.value)),
+                             f"{comparing.points(mean.low)} to {comparing.points(mean.high)}",
+                             f"above on {mean.above}", None])
+    notes = [element("p", f"{against.label} differs further: {line}", class_="note")
+             for against in found for line in against.unlike]
+    return [element("h2", "Did the meta gradient help?"),
+            element("p", "The same test images were given to all. The difference is this run's accuracy minus "
+                    "the other's, in points. An interval that holds 0 leaves open which of them is better. "
+                    "The interval of one seed covers other test images, that of several seeds covers other "
+                    "seeds, on these test images.", class_="note"),
+            table(["", "seed", "this run", "other", "difference", "95 % interval", "only this : only other right",
+                   "exact McNemar p"], rows, numbers=range(1, 8)), notes,
+            _means(runs, others)]
+
+
+def _means(runs, others):
+    """The mean accuracy of each row of a comparison over several seeds."""
+    if not runs or len(runs) < 2:
+        return None
+    groups = {"this flag file": runs}
+    for other in others:
+        groups.setdefault(comparing.NAMES.get(comparing.companions.kind(runs[0].config, other.config),
+                                              "others"), []).append(other)
+    rows = []
+    for name, group in groups.items():
+        mean = statistics.mean([float(run.predicted.right("student").mean()) for run in group])
+        rows.append([name, percent(mean.value), f"{100 * mean.low:.1f} to {100 * mean.high:.1f} %", mean.count])
+    return [element("p", "Accuracy of the student, mean over seeds:"),
+            table(["", "mean", "95 % interval", "seeds"], rows, numbers=(1, 2, 3))]
+
+
+def classes(contents):
+    """Each class's accuracy, and which classes are taken for which."""
+    names, roles = contents.class_names, roles_of(contents)
+    shares = {role: statistics.by_class(matrix_of(contents, role)) for role in roles}
+    rows = []
+    for k, name in enumerate(names):
+        first = shares["student"][k]
+        rows.append([name, first.count, element("span", element(
+            "span", "", class_="bar", style=f"width:{100 * first.value:.0f}%"), class_="track")
+            if first.count else None, *(percent(shares[role][k].value) for role in roles),
+            interval(first) if first.count else "no test images"])
+    return [element("h2", "Each class"),
+            table(["class", "test images", "", *roles, "95 % interval of the student"], rows,
+                  numbers=(1, *range(3, 4 + len(roles)))), confusion(contents)]
+
+
+def confusion(contents):
+    """The student's confusion matrix by class name, or its largest entries where there are many classes."""
+    matrix, names = matrix_of(contents, "student"), contents.class_names
+    off = matrix - np.diag(np.diag(matrix))
+    largest = [divmod(int(i), len(names)) for i in np.argsort(-off, axis=None, kind="stable")[:CONFUSIONS]]
+    listed = table(["really", "taken for", "test images"],
+                   [[names[i], names[j], off[i, j]] for i, j in largest if off[i, j]], numbers=(2,))
+    head = [element("h2", "What is taken for what (student)")]
+    if not off.any():
+        return [*head, element("p", "No test image was taken for another class.")]
+    if len(names) > MATRIX:
+        return [*head, listed]
+    rows = []
+    for i, row in enumerate(matrix):
+        total = max(row.sum(), 1)
+        rows.append(element("tr", element("th", names[i]), [element(
+            "td", int(value) or "", class_="n", style=f"background:rgba({'0,114,178' if i == j else '213,94,0'},"
+            f"{0.85 * value / total:.2f})") for j, value in enumerate(row)]))
+    whole = element("div", element(
+        "table", element("thead", element("tr", element("th", "really \\ taken for"),
+                                          [element("th", name) for name in names])),
+        element("tbody", rows), class_="confusion"), class_="wide")
+    return [*head, whole, listed]
+
+
+def calibration(contents):
+    """Whether it is as often right as it is sure."""
+    bins = {role: statistics.reliability(contents.probabilities[role].max(axis=1), contents.predicted.right(role))
+            for role in roles_of(contents)}
+    errors = "; ".join(f"{role} {100 * statistics.calibration_error(each):.1f} points (expected calibration error)"
+                       for role, each in bins.items())
+    surest = {role: float(contents.probabilities[role].max(axis=1).mean()) for role in bins}
+    words = "; ".join(f"{role}: {percent(value)} sure on average, right in "
+                      f"{percent(float(contents.predicted.right(role).mean()))}" for role, value in surest.items())
+    return [element("h2", "Is it as right as it is sure?"),
+            element("p", f"{words[0].upper()}{words[1:]}. Between the two, as a mean over examples: {errors}."),
+            _figure(pictures.figure(pictures.draw_reliability(bins)),
+                    "How often student and teacher are right, by how sure they are; on the dotted line both "
+                    "agree. Larger dots stand for more images.")]
+
+
+def _figure(made, words):
+    if made is None:
+        return None
+    url, width, height = made
+    return element("figure", element("img", src=url, width=width, height=height, alt=words),
+                   element("figcaption", words), style="margin:0")
+
+
+def curves(contents):
+    """Accuracies and losses over the steps."""
+    evaluations = contents.results["evaluations"]
+    return [element("h2", "How training went"), element("div", [
+        _figure(pictures.figure(pictures.draw_accuracies(evaluations), height=3.8), "Accuracy of student and teacher over the "
+                "steps of training."),
+        _figure(pictures.figure(pictures.draw_losses(evaluations), height=3.8), "Losses, means between "
+                "evaluations.")], class_="figures")]
+
+
+def signal(contents):
+    """The meta signal over time, where it was logged."""
+    found = contents_.signal(contents.results)
+    if not found:
+        return None
+    return [element("h2", "The meta signal"),
+            _figure(pictures.figure(pictures.draw_signal(found), height=1.7 * len(found) + 0.4),
+                    "The meta gradient beside the gradient of the teacher's own objective, over the teacher's "
+                    "weights: how long it is, and whether they point the same way (cosine 1) or against each "
+                    "other (-1).")]
+
+
+def settings(contents):
+    """The flags that were given."""
+    from mpl_tf.config import FIELDS
+    given = {name: value for name, value in contents.config.flags.to_dict().items()
+             if value != FIELDS[name].default}
+    return element("details", element("summary", "Settings of this run (flags that are not at their defaults)"),
+                   table(["flag", "value"], [[f"--{name}", str(value)] for name, value in given.items()]))

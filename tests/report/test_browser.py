@@ -1,0 +1,54 @@
+"""The page as a browser shows it, where Chromium is installed: no error, no request, sizes of pictures."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from mpl_tf.report import page
+from tests.report import made
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+QUIET = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr"]
+# A page's own policy lets no script run, so the test adds one, and the permission for it, to a copy.
+PROBE = """<script>addEventListener("load", () => {
+  const seen = [...document.images].map(i => [i.naturalWidth, i.clientWidth, i.clientHeight]);
+  parent.postMessage(JSON.stringify({images: seen, width: document.documentElement.scrollWidth,
+    requests: performance.getEntriesByType("resource").filter(e => !e.name.startsWith("data:")).map(e => e.name),
+    window: innerWidth}), "*");
+})</script></body>"""
+# As wide as a phone, which a window of Chromium's cannot be.
+PHONE = """<!DOCTYPE html><script>onmessage = event => { document.documentElement.dataset.seen = event.data }</script>
+<iframe src="page.html" width="390" height="800"></iframe>"""
+
+
+def _browse(tmp_path, text):
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    (tmp_path / "phone.html").write_text(PHONE, encoding="utf-8")
+    return subprocess.run(
+        [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom",
+         (tmp_path / "phone.html").as_uri()], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+def test_a_browser_shows_it_without_an_error_or_a_request(tmp_path):
+    text = page.page(made.page_contents())
+    probed = text.replace("default-src &#x27;none&#x27;", "default-src &#x27;none&#x27;; script-src &#x27;unsafe-inline&#x27;")
+    assert probed != text
+    done = _browse(tmp_path, probed.replace("</body>", PROBE))
+    seen = json.loads(html.unescape(re.search(r'data-seen="([^"]*)"', done.stdout).group(1)))
+    assert len(seen["images"]) > 30 and all(min(sizes) > 0 for sizes in seen["images"])
+    assert seen["requests"] == []
+    assert seen["width"] <= seen["window"] <= 390        # nothing makes the page itself scroll sideways
+    assert not re.search(r"CONSOLE|Refused", done.stderr), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here")
+def test_an_error_would_be_found(tmp_path):
+    text = page.page(made.page_contents()).replace("</body>", "<script>nothing()</script></body>")
+    assert re.search(r"CONSOLE|Refused", _browse(tmp_path, text).stderr)

@@ -1,0 +1,108 @@
+"""Whether the meta gradient helped: pairs, and the one sentence."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mpl_tf.report import companions, comparing
+from tests.report import made
+from tests.runs import settings
+
+
+def _rights(count, share, seed=0):
+    right = np.zeros(count, bool)
+    right[:round(share * count)] = True
+    return np.random.default_rng(seed).permutation(right)
+
+
+def _verdict(runs, others):
+    return comparing.verdict(runs[0].config, comparing.against(runs, others))
+
+
+def test_companions_are_told_by_their_flags():
+    own = settings("a", meta_weight=2.0)
+    kinds = {companion.name: config for companion, config in companions.companions_of(own)}
+    assert {"baseline", "control"} <= set(kinds)
+    for name, config in kinds.items():
+        assert companions.kind(own, config) == name and companions.unlike(own, config, name) == []
+    assert companions.kind(own, own) == companions.OTHER
+    other = kinds["control"].replace(batch_size=8, seed=4, model_dir="elsewhere")
+    assert companions.unlike(own, other, "control") == ["--batch_size: 16 here, 8 there"]
+    with pytest.raises(ValueError, match="expected a run with a meta gradient"):
+        companions.companions_of(kinds["control"])
+    large = settings("a", method="reduced_mpl", predictions_dir="p")
+    assert dict((c.name, config.method) for c, config in companions.companions_of(large)) == {
+        **kinds.fromkeys(()), "baseline": "noisy_student", "control": "reduced_mpl",
+        **({"shuffled": "reduced_mpl"} if "shuffled" in kinds else {})}
+
+
+def test_a_shuffled_control_is_one_as_soon_as_there_is_its_flag(monkeypatch):
+    shuffled = next(each for each in companions.COMPANIONS if each.name == "shuffled")
+    monkeypatch.setattr(companions, "FIELDS", {"meta_signal": None})
+    assert shuffled.of("mpl") == {"meta_signal": "shuffled"} and shuffled.of("baseline") is None
+    monkeypatch.setattr(companions, "FIELDS", {})
+    assert shuffled.of("mpl") is None
+
+
+def test_one_seed_with_a_large_gain_helped():
+    run, control = made.run(_rights(500, 0.95)), made.run(_rights(500, 0.80, 1), "control", meta_weight=0.0)
+    found = _verdict([run], [control])
+    assert found.kind == "helped"
+    assert found.sentence.startswith("The meta gradient helped: with it the student gets 15.0 points more of 500 test "
+                                     "images right than its control without it (95 % interval +")
+    assert "one seed: another may differ" in found.sentence and found.sentence.count(".  ") == 0
+    worse = _verdict([made.run(_rights(500, 0.80))], [made.run(_rights(500, 0.95, 1), meta_weight=0.0)])
+    assert worse.kind == "hurt" and "hurt: with it the student gets 15.0 points fewer" in worse.sentence
+
+
+def test_few_images_or_seeds_cannot_tell():
+    run, control = made.run(_rights(40, 0.9)), made.run(_rights(40, 0.85, 1), meta_weight=0.0)
+    found = _verdict([run], [control])
+    assert found.kind == "unknown" and "cannot be told: with it the student is +5.0 points" in found.sentence
+    runs = [made.run(_rights(500, share, seed), seed=seed) for seed, share in enumerate((0.95, 0.90))]
+    controls = [made.run(_rights(500, 0.85, 9), "c", seed=seed, meta_weight=0.0) for seed in (0, 1)]
+    assert _verdict(runs, controls).kind == "unknown"       # +10 and +5: two seeds are too few
+
+
+def test_over_seeds_the_seeds_count():
+    runs = [made.run(_rights(200, share, seed), seed=seed) for seed, share in enumerate((0.91, 0.92, 0.93, 0.91))]
+    controls = [made.run(_rights(200, 0.88, 9), "c", seed=seed, meta_weight=0.0) for seed in range(4)]
+    [found] = comparing.against(runs, controls[::-1])
+    assert [pair.run.seed for pair in found.pairs["student"]] == [0, 1, 2, 3] == [
+        pair.other.seed for pair in found.pairs["student"]]
+    assert found.mean().value == pytest.approx(0.0375) and found.mean().above == 4
+    told = _verdict(runs, controls)
+    assert told.kind == "helped" and "4 seeds, above on 4 of them" in told.sentence
+
+
+def test_without_a_control_it_cannot_be_told():
+    run = made.run(_rights(100, 0.9))
+    baseline = made.run(_rights(100, 0.5, 1), "b", method="baseline")
+    alone, beside = _verdict([run], []), _verdict([run], [baseline])
+    assert alone.kind == beside.kind == "unknown"
+    assert alone.sentence.endswith("without the control, the same run with --meta_weight=0.")
+    assert "against its baseline it is +40.0 points" in beside.sentence
+    assert _verdict([baseline], []) is None         # it has no meta gradient
+
+
+def test_a_shuffled_signal_that_does_as_well_is_told(monkeypatch):
+    kind = companions.kind
+    monkeypatch.setattr(companions, "kind", lambda own, other: "shuffled" if other.batch_size == 8 else kind(own, other))
+    run, control = made.run(_rights(500, 0.95)), made.run(_rights(500, 0.80, 1), "c", meta_weight=0.0)
+    shuffled = made.run(_rights(500, 0.95, 2), "s", batch_size=8)
+    told = _verdict([run], [shuffled, control])
+    assert told.kind == "helped" and "cannot be told from a shuffled signal" in told.sentence
+
+
+def test_other_test_images_are_refused_and_other_flags_told():
+    run, control = made.run(_rights(60, 0.9)), made.run(_rights(60, 0.5, 1), "c", meta_weight=0.0, batch_size=8)
+    assert "the two runs differ in other flags too" in _verdict([run], [control]).sentence
+    keys = dataclasses.replace(control.predicted, keys=control.predicted.keys[::-1])
+    for other in (made.run(_rights(50, 0.9), "c", meta_weight=0.0), dataclasses.replace(control, predicted=keys)):
+        with pytest.raises(ValueError, match="was tested on other images than /runs/run0"):
+            comparing.against([run], [other])
+    with pytest.raises(ValueError, match="both have --seed=0"):
+        comparing.against([run], [control, control])
+    with pytest.raises(ValueError, match="none of its seeds, 7, is one of --model_dir's, 0, 1"):
+        comparing.against([run, made.run(_rights(60, 0.9), seed=1)], [made.run(_rights(60, 0.9), "c", seed=7)])

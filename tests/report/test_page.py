@@ -1,0 +1,139 @@
+"""The page: whatever names hold, it is well-formed, complete in itself and small."""
+
+import csv
+import dataclasses
+import html.parser
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mpl_tf.report import contents, files, galleries, markup, page, pictures
+from tests.report import made
+
+VOID = {"img", "meta", "br", "hr"}
+
+
+class Reader(html.parser.HTMLParser):
+    """Checks that elements end in order, and gathers pictures, links and texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.images, self.links, self.tags, self.texts = [], [], [], set(), []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        given = dict(attrs)
+        assert not [name for name in given if name.startswith("on")], given
+        self.links += [given[name] for name in ("src", "href") if name in given]
+        if tag == "img":
+            self.images.append(given)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def test_markup_escapes_everything_but_markup():
+    made_ = markup.element("p", "a<b", markup.element("b", "&", title="\"x' onload=y"), None, [1, "é"])
+    assert made_ == "<p>a&lt;b<b title=\"&quot;x&#x27; onload=y\">&amp;</b>1é</p>"
+    assert markup.escaped("x\udcff\u202e\n") == "x\\udcff\\u202e\\n"
+    assert isinstance(markup.escaped(markup.escaped("<")), markup.Markup) and markup.escaped(markup.escaped("<")) == "&lt;"
+
+
+def test_hostile_names_are_text():
+    text = page.page(made.page_contents())
+    read = Reader(text)
+    text.encode("utf-8")
+    assert "script" not in read.tags and all(link.startswith("data:") for link in read.links)
+    assert not re.search(r"https?://|url\(", text.replace("data:", ""))
+    said = "".join(read.texts)
+    for name in ("<script>alert(1)</script>", "$5_to_$20", "../up", "bad\\udcff", "\\u202eevil", "&lt;", "Report of <b>run"):
+        assert name in said, name
+    assert "\u202e" not in text
+
+
+def test_every_picture_has_a_size_and_they_are_few():
+    read = Reader(page.page(made.page_contents()))
+    assert all(int(image["width"]) > 0 and int(image["height"]) > 0 and image["alt"] for image in read.images)
+    thumbnails = [image for image in read.images if int(image["width"]) <= pictures.THUMBNAIL]
+    assert 30 < len(thumbnails) <= 60 and len(read.images) - len(thumbnails) == 4
+
+
+def test_a_page_that_would_be_too_large_has_no_thumbnails(monkeypatch):
+    whole = len(page.page(made.page_contents()))
+    monkeypatch.setattr(page, "MOST_BYTES", whole - 1)
+    read = Reader(page.page(made.page_contents()))
+    assert not [image for image in read.images if int(image["width"]) <= pictures.THUMBNAIL]
+
+
+def test_it_says_how_sure_an_accuracy_is():
+    said = "".join(Reader(page.page(made.page_contents(np.arange(100) % 100 < 87, images=False))).texts)
+    assert "87 of 100 test images right" in said and "95 % interval 79.0 to 92.2 %" in said
+    assert "100 test images are few" in said
+    many = "".join(Reader(page.page(made.page_contents(np.arange(5000) % 100 < 87, images=False))).texts)
+    assert "4350 of 5000 test images right" in many and "are few" not in many
+    assert "What to label next" not in many and "surest mistakes" not in many
+
+
+def test_points_and_one_network_make_a_page_too():
+    found = made.page_contents(names=["a", "b"], images=False)
+    alone = dataclasses.replace(found, predicted=made.predictions(np.ones(9, bool), 2, teacher=False), results=made.results(
+        diagnostics=[]), probabilities={"student": found.probabilities["student"][:9]})
+    said = "".join(Reader(page.page(alone)).texts)
+    assert "Teacher" not in said and "The meta signal" not in said and "No test image was taken" in said
+
+
+def test_many_classes_are_listed():
+    names = [f"class {k}" for k in range(120)]
+    text = page.page(made.page_contents(np.arange(240) % 5 > 0, names=names, images=False))
+    said = "".join(Reader(text).texts)
+    assert "class 119" in said and "really \\ taken for" not in said and len(text) < 1_000_000
+
+
+def test_the_surest_mistakes_come_first():
+    found = made.page_contents()
+    wrong = contents.confident_mistakes(found, 5)
+    assert not found.predicted.right("student")[wrong].any()
+    sure = found.probabilities["student"][wrong].max(axis=1)
+    rest = np.setdiff1d(np.flatnonzero(~found.predicted.right("student")), wrong)
+    assert (np.diff(sure) <= 0).all() and found.probabilities["student"][rest].max() <= sure.min()
+    differ = contents.disagreements(found, 100)
+    assert set(differ) == set(np.flatnonzero(found.predicted.classes("student") != found.predicted.classes("teacher")))
+
+
+def test_the_signal_is_read_under_either_name():
+    assert contents.signal(made.results()) == {"cosine": [(2, 0.25), (4, -0.5)], "ratio": [(2, 0.5), (4, 0.0)]}
+    logged = made.results(diagnostics=[{"step": 5, "meta_ratio": 0.125, "meta_gradient_norm_weights": 1.0,
+                                        "objective_gradient_norm_weights": 1.0}])
+    assert contents.signal(logged) == {"ratio": [(5, 0.125)]} and contents.signal({"flags": {}}) == {}
+
+
+def test_the_files_hold_the_same_figures(tmp_path):
+    found = made.page_contents()
+    assert files.write(str(tmp_path), found) == ["report.html", "report.csv", "label_next.csv"]
+    with open(tmp_path / "report.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    [accuracy] = [row for row in rows if (row["network"], row["figure"]) == ("student", "test accuracy")]
+    assert float(accuracy["value"]) == found.predicted.right("student").mean() and accuracy["count"] == "40"
+    with open(tmp_path / "label_next.csv", encoding="utf-8-sig", newline="") as file:
+        listed = list(csv.DictReader(file))
+    assert [row["class"] for row in listed] == [""] * 20 and listed[1]["file"] == "$5_to_$201.jpg"
+    assert list(listed[0]) == list(galleries.HEADER)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8, 3), (96, 96, 3), (300, 40, 3), (1, 1, 1), (40, 40, 4)])
+def test_thumbnails_are_pictures_of_any_shape(shape):
+    url, width, height = pictures.thumbnail(np.full(shape, 7, np.uint8))
+    import base64
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+        assert image.size == (width, height) and max(image.size) <= pictures.THUMBNAIL

@@ -1,0 +1,35 @@
+"""The figure of a run's curves: all of it is seen, in plain words."""
+
+import numpy as np
+import tensorflow as tf
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mpl_tf.run import curves
+
+EVALUATIONS = [{"step": step, "student_test_accuracy": 0.1 * step, "R": 1.0 / step, "teacher_odd_term_loss": 1.0,
+                "student_test_balanced_accuracy": 0.5, "teacher_meta_loss": 2.0, "teacher_test_accuracy": 0.2}
+               for step in (1, 2, 3)]
+
+
+def test_curves_are_a_picture(tmp_path):
+    curves.curves(tmp_path / "curves.png", EVALUATIONS)
+    image = tf.io.decode_png(tf.io.read_file(str(tmp_path / "curves.png")))
+    assert image.shape[0] == 500 and len(np.unique(image.numpy().reshape(-1, image.shape[-1]), axis=0)) > 10
+
+
+def test_legends_say_what_is_drawn_and_hide_none_of_it():
+    figure = Figure((10, 5), layout="constrained")
+    for axes, draw in zip(figure.subplots(1, 2), (curves.draw_accuracies, curves.draw_losses)):
+        draw(axes, EVALUATIONS)
+        curves.legend_below(axes, 1)
+    FigureCanvasAgg(figure).draw()
+    texts = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
+    assert texts == [["student, test images", "teacher, test images"], [
+        "R: student on labeled images, after its step", "teacher, odd term"]]
+    whole = figure.bbox
+    for axes in figure.axes:
+        legend, inner = axes.get_legend().get_window_extent(), axes.get_window_extent()
+        assert legend.y1 < inner.y0 and not legend.overlaps(inner)
+        assert legend.x0 >= 0 and legend.y0 >= 0 and legend.x1 <= whole.x1
+    np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [10.0, 20.0, 30.0])
