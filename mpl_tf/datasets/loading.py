@@ -209,13 +209,14 @@ def describe(dataset: Dataset) -> dict[str, str]:
     """Counts and digests that tell a Dataset from any other, but do not depend on its path."""
     parts = {"labeled": (dataset.labeled.images, dataset.labeled.labels),
              "unlabeled": (dataset.unlabeled, ())}
-    described: dict[str, str] = {"test": "none"}
     if dataset.test is not None:
         parts["test"] = dataset.test.images, dataset.test.labels
+    described: dict[str, str] = {}
     for name, (images, labels) in parts.items():
         digest = as_images(images).digest()
         digest.update(np.ascontiguousarray(np.asarray(labels, np.int64)).data)
         described[name] = f"{len(images)} examples ({digest.hexdigest()})"
+    described.setdefault("test", "none")
     for name, probs in (("labeled_probs", dataset.labeled_probs),
                         ("unlabeled_probs", dataset.unlabeled_probs)):
         if probs is not None:       # may be larger than memory: a thousand rows are enough

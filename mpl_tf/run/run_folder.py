@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from typing import Any, Dict, Iterator
+from typing import Iterator
 
 from mpl_tf import config as config_module
 from mpl_tf.common import storage
