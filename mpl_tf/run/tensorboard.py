@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 from mpl_tf.common import command, pictures, plain_path
 
@@ -40,6 +41,24 @@ class Summaries:
             tf.raw_ops.ImportEvent(writer=self._writer._resource,
                                    event=restart.SerializeToString())
         self._diagnose = tf.function(model.diagnostics) if hasattr(model, "diagnostics") else None
+
+    def flags(self, values, unused):
+        """Writes the flags of a run: as a table among the texts, and for the page HParams.
+
+        Args:
+          values: {flag: value}, as resolved.
+          unused: names of those that have no effect on the run, which are left out.
+        """
+        if not self._writes:
+            return
+        values = {name: value if isinstance(value, (bool, int, float))
+                  else command.shown(command.readable(value))
+                  for name, value in values.items() if name not in unused}
+        code = lambda text: "`" + str(text).replace("`", "'").replace("|", "\\|") + "`"
+        with self._writer.as_default(0):
+            tf.summary.text("flags", "\n".join(["| flag | value |", "| --- | --- |"] + [
+                f"| {code(name)} | {code(value) if value != '' else ''} |" for name, value in values.items()]))
+            hparams.hparams(values)
 
     def scalars(self, step, values, group="training"):
         """Writes `values`, {name: float}, as one record.

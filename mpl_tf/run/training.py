@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mpl_tf import datasets
 from mpl_tf.common import command, keras_seam, pictures, storage
-from mpl_tf.config import Config
+from mpl_tf.config import FIELDS, Config
 from mpl_tf.run import (checkpoints, composing, curves, devices, evaluation, export, kept_networks,
                         predicted, run_folder, serving, tensorboard, watch, wiring, workers)
 from mpl_tf.run.probes import Probes
@@ -173,6 +173,8 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
     progress = Progress(config.train_steps, step)
     signal_watch = watch.SignalWatch(config)
     stopping = 0
+    if step == 0:
+        board.flags({name: getattr(config, name) for name in FIELDS}, config.unused())
     if probes and step == 0:
         probes.record(0, board)
 

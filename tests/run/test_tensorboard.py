@@ -66,6 +66,22 @@ def test_every_execution_logs_scalars_and_evaluations_log_accuracies(summed_up):
         assert len(of_classes) == 10 and np.mean(of_classes) == pytest.approx(balanced, abs=1e-6)
 
 
+def test_the_flags_are_a_table_and_hyperparameters(summed_up):
+    values, _ = events(summed_up)
+    [table] = [value.item().decode() for _, tag, value in values if tag == "flags"]
+    rows = dict(line.strip("|").split("|", 1) for line in table.splitlines()[2:])
+    assert rows[" `train_steps` "] == " `6` " and " `decay_steps` " not in rows
+    assert any(tag == "_hparams_/session_start_info" for _, tag, _ in values)
+
+
+def test_flags_that_are_no_markdown(tmp_path):
+    board = tensorboard.Summaries(str(tmp_path / "tensorboard"), None, ["a"])
+    board.flags({"model_dir": "a|b`c\n\udcff", "seed": 3, "plots": True, "gone": 1}, {"gone": "reason"})
+    board.close()
+    [table] = [value.item().decode() for _, tag, value in events(tmp_path)[0] if tag.startswith("flags")]
+    assert len(table.splitlines()) == 5 and "a\\|b'c" in table and "gone" not in table
+
+
 def test_classes_with_odd_names_and_many_of_them(tmp_path):
     board = tensorboard.Summaries(str(tmp_path / "tensorboard"), None, ["a/b", "x\udcff", "gone"])
     board.classes(3, {"student_test": [0.5, 1.0, None], "student_labeled": [1.0, 1.0, 1.0],
