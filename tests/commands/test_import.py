@@ -43,7 +43,8 @@ print(keras_seam.IS_KERAS_3, os.environ.get("TF_USE_LEGACY_KERAS"))
 
 
 @pytest.mark.parametrize("imports", [
-    "import mpl_tf, tensorflow as tf", "import tensorflow as tf; tf.keras.Model; import mpl_tf"])
+    "import tensorflow as tf; tf.keras.Model; import mpl_tf",
+    pytest.param("import mpl_tf, tensorflow as tf", marks=pytest.mark.slow)])
 def test_it_works_with_the_keras_of_tensorflow_in_either_order(imports):
     """No variable is set for the whole process, legacy Keras installed or not."""
     result = python(imports + WORKS)

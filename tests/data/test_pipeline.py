@@ -135,7 +135,7 @@ def test_seeds_and_options_keep_streams_apart(digits):
     assert (both[0]["unlabeled/image"] != other[0]["unlabeled/image"]).any()
 
 
-@pytest.mark.parametrize("workers", [(4,), (1, 3)])
+@pytest.mark.parametrize("workers", [pytest.param((4,), marks=pytest.mark.slow), (1, 3)])
 def test_replicas_see_what_one_device_would(workers, digits):
     sizes = dict(batch_size=16, unlabeled_batch_size=32, train_steps=3, randaugment_layers=1)
     single, steps = take(data.train_dataset(digits, **sizes), 3), [[] for _ in range(3)]
@@ -150,6 +150,7 @@ def test_replicas_see_what_one_device_would(workers, digits):
     assert_same(joined, single)
 
 
+@pytest.mark.slow
 def test_mirrored_strategy_gets_each_slice_once(digits):
     strategy = tiny.two_replicas()
     sizes = dict(batch_size=8, unlabeled_batch_size=10, train_steps=2, randaugment_layers=1)

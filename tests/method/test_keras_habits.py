@@ -153,7 +153,7 @@ def test_other_ways_to_run_agree_to_rounding(plain_run, options):
     tiny.assert_same_state(model, plain_run[1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("way", ["nested_tape", "jvp"])
+@pytest.mark.parametrize("way", [pytest.param("nested_tape", marks=pytest.mark.slow), "jvp"])
 def test_float64_stays_float64(way):
     tiny.use_float64()
     model = tiny.model(meta_gradient=way)

@@ -30,8 +30,9 @@ def test_from_fresh_slots(optimizer):
 
 
 @pytest.mark.parametrize("network, optimizer, way", [
-    ("conv", "nesterov", "nested_tape"), ("conv", "nesterov", "jvp"),
-    ("conv", "rmsprop_momentum", "nested_tape"), ("conv", "rmsprop_momentum", "jvp"),
+    ("conv", "nesterov", "jvp"), ("conv", "rmsprop_momentum", "nested_tape"),
+    pytest.param("conv", "nesterov", "nested_tape", marks=pytest.mark.slow),
+    pytest.param("conv", "rmsprop_momentum", "jvp", marks=pytest.mark.slow),
     pytest.param("wrn", "nesterov", "nested_tape", marks=pytest.mark.slow),
     pytest.param("wrn", "rmsprop_momentum", "jvp", marks=pytest.mark.slow),
     pytest.param("wrn", "nesterov", "jvp", marks=pytest.mark.slow),
@@ -42,7 +43,7 @@ def test_through_convolution_batch_norm_and_dropout(network, optimizer, way):
     assert max(errors) < 1e-5, errors
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["nested_tape", pytest.param("jvp", marks=pytest.mark.slow)])
 def test_with_udas_shared_pass_over_both_views(way):
     """UDA's weight is 0 here: what is left of the teacher's step is the meta gradient."""
     objective = mpl_tf.objectives.UDA(weight=0.0, supervised_weight=0.0)

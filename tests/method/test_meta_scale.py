@@ -29,8 +29,9 @@ def both_by_steps(objective, way="nested_tape", network="dense", batch=None):
 
 
 @pytest.mark.parametrize("objective, way, network", [
-    ("supervised", "nested_tape", "dense"), ("supervised", "jvp", "conv"), ("uda", "nested_tape", "conv"),
-    ("randaugment", "nested_tape", "dense"), pytest.param("uda", "jvp", "dense", marks=pytest.mark.slow)])
+    ("supervised", "jvp", "conv"), ("uda", "nested_tape", "dense"),
+    pytest.param("randaugment", "nested_tape", "dense", marks=pytest.mark.slow),
+    pytest.param("uda", "nested_tape", "conv", marks=pytest.mark.slow), pytest.param("uda", "jvp", "dense", marks=pytest.mark.slow)])
 def test_the_norm_is_the_weight_times_the_objectives_and_the_direction_exact(objective, way, network):
     meta, own, batch = both_by_steps(objective, way, network)
     model = fd.make_model(network, "nesterov", way, OBJECTIVES[objective](), meta_weight=0.75,

@@ -80,8 +80,10 @@ def _norm_network(momentum):
         tf.keras.layers.Dense(3, name="logits")])
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("objective", ["supervised", "uda"])
+@pytest.mark.parametrize("objective, way", [
+    ("uda", "jvp"), ("supervised", "nested_tape"),
+    pytest.param("uda", "nested_tape", marks=pytest.mark.slow),
+    pytest.param("supervised", "jvp", marks=pytest.mark.slow)])
 def test_batch_norm_averages_move_when_they_should(objective, way):
     """Student: once, on x_u. Teacher: in its objective's own passes, not in one for targets."""
     tiny.use_float64()
@@ -107,8 +109,11 @@ OBJECTIVES = {"supervised": mpl_tf.objectives.Supervised(label_smoothing=0.1),
               "randaugment": mpl_tf.objectives.RandAugment(), "uda": mpl_tf.objectives.UDA()}
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective, way", [
+    ("supervised", "jvp"), ("uda", "nested_tape"),
+    *(pytest.param(objective, way, marks=pytest.mark.slow) for objective, way in [
+        ("supervised", "nested_tape"), ("uda", "jvp"), ("randaugment", "nested_tape"),
+        ("randaugment", "jvp")])])
 def test_the_control_follows_the_baseline_bit_for_bit(objective, way):
     """float32, dropout and batch norm on: the teacher at meta_weight=0 is the baseline's network."""
     batch = tf.nest.map_structure(

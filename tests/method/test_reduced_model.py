@@ -145,6 +145,7 @@ def test_networks_that_are_not_built_yet():
     assert [n.weights[0].shape[0] for n in (model.student, model.teacher)] == [2, 3]
 
 
+@pytest.mark.slow
 def test_replicas_take_the_step_of_one_device():
     batches = with_probs(tiny.batches(2))
     states = []

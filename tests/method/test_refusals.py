@@ -231,6 +231,7 @@ def test_labels_out_of_range(move):
         _line(error)
 
 
+@pytest.mark.slow
 def test_labels_out_of_range_under_xla():
     """A step that XLA compiled cannot stop; its losses are not a number."""
     wrong = _relabeled(lambda labels: labels + 2)

@@ -126,6 +126,7 @@ def test_batches_of_unknown_size_are_refused():
         model.fit(data)
 
 
+@pytest.mark.slow
 def test_unbuilt_networks_are_built_on_all_replicas():
     dense = tf.keras.layers.Dense
     with tiny.two_replicas().scope():

@@ -99,8 +99,9 @@ def test_a_report_that_fails_ends_no_run(tmp_path, monkeypatch, caplog):
     assert "the report could not be written (RuntimeError: no page to be had); the run is complete" in caplog.text
 
 
-@pytest.mark.parametrize("changes", [dict(dataset="two_moons", student_network="mlp-8", labeled_examples=6, batch_size=6),
-                                     dict(method="baseline", ema_decay=0.5)])
+@pytest.mark.parametrize("changes", [
+    dict(dataset="two_moons", student_network="mlp-8", labeled_examples=6, batch_size=6),
+    pytest.param(dict(method="baseline", ema_decay=0.5), marks=pytest.mark.slow)])
 def test_other_runs_have_one_too(tmp_path, changes):
     train.train(settings(tmp_path / "run", train_steps=1, summary_steps=100, **changes))
     text = said(tmp_path / "run")

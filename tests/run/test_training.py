@@ -208,7 +208,9 @@ def test_a_meta_gradient_of_zero_is_warned_of_once(caplog, tmp_path):
     assert "step 5" in record.getMessage() and "0.0" in record.getMessage()
 
 
-@pytest.mark.parametrize("method", ["hard_pseudo_labels", "soft_pseudo_labels", "distillation"])
+@pytest.mark.parametrize("method", [
+    "distillation", *(pytest.param(method, marks=pytest.mark.slow)
+                      for method in ("hard_pseudo_labels", "soft_pseudo_labels"))])
 def test_a_finished_run_teaches_a_student(finished, tmp_path, method):
     config = settings(tmp_path, method=method, fixed_teacher=finished[0], train_steps=2)
     results, out = run(config) if method == "hard_pseudo_labels" else (None, None)

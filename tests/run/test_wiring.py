@@ -18,7 +18,8 @@ def as_arrays(strategy_, batch):
             for leaf in tf.nest.flatten(batch)]
 
 
-@pytest.mark.parametrize("name", ["default", "mirrored"])
+@pytest.mark.parametrize("name", [
+    "default", pytest.param("mirrored", marks=pytest.mark.slow)])
 def test_look_ahead_passes_on_the_very_batches(name, tmp_path):
     """On one device and on two; a traced train function takes them without being traced again."""
     config = settings(tmp_path)
