@@ -2,6 +2,7 @@
 
 import glob
 import os
+import time
 
 import matplotlib
 import numpy as np
@@ -165,6 +166,7 @@ def test_a_resumed_run_keeps_its_checkpoints_own_step(tmp_path):
         for step in steps:
             board.scalars(step, {"loss": 10.0 * start + step})
         board.close()
+        time.sleep(1.1)     # files are read in the order of their names, which tell seconds
     read = reader.EventAccumulator(str(tmp_path))
     read.Reload()
     (tag,) = read.Tags()["tensors"]
