@@ -53,11 +53,13 @@ def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
     Raises:
       ValueError, FileNotFoundError: in one line, for a missing checkpoint or missing data.
     """
-    from mpl_tf.run import checkpoints, devices, evaluation, wiring
+    from mpl_tf.run import checkpoints, devices, evaluation, restoring, wiring
     devices.make_deterministic(of_run.seed)
     folder = os.path.join(of_run.model_dir, run_folder.CHECKPOINTS)
-    if checkpoints.latest(folder) is None:
+    path = checkpoints.latest(folder)
+    if path is None:
         raise ValueError(f"--model_dir={of_run.model_dir} has no checkpoint yet: train it first")
+    restoring.check_keras(path)
     dataset = wiring.load_dataset(of_run, stored=False)
     # All weights are in the checkpoint, so no others are loaded.
     networks = wiring.build_networks(of_run.replace(student_weights="", teacher_weights=""), dataset)
