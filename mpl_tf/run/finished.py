@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mpl_tf.run import checkpoints, devices, run_folder, wiring
+from mpl_tf.run import checkpoints, devices, restoring, run_folder, wiring
 
 
 def restored(config: Any) -> tuple[int, Any, dict[str, Any]]:
@@ -19,8 +19,10 @@ def restored(config: Any) -> tuple[int, Any, dict[str, Any]]:
     """
     devices.make_deterministic(config.seed)
     folder = os.path.join(config.model_dir, run_folder.CHECKPOINTS)
-    if checkpoints.latest(folder) is None:
+    path = checkpoints.latest(folder)
+    if path is None:
         raise ValueError(f"--model_dir={config.model_dir} has no checkpoint yet: train it first")
+    restoring.check_keras(path)
     dataset = wiring.load_dataset(config, stored=False)
     # All weights are in the checkpoint, so no others are loaded.
     networks = wiring.build_networks(config.replace(student_weights="", teacher_weights=""), dataset)

@@ -1,6 +1,7 @@
 """Reads a checkpoint, and says of one that cannot be read whether it is damaged."""
 
 import os
+import re
 
 import tensorflow as tf
 
@@ -44,20 +45,42 @@ def restore(checkpoint, path, whole=True):
                          "--model_dir") from error
 
 
-def _check_keras(path, reader):
-    """Raises ValueError, in one line, if the other Keras wrote the checkpoint.
+def made_by(names):
+    """The Keras, 2 or 3, whose names of stored variables `names` has; None where they do not tell.
 
-    Keras 2 calls what it stores of a network layer_with_weights-0, Keras 3 _operations/1, or leaves it
-    to the optimizer that trains it.
+    Keras 2 calls what it stores of a network layer_with_weights-0, or variables/0 where a SavedModel's
+    networks are nested, Keras 3 _operations/1 or _layers/1, or leaves it to the optimizer that trains it.
     """
-    names = "".join(reader.get_variable_to_shape_map())
-    if keras_seam.IS_KERAS_3 and "/layer_with_weights-" in names:
-        raise ValueError(f"checkpoint {path} was made with Keras 2; continue it there (Python 3.11, "
-                         "or mpl_tf[legacy] with TF_USE_LEGACY_KERAS=1)")
-    if not keras_seam.IS_KERAS_3 and ("/_operations/" in names
-                                      or "_optimizer/_trainable_variables/" in names):
-        raise ValueError(f"checkpoint {path} was made with Keras 3; continue it there (Python 3.12 "
-                         "or later, without TF_USE_LEGACY_KERAS)")
+    text = "\n".join(["", *names])
+    if re.search(r"[/\n]layer_with_weights-|\nvariables/\d", text):
+        return 2
+    return 3 if re.search(r"[/\n](_operations|_layers)/|_optimizer/_trainable_variables/", text) else None
+
+
+def is_foreign(names):
+    """Whether the other Keras stored the variables called `names`."""
+    return made_by(names) not in (None, 3 if keras_seam.IS_KERAS_3 else 2)
+
+
+def check_keras(path):
+    """Raises ValueError, in one line, if the other Keras wrote the checkpoint at `path`.
+
+    It asks before anything is built for the checkpoint; one that cannot be read is left to `restore`.
+    """
+    try:
+        reader = tf.train.load_checkpoint(plain_path.plain(path))
+    except Exception:       # TensorFlow's errors, and Python's from its bindings
+        return
+    _check_keras(path, reader)
+
+
+def _check_keras(path, reader):
+    if is_foreign(reader.get_variable_to_shape_map()):
+        there = ("3; continue or evaluate it there (Python 3.12 or later, without TF_USE_LEGACY_KERAS)"
+                 if not keras_seam.IS_KERAS_3 else "2; continue or evaluate it there (Python 3.11, or "
+                 "mpl_tf[legacy] with TF_USE_LEGACY_KERAS=1)")
+        raise ValueError(f"checkpoint {path} was made with Keras {there}; predict and --fixed_teacher "
+                         "take a finished run here too")
 
 
 def _check_readable(path):

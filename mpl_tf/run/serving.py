@@ -30,9 +30,10 @@ class Served:
     """The student in a run's saved_model: maps uint8 [B, size, size, C] to probabilities [B, K].
 
     A SavedModel is a program, whose operations can write files, for example. So its weights alone
-    are read, into the network that the run's config.json names. Where there is no such network
-    here, or the weights do not fit it, as after a change of this package's networks, a warning says
-    so and the SavedModel is run.
+    are read, into the network that the run's config.json names. Keras 2 and Keras 3 call them
+    otherwise: of a run of the other Keras student.keras, which both read, takes their place. Where
+    there is no such network here, or the weights do not fit it, as after a change of this package's
+    networks, a warning says so and the SavedModel is run.
 
     Args:
       model_dir: folder of the run.
@@ -56,7 +57,7 @@ class Served:
         self._tf = tf
         with _readable(path, model_dir):
             self.shape, classes = promised(path)
-            shapes = shapes_of_weights(path)
+            shapes = shapes_of_weights(path)        # by name
         expected = classes if num_classes is None else num_classes
         size = size or self.shape[0]
         if (*self.shape[:2], classes) != (size, size, expected):
@@ -65,19 +66,26 @@ class Served:
                 f"gives {classes} classes, but its flags and {run_folder.CLASSES} say {size} and "
                 f"{expected}: train it again")
         try:
-            network = fitting(model_dir, self.shape, classes, shapes)
-            with _readable(path, model_dir):
-                read_weights(network, path)
+            network = self._network(model_dir, path, classes, shapes)
             self._serve = serving_function(network, self.shape)
         except Unlike as error:
             logging.getLogger("mpl_tf").warning(
                 "%s is run as a program, because its weights do not fit the network in %s here "
-                "(%s)", path, run_folder.CONFIG, " ".join(str(error).split())[:160])
+                "(%s)", path, run_folder.CONFIG, " ".join(str(error).split())[:240])
             with _readable(path, model_dir):
                 self._loaded = tf.saved_model.load(
                     plain_path.plain(path))    # its variables live as long as it does
                 serve = self._loaded.signatures["serving_uint8"]
             self._serve = lambda image: serve(image=image)["probabilities"]
+
+    def _network(self, model_dir, path, classes, shapes):
+        from mpl_tf.run import restoring
+        if restoring.is_foreign(shapes):
+            return exported(model_dir, self.shape, classes)
+        network = fitting(model_dir, self.shape, classes, sorted(shapes.values()))
+        with _readable(path, model_dir):
+            read_weights(network, path)
+        return network
 
     def __call__(self, images):
         """Starts a forward pass; returns float32 [B, K], for which only .numpy() waits."""
@@ -116,7 +124,7 @@ def promised(path):
 
 
 def shapes_of_weights(path):
-    """The shapes of all weights of the SavedModel in `path`, sorted.
+    """The shapes of all weights of the SavedModel in `path`, {name: shape}.
 
     Raises an error of TensorFlow's where one is damaged.
     """
@@ -126,7 +134,7 @@ def shapes_of_weights(path):
     # Reading compares checksums. The object graph is no weight.
     values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     values.pop("_CHECKPOINTABLE_OBJECT_GRAPH", None)
-    return sorted(value.shape for value in values.values())
+    return {name: value.shape for name, value in values.items()}
 
 
 def fitting(model_dir, shape, num_classes, shapes):
@@ -134,7 +142,7 @@ def fitting(model_dir, shape, num_classes, shapes):
 
     Args:
       model_dir: folder of the run. shape: (H, W, C) of an image. num_classes: K.
-      shapes: what `shapes_of_weights` returned.
+      shapes: of all weights, sorted.
 
     Raises:
       Unlike: there is no such network here, or it has other weights.
@@ -148,6 +156,25 @@ def fitting(model_dir, shape, num_classes, shapes):
         raise Unlike(str(error) or type(error).__name__) from error
     if sorted(tuple(weight.shape) for weight in network.weights) != shapes:
         raise Unlike("the network has weights of other shapes")
+    return network
+
+
+def exported(model_dir, shape, num_classes):
+    """Loads a run's student.keras in safe mode, for a SavedModel that the other Keras wrote.
+
+    Raises:
+      Unlike: it is missing, cannot be read here, or is another network.
+    """
+    from mpl_tf.run import keras_files
+    try:
+        network = keras_files.load(os.path.join(model_dir, "student.keras"))
+    except (OSError, ValueError) as error:
+        if isinstance(error, PermissionError):
+            raise
+        raise Unlike(f"the other Keras wrote it, and instead of it student.keras is not to be had: "
+                     f"{error}") from error
+    if (network.input_shape[1:], network.output_shape[1:]) != (tuple(shape), (num_classes,)):
+        raise Unlike("the other Keras wrote it, and student.keras is another network")
     return network
 
 

@@ -14,7 +14,7 @@ from mpl_tf import datasets
 from mpl_tf.common import command, keras_seam, pictures, storage
 from mpl_tf.config import FIELDS, Config
 from mpl_tf.run import (checkpoints, composing, curves, devices, evaluation, export, kept_networks,
-                        predicted, run_folder, serving, tensorboard, watch, wiring, workers)
+                        predicted, restoring, run_folder, serving, tensorboard, watch, wiring, workers)
 from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
@@ -70,6 +70,9 @@ def _checkpoints_of(config):
 
 
 def _train_on(strategy, agreement, config, writer, figures, report, observe, start):
+    path = checkpoints.latest(_checkpoints_of(config))
+    if path:
+        restoring.check_keras(path)
     kept_networks.check(config, run_folder.has_checkpoint(config.model_dir))
     dataset = wiring.load_dataset(config)
     with strategy.scope():

@@ -112,7 +112,7 @@ def test_a_finished_run_is_finished_and_evaluated_as_ever(tmp_path, capsys):
 @pytest.mark.skipif(not keras_seam.IS_KERAS_3, reason="is read here")
 def test_keras_3_says_in_one_line_where_a_checkpoint_of_keras_2_is_continued(tmp_path, capsys):
     from mpl_tf import evaluate
-    line = (r"was made with Keras 2; continue it there \(Python 3.11, or mpl_tf\[legacy\] with "
+    line = (r"was made with Keras 2; continue or evaluate it there \(Python 3.11, or mpl_tf\[legacy\] with "
             r"TF_USE_LEGACY_KERAS=1\)")
     for name in ("halfway", "finished"):
         shutil.copytree(OLD / name, tmp_path / name)
@@ -120,4 +120,4 @@ def test_keras_3_says_in_one_line_where_a_checkpoint_of_keras_2_is_continued(tmp
     with pytest.raises(ValueError, match=line):
         training.run(config.of(**{**run_folder.read_flags(folder), "model_dir": folder}))
     assert evaluate.main([f"--model_dir={tmp_path / 'finished'}"]) == 2
-    assert "was made with Keras 2; continue it there" in capsys.readouterr().err
+    assert "was made with Keras 2; continue or evaluate it there" in capsys.readouterr().err
