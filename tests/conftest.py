@@ -27,8 +27,8 @@ gc.freeze()
 gc.set_threshold(20_000, 20, 20)
 
 # Begun first, so that no worker has them left when the other is done.
-LONGEST = ("test_resume", "test_processes", "test_study", "test_meta_gradient", "test_pipeline",
-           "test_keras_habits", "test_mpl", "test_training")
+LONGEST = ("test_meta_scale", "test_computing", "test_mpl", "test_training", "test_meta_gradient",
+           "test_of_run", "test_study", "test_refusals", "test_export", "test_processes")
 
 
 def pytest_collection_modifyitems(items):

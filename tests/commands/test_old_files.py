@@ -27,6 +27,7 @@ def expected():
 
 
 @of_keras_2
+@pytest.mark.slow
 def test_saved_models_load_in_a_fresh_process_that_imports_the_package_alone(expected, tmp_path):
     """With their layers' types, their numbers, and what they learn next."""
     code = f"""

@@ -69,6 +69,7 @@ def test_other_data_are_refused_and_moved_ones_taken(trained):
             **changes, "data_dir": str(root / "others"), "train_steps": 50}))
 
 
+@pytest.mark.slow
 def test_stopped_and_continued_it_is_the_same(trained):
     root, run, _ = trained
     training.run(folder_settings(root, "again", train_steps=13))

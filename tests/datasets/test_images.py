@@ -73,6 +73,7 @@ def dataset(images, **parts):
                             **parts)
 
 
+@pytest.mark.slow
 def test_training_batches_are_views_of_the_gathered_images():
     """Bit for bit what gathering and augmenting by hand gives, at every step."""
     options = dict(padding=2, flip=True)

@@ -92,6 +92,7 @@ def test_a_folder_of_other_features_is_refused(tmp_path, changes, said):
     assert contents(folder) == before
 
 
+@pytest.mark.slow
 def test_a_folder_with_other_files_is_refused(tmp_path):
     shards(tmp_path)
     (tmp_path / "features").mkdir()

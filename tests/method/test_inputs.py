@@ -141,7 +141,7 @@ def of_unknown_length(batch):
     return tf.data.Dataset.from_generator(lambda: iter([batch]), output_signature=specs)
 
 
-@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("known", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_pieces_of_other_lengths_are_refused(known):
     made = model()
     for part, key, rows, sizes in [
@@ -188,7 +188,8 @@ def test_train_on_batch_is_a_step_of_fit_whatever_the_lengths():
 
 # ------------------------------------------------------------------------- what callbacks and users see
 
-@pytest.mark.parametrize("where", ["labeled", "unlabeled"])
+@pytest.mark.parametrize("where", [
+    pytest.param("labeled", marks=pytest.mark.slow), "unlabeled"])
 def test_terminate_on_nan_sees_every_network(where):
     """A NaN in x_l reaches the teacher's objective and R, but not the student's first loss."""
     given = tiny.batches(4)

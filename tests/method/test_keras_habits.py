@@ -217,6 +217,7 @@ def test_unbuilt_students_are_built_by_the_first_batch():
     model.summary(print_fn=lambda *_: None)
 
 
+@pytest.mark.slow
 def test_diagnostics_tell_of_the_coming_step_and_change_nothing():
     """A teacher that follows the meta signal alone, at rate 1: its step is the meta gradient."""
     model = tiny.model(optimizers=(tiny.nesterov(), "sgd"), student_weight_decay=0.01,

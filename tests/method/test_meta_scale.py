@@ -29,7 +29,8 @@ def both_by_steps(objective, way="nested_tape", network="dense", batch=None):
 
 
 @pytest.mark.parametrize("objective, way, network", [
-    ("supervised", "jvp", "conv"), ("uda", "nested_tape", "dense"),
+    ("supervised", "jvp", "conv"),
+    pytest.param("uda", "nested_tape", "dense", marks=pytest.mark.slow),
     pytest.param("randaugment", "nested_tape", "dense", marks=pytest.mark.slow),
     pytest.param("uda", "nested_tape", "conv", marks=pytest.mark.slow), pytest.param("uda", "jvp", "dense", marks=pytest.mark.slow)])
 def test_the_norm_is_the_weight_times_the_objectives_and_the_direction_exact(objective, way, network):

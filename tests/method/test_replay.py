@@ -154,7 +154,9 @@ def _functional():
     return tf.keras.Model(image, LAYERS.Dense(3)(hidden), name="student")
 
 
-@pytest.mark.parametrize("replicas, eager", [(1, False), (1, True), (2, False)])
+@pytest.mark.parametrize("replicas, eager", [
+    (1, False), pytest.param(1, True, marks=pytest.mark.slow),
+    pytest.param(2, False, marks=pytest.mark.slow)])
 def test_fit_refuses_by_name_and_warns_once(replicas, eager):
     def made(student, teacher, **options):
         if replicas == 1:
@@ -200,6 +202,7 @@ def test_baselines_and_loops_of_ones_own():
 
 
 @pytest.mark.parametrize("way", [pytest.param("nested_tape", marks=pytest.mark.slow), "jvp"])
+@pytest.mark.slow
 def test_a_run_is_the_same_to_the_bit_with_and_without_the_check(way, monkeypatch):
     """Of a layer that is not known to draw nothing, so that the passes are made, and of one that draws
     from a seed: its operations' state is theirs."""

@@ -16,6 +16,7 @@ def _drops(network):
             if isinstance(layer, layers.Dropout)}
 
 
+@pytest.mark.slow
 def test_b0_for_digits():
     """Weights by count and scale, the last map's side, the rates of dropout."""
     network = networks.build("efficientnet-b0", 10, (8, 8, 1), seed=1)

@@ -97,6 +97,7 @@ def test_small_networks_counts():
     assert trainable(networks.build("rbf", 2, (2,))) == 570 * 2 + 2
 
 
+@pytest.mark.slow
 def test_small_conv_learns_digits():
     from sklearn.datasets import load_digits
     images, labels = load_digits(return_X_y=True)

@@ -100,7 +100,8 @@ def test_a_report_that_fails_ends_no_run(tmp_path, monkeypatch, caplog):
 
 
 @pytest.mark.parametrize("changes", [
-    dict(dataset="two_moons", student_network="mlp-8", labeled_examples=6, batch_size=6),
+    pytest.param(dict(dataset="two_moons", student_network="mlp-8", labeled_examples=6, batch_size=6),
+                 marks=pytest.mark.slow),
     pytest.param(dict(method="baseline", ema_decay=0.5), marks=pytest.mark.slow)])
 def test_other_runs_have_one_too(tmp_path, changes):
     train.train(settings(tmp_path / "run", train_steps=1, summary_steps=100, **changes))
@@ -109,6 +110,7 @@ def test_other_runs_have_one_too(tmp_path, changes):
     assert ("What to label next" in text) and ("Its surest mistakes" in text) == ("dataset" not in changes)
 
 
+@pytest.mark.slow
 def test_features_show_the_photographs_that_they_are_of(tmp_path):
     folder, _ = featured.made(tmp_path)
     run = settings(tmp_path / "run", dataset="features", data_dir=str(folder), student_network="linear", train_steps=1,

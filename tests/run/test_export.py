@@ -90,7 +90,8 @@ def test_a_name_that_has_no_bytes_is_its_escape():
     assert found["class_names"].numpy().tolist() == [[b"a", b"\\ud800"]]
 
 
-@pytest.mark.parametrize("crop", crops.CROPS)
+@pytest.mark.parametrize("crop", [
+    crops.CROPS[0], *(pytest.param(crop, marks=pytest.mark.slow) for crop in crops.CROPS[1:])])
 def test_images_of_any_size_are_seen_as_in_the_evaluation(exported, tmp_path, crop):
     network = trained(networks.build("mlp-8", 4, (12, 12, 3)))
     folder = exported[0]

@@ -61,7 +61,8 @@ def test_plain_keras_loads_what_either_keras_wrote(made_by, tmp_path):
             assert np.ptp(expected[name]) > (1 if name == "half" else 0.01)
 
 
-@pytest.mark.parametrize("made_by", MADE_BY)
+@pytest.mark.parametrize("made_by", [MADE_BY[0], *(
+    pytest.param(each, marks=pytest.mark.slow) for each in MADE_BY[1:])])
 def test_layers_of_ours_stay_by_name(made_by):
     folder = ROOT / "tests" / "fixtures" / f"of_keras_{made_by}"
     model = tf.keras.models.load_model(folder / "ours.keras")

@@ -56,6 +56,7 @@ def being_written(folder):
         return False
 
 
+@pytest.mark.slow
 def test_killed_while_it_writes_its_first_checkpoint(tmp_path):
     straight, killed = str(tmp_path / "straight"), str(tmp_path / "killed")
     kill_when(start("train", **{**FLAGS, "model_dir": killed}), lambda: being_written(killed))

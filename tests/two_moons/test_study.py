@@ -60,7 +60,8 @@ def by_numpy(dataset, features, meta_weight, steps):
     return np.array(rows)
 
 
-@pytest.mark.parametrize("name, meta_weight", [("MPL", 300.0), ("control", 0.0)])
+@pytest.mark.parametrize("name, meta_weight", [
+    ("MPL", 300.0), pytest.param("control", 0.0, marks=pytest.mark.slow)])
 def test_learners_follow_the_equations(name, meta_weight):
     dataset, learners = train_learners(CONFIG.replace(train_steps=12), names=(name,), measure=True)
     network = learners[name].network
