@@ -124,7 +124,9 @@ def test_geometry_equals_pillow(name, images):
 
 
 @pytest.mark.skipif(not addons.available, reason="TensorFlow Addons is not for this TensorFlow")
-@pytest.mark.parametrize("name", addons.OPERATIONS)
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[pytest.mark.slow] * (number % 2))
+    for number, name in enumerate(addons.OPERATIONS)])
 def test_operations_equal_tensorflow_addons(name):
     images = photographs()
     values = {"sharpness": factors(24), "transform": np.linspace(-0.2, 0.2, 24)}.get(

@@ -62,6 +62,7 @@ def test_every_example_once_an_epoch_in_another_order(count):
         assert (rounds[:, :-1] + 1 == rounds[:, 1:]).mean() < 0.1
 
 
+@pytest.mark.slow
 def test_order_is_unbiased():
     count, epochs = 10, 3000
     positions = tf.range(count * epochs, dtype=tf.int64)

@@ -192,6 +192,7 @@ def prepare_tfds(monkeypatch, folder, source, per_batch):
     monkeypatch.setattr(tfds_files, "require_network", lambda url: None)
 
 
+@pytest.mark.slow
 def test_tfds_gives_the_official_order(shared_data, tmp_path, monkeypatch):
     source = shared_data / cifar10.FOLDER
     prepare_tfds(monkeypatch, tmp_path / "raw", source, per_batch=60)

@@ -107,6 +107,7 @@ def test_a_folder_of_pictures_by_tfds_own_builder(pictures):
         tfds_sets.read(builder)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_prepared_set_knows_its_classes(prepared, tmp_path):
     run = settings(tmp_path / "run", dataset="tfds:made_squares", data_dir=prepared, labeled_examples=12,
                    student_network="mlp-8", train_steps=2, eval_steps=2, unlabeled_batch_size=24)

@@ -60,6 +60,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, monkeypatch, capsys):
     assert "3 of 3 files" in capsys.readouterr().out and contents(folder) == whole
 
 
+@pytest.mark.slow
 def test_processes_that_share_the_work_make_the_same_bytes(tmp_path):
     whole = contents(made(tmp_path)[0])
     for index in range(2):

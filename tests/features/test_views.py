@@ -28,6 +28,7 @@ def test_whole_squares_are_repeated():
     assert made.shape == (5, 16, 16, 3) and (made == made[0]).all()
 
 
+@pytest.mark.slow
 def test_features_do_not_depend_on_the_batch():
     model = tf.keras.Sequential([tf.keras.Input((16, 16, 3)), tf.keras.layers.Flatten()])
     network = views.Network(model, PLAN)

@@ -163,6 +163,7 @@ class Entropy(mpl_tf.objectives.Objective):
             "supervised_loss": supervised, "entropy": entropy}
 
 
+@pytest.mark.slow
 def test_a_users_own_objective():
     """Its terms are logged, alone and in the teacher; what it forgot to name is one line."""
     alone = mpl_tf.Baseline(tiny.network("student", 1), Entropy())

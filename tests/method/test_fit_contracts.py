@@ -110,7 +110,7 @@ def test_it_is_seen_whatever_the_weights_are():
     """One random direction alone missed it for two of 120 students, of seeds 36 and 101."""
     images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (4, 2)).astype("float32"))
     for layer, differs in ((Rounded, True), (Swish, False)):
-        for seed in (36, 101, *range(3)):
+        for seed in (36, 101):
             init = tf.keras.initializers.GlorotNormal(seed)
             student = tf.keras.Sequential([
                 tf.keras.Input((2,)), LAYERS.Dense(8, "tanh", kernel_initializer=init), layer(),

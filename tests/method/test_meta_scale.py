@@ -110,7 +110,8 @@ def test_a_teacher_that_gets_no_signal_learns_as_the_control():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("way", ["jvp", pytest.param("nested_tape", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", ["jvp", "nested_tape"])
+@pytest.mark.slow
 def test_two_replicas_equal_one_device(way):
     """The norms are those of the averaged gradients."""
     tiny.use_float64()

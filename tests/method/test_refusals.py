@@ -122,6 +122,7 @@ def test_random_layers_that_come_with_the_weights():
     assert "student has dropout" in _line(error)
 
 
+@pytest.mark.slow
 def test_an_embedding_has_no_forward_mode():
     """The student's: the teacher is not differentiated forwards."""
     def networks():
@@ -271,6 +272,7 @@ class _Subclassed(tf.keras.Model):
         return logits if self.rank == 2 else logits[:, None]
 
 
+@pytest.mark.slow
 def test_subclassed_networks():
     wrong = _relabeled(lambda labels: labels + 2)
     for student, data, said in ((_Subclassed(), wrong, "class numbers outside [0, 3)"),

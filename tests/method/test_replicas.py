@@ -88,6 +88,7 @@ def test_masks_differ_between_replicas_and_can_be_drawn_again():
     assert np.any(first != masks(tf.constant(4))[0])
 
 
+@pytest.mark.slow
 def test_diagnostics_on_two_replicas():
     tiny.use_float64()
     data = tiny.dataset(tiny.batches(1, labeled=4, unlabeled=6, dtype="float64"))

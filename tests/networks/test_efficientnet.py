@@ -31,6 +31,7 @@ def test_b0_for_digits():
     assert kernel.std() == pytest.approx(np.sqrt(2 / 1280), rel=0.02)
 
 
+@pytest.mark.slow
 def test_weights_follow_the_seed_and_a_file_keeps_the_network(tmp_path):
     network, again, other = (fd.small_efficientnet(seed) for seed in (1, 1, 3))
     for one, same in zip(network.weights, again.weights):

@@ -75,6 +75,7 @@ def test_wide_resnet_against_its_definition():
     np.testing.assert_allclose(model(images), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_resnet50_count_and_strides():
     model = networks.build("resnet-50", 1000, (224, 224, 3))
     assert (trainable(model), model.count_params()) == (25_557_032, 25_610_152)
@@ -128,6 +129,7 @@ def fingerprint(model):
     return hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
 
 
+@pytest.mark.slow
 def test_initial_weights_are_a_function_of_the_seed_in_any_process():
     code = """
 import mpl_tf, tensorflow as tf

@@ -33,6 +33,7 @@ def test_a_file_of_the_same_network_is_loaded_and_another_head_keeps_its_own(nam
     assert all(equal(other[:-2], weights_of(source)[:-2])) and all(equal(other[-2:], fresh[-2:]))
 
 
+@pytest.mark.slow
 def test_a_backbone_is_loaded_into_the_network_around_it(tmp_path):
     name, shape = "keras.applications:VGG16", (32, 32, 3)
     tf.keras.utils.set_random_seed(1)

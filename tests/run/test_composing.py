@@ -48,6 +48,7 @@ def test_the_composed_model_is_backbone_transformation_and_head(tmp_path, compon
     np.testing.assert_allclose(again.predict(images(), verbose=0), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_a_run_exports(run):
     folder, features = run
     dataset = datasets.load("features", features, feature_components=3)

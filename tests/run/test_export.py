@@ -116,7 +116,7 @@ def test_images_of_any_size_are_seen_as_in_the_evaluation(exported, tmp_path, cr
 
 
 @pytest.mark.parametrize("own, channels", [
-    (3, 1), (1, 3), pytest.param(3, 4, marks=pytest.mark.slow)])
+    (3, 1), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in [(1, 3), (3, 4)])])
 def test_images_of_other_channels_are_an_error_and_no_other_images(exported, tmp_path, own, channels):
     """Keras takes an image of three channels for a model of one, and one for three."""
     folder = exported[0]
@@ -210,6 +210,7 @@ for folder in (exported, points):
 """
 
 
+@pytest.mark.slow
 def test_a_program_without_the_package_loads_it_or_is_told_why_not(exported, points, images):
     np.save(os.path.join(points[0], "images.npy"), images)
     done = subprocess.run([sys.executable, "-c", WITHOUT, exported[0], points[0]], text=True,

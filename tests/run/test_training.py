@@ -129,6 +129,7 @@ def test_a_killed_process_before_the_results_loses_nothing(finished, tmp_path):
     assert again["evaluations"] == results["evaluations"]
 
 
+@pytest.mark.slow
 def test_more_steps_continue_a_finished_run(straight, tmp_path):
     run(baseline(tmp_path / "run", train_steps=3))
     results, out = run(baseline(tmp_path / "run"))

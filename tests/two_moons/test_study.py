@@ -85,6 +85,7 @@ def test_mpl_is_the_student_of_a_run():
         np.testing.assert_allclose(ours, its, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_mpl_gains_over_the_control(measured):
     accuracy = {name: learner.accuracy for name, learner in measured[1].items()}
     assert accuracy["MPL"] > 0.90
@@ -115,6 +116,7 @@ def test_supervised_learns_its_points_and_pseudo_labels_follow_it(measured):
     assert np.mean(chosen["pseudo labels"] == chosen["supervised"]) > 0.95
 
 
+@pytest.mark.slow
 def test_figures(tmp_path, monkeypatch, measured):
     figures = []
     for name in ("draw_regions", "draw_cosines"):
