@@ -1,6 +1,7 @@
 """Views of images for a backbone: functions of seed, key and number alone."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from mpl_tf.features import views
