@@ -116,9 +116,8 @@ FIRST_USES = [
     "[thread.start() for thread in threads], [thread.join() for thread in threads]"]
 
 
-@pytest.mark.parametrize("first", [
-    first if index == 8 else pytest.param(first, marks=pytest.mark.slow)
-    for index, first in enumerate(FIRST_USES)])
+@pytest.mark.parametrize("first", FIRST_USES)
+@pytest.mark.slow
 def test_our_classes_are_registered_whatever_is_used_first(first):
     result = python(first + "\nimport tensorflow as tf\n"
                     "known = tf.keras.utils.get_custom_objects()\n"

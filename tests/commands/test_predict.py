@@ -54,6 +54,7 @@ def test_it_learns_and_keeps_the_names(trained):
     assert run_folder.class_names(str(run)) == ["green", "violet"]
 
 
+@pytest.mark.slow
 def test_other_data_are_refused_and_moved_ones_taken(trained):
     root, run, _ = trained
     shutil.copytree(run, root / "longer")

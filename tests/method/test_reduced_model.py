@@ -101,6 +101,7 @@ def test_the_meta_gradient_against_finite_differences(way):
 
 
 @pytest.mark.parametrize("way", ["nested_tape", pytest.param("jvp", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_control_is_the_teacher_trained_on_labels_alone(way):
     """meta_weight=0: the weights of a plain network of the same settings, and other than with 1."""
     batches = with_probs(tiny.batches(4))

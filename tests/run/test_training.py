@@ -224,6 +224,7 @@ def test_a_finished_run_teaches_a_student(finished, tmp_path, method):
             np.testing.assert_array_equal(left.numpy(), right.numpy())
 
 
+@pytest.mark.slow
 def test_another_teacher_in_the_same_place_is_refused(tmp_path):
     config = settings(tmp_path / "run", method="distillation", train_steps=2,
                       fixed_teacher=str(tmp_path / "teacher.keras"))

@@ -92,6 +92,7 @@ def test_mpl_gains_over_the_control(measured):
     assert accuracy["MPL"] - accuracy["control"] > 0.08
 
 
+@pytest.mark.slow
 def test_cosines_are_those_of_figure_8(measured):
     _, learners = measured
     at_60 = {name: learner.cosines[learner.cosines[:, 0] == 60][0] for name, learner
@@ -160,6 +161,7 @@ def test_summary_by_hand():
     assert "reference" not in study.table({"MPL": [0.9], "control": [0.8]}, 0.07)
 
 
+@pytest.mark.slow
 def test_study(tmp_path, capsys):
     path = tmp_path / "study.json"
     assert study.main(["--seeds=1", "--first_seed=7", "--train_steps=2",
