@@ -124,7 +124,7 @@ def test_a_dotted_name_is_that_of_its_last_part(name):
 
 @pytest.mark.parametrize("config", [
     {"module": "tensorflow_payload", "class_name": "__typespec__", "spec_name": "ASpec", "config": []},
-    {"module": "tf_keras.layers", "class_name": "Dense", "registered_name": None, "config": {}},
+    {"module": "tf_keras.of_it", "class_name": "Dense", "registered_name": None, "config": {}},
     {"module": "keras_payload", "class_name": "function", "config": "relu"},
     {"module": "tf_keras", "class_name": "function", "config": "relu"},
     {"module": "", "class_name": "function", "config": "relu"},
