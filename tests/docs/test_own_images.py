@@ -130,7 +130,7 @@ def test_it_runs_as_it_is_where_there_is_nothing(tmp_path, _environment):
         assert 55 < float(line.split(": ")[1].split()[0]) <= 100, line
     assert "difference, photograph by photograph: " in said and "standard error unknown" not in said
     assert text["predict"].count("new/digit") == 8 + 8      # the command, and a line for each
-    assert "above" in text["compare"] and (tmp_path / "own_images" / "runs").is_dir()
+    assert "minus photos_features_control" in text["compare"] and (tmp_path / "own_images" / "runs").is_dir()
 
 
 @pytest.mark.slow
@@ -144,5 +144,5 @@ def test_it_runs_on_photographs_without_a_test_folder(tmp_path, shared_data, _en
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, place)
     text = _executed(tmp_path, PHOTOS=str(photos), SEEDS=[3])
-    assert "12 test photographs, 52 labeled ones, seeds [3]" in text["correct"]
+    assert "13 test photographs, 51 labeled ones, seeds [3]" in text["correct"]
     assert text["predict"].count(".JPEG: ") == 8 and (": animals 0" in text["predict"] or ": $things$ 0" in text["predict"])
