@@ -87,6 +87,7 @@ def _fails(model):
 @pytest.mark.parametrize("way, replicas, eager", [
     ("nested_tape", 1, False), pytest.param("jvp", 2, False, marks=pytest.mark.slow),
     pytest.param("nested_tape", 1, True, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_fit_names_the_layer(way, replicas, eager):
     def model(student, teacher):
         options = dict(meta_gradient=way, objective=mpl_tf.objectives.Supervised())

@@ -44,6 +44,7 @@ def test_the_norm_is_the_weight_times_the_objectives_and_the_direction_exact(obj
                                rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_it_logs_the_ratio_and_the_cosine_of_the_step():
     meta, own, batch = both_by_steps("supervised")
     model = fd.make_model("dense", "nesterov", objective=mpl_tf.objectives.Supervised(),

@@ -174,6 +174,7 @@ def test_r_sees_the_weak_view_and_the_objective_the_strong_one():
     assert logs["augmented"]["teacher_supervised_loss"] != logs[None]["teacher_supervised_loss"]
 
 
+@pytest.mark.slow
 def test_diagnostics_change_nothing_and_agree_with_the_step():
     batch = fd.make_batch((6, 6, 2))
     model = fd.make_model("conv", "rmsprop_momentum")

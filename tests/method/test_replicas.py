@@ -45,6 +45,7 @@ def test_two_replicas_equal_one_device(optimizer, way, objective):
 
 @pytest.mark.parametrize("way, objective", [
     ("jvp", "supervised"), pytest.param("nested_tape", "uda", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_batch_norm_and_dropout_on_two_replicas(way, objective):
     """The student's averages move once a step, by the mean of the replicas' own statistics."""
     with tiny.two_replicas().scope():

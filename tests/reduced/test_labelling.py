@@ -93,6 +93,7 @@ def run_dir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_digits_from_a_run_to_rows(run_dir, tmp_path, capsys):
     out = str(tmp_path / "out")
     labelling.label(str(run_dir), ["digits"], out)

@@ -46,6 +46,7 @@ def test_summaries_change_nothing(summed_up, tmp_path):
     assert not [tag for _, tag, _ in events(without)[0] if tag.startswith(("diagnostics", "views"))]
 
 
+@pytest.mark.slow
 def test_every_execution_logs_scalars_and_evaluations_log_accuracies(summed_up):
     values, restarts = events(summed_up)
     assert restarts == [0]
@@ -67,6 +68,7 @@ def test_every_execution_logs_scalars_and_evaluations_log_accuracies(summed_up):
         assert len(of_classes) == 10 and np.mean(of_classes) == pytest.approx(balanced, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_flags_are_a_table_and_hyperparameters(summed_up):
     values, _ = events(summed_up)
     [table] = [value.item().decode() for _, tag, value in values if tag == "flags"]
@@ -95,6 +97,7 @@ def test_classes_with_odd_names_and_many_of_them(tmp_path):
     assert values[2][2][:, 2].sum() == 101
 
 
+@pytest.mark.slow
 def test_costly_summaries_are_of_the_batch_that_comes_next(summed_up):
     values, _ = events(summed_up)
     for tag in ("diagnostics/R_before", "diagnostics/gradient_cosine", "pseudo_labels/class"):

@@ -95,6 +95,7 @@ def test_shards_of_fewer_classes_than_imagenets_are_told(folder, monkeypatch, ca
     assert "has labels of 5 of ImageNet's 8 classes: for other classes than" in caplog.text
 
 
+@pytest.mark.slow
 def test_batches_are_a_function_of_seed_and_step(folder):
     dataset = imagenet(folder, labeled_shards=2)
     options = dict(batch_size=4, unlabeled_batch_size=8, seed=3, cutout=0)

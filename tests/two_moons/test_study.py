@@ -72,6 +72,7 @@ def test_learners_follow_the_equations(name, meta_weight):
                                rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_mpl_is_the_student_of_a_run():
     config = CONFIG.replace(train_steps=6, split_seed=3)
     _, learners = train_learners(config, names=("MPL",))
