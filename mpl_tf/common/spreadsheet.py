@@ -5,6 +5,7 @@ it, which names the same file, and other text a ', by which spreadsheets know te
 """
 
 import csv
+import io
 import os
 
 from mpl_tf.common import command, storage
@@ -35,14 +36,11 @@ def write(path, header, rows):
     """Writes a table as CSV in UTF-8, whole or not at all; with a mark by which Excel knows it."""
     with storage.partial(path) as temporary, open(
             temporary, "w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows([cell(value) for value in row] for row in rows)
+        file.write(text(header, rows))
 
 
 def text(header, rows):
     """The same table as one str, without the mark."""
-    import io
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)

@@ -51,6 +51,24 @@ def write_json(path, value, shared=False):
         file.write("\n")
 
 
+def entries(folder: str, flag: str) -> list[str] | None:
+    """The names in a folder but for those that are being written; None where there is no such folder.
+
+    Raises:
+      ValueError: in one line that begins with `flag`=`folder`, where it is none or cannot be read.
+    """
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(PARTIAL)]
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError as error:
+        raise ValueError(f"{flag}={folder} is a file, or lies in one: expected a folder; choose "
+                         f"another {flag}") from error
+    except OSError as error:
+        raise ValueError(f"{flag}={folder} cannot be read ({error.strerror}): expected a folder; choose "
+                         f"another {flag}") from error
+
+
 def sha256(path):
     """The SHA-256 of a file of any size: a str of 64 hexadecimal digits."""
     digest = hashlib.sha256()

@@ -16,7 +16,7 @@ from mpl_tf.config.flags import describe
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DEEPEST, MOST_FILES = 100, 1000
-MOST_BYTES = 1 << 20    # of a flag file
+MOST_BYTES = 1 << 20    # of a file of text
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
 
@@ -113,24 +113,38 @@ def _find(path, file, place):
         "this package"))
 
 
-def _lines(path):
-    """The flags of a file: its lines without comments and blank ones."""
-    expected = "expected a file of text with one --NAME=VALUE a line"
+def read_text(path: str, said: str, expected: str) -> str:
+    """The text of a file that a person has written.
+
+    Args:
+      said: the flag that names it, such as "--flagfile=PATH". expected: of it, both for errors.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: in one line: it cannot be read, is too large, or no text.
+    """
     data = b""
     try:
         with open(path, "rb") as file:
             data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
-            raise ValueError(f"--flagfile={path} has more than {MOST_BYTES} bytes: {expected}")
+            raise ValueError(f"{said} has more than {MOST_BYTES} bytes: {expected}")
         # Editors of Windows write a byte-order mark, and some of them UTF-16.
         text = data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+    except FileNotFoundError:
+        raise
     except (OSError, UnicodeDecodeError) as error:
         what = formats.described(data) if data else ""
-        raise ValueError(f"--flagfile={path} cannot be read as text "
-                         f"({f'it is {what}' if what else error}): {expected}") from None
+        raise ValueError(f"{said} cannot be read as text ({f'it is {what}' if what else error}): "
+                         f"{expected}") from None
     if "\0" in text:
-        raise ValueError(f"--flagfile={path} has null characters, as no text has: {expected}, in "
-                         "UTF-8")
+        raise ValueError(f"{said} has null characters, as no text has: {expected}, in UTF-8")
+    return text
+
+
+def _lines(path):
+    """The flags of a file: its lines without comments and blank ones."""
+    text = read_text(path, f"--flagfile={path}", "expected a file of text with one --NAME=VALUE a line")
     # A file that was made of several has the mark of each.
     lines = [line.strip().removeprefix("\ufeff").strip() for line in re.split("\r\n|\r|\n", text)]
     lines = [line for line in lines if line and not line.startswith(("#", "//"))]

@@ -20,7 +20,7 @@ class Diagnostics:
           data: a training batch; under a strategy the per-replica values that an iterator gives.
 
         Returns:
-          A dict of scalars, and of the pseudo labels:
+          A dict of scalars, and of the pseudo labels, where dR/dPsi is that of meta_signal:
             R_before: R at Theta, before an update.
             gradient_cosine: the cosine of dR/dPsi and the gradient of the teacher's objective.
             meta_gradient_norm_weights: |dR/dPsi|.
@@ -57,9 +57,8 @@ class Diagnostics:
                                             in zip(student_weights, rule.deltas(averaged))])
             _, _, v = self._validation_gradient(batch, step)
             of_halves = [self._validation_gradient(half, step)[-1] for half in _halves(batch)]
-        signal, *signals = (meta_gradient.by_nested_tape(q_tape, gradients, pseudo_labels,
-                                                         rule.vjp(averaged, each))
-                            for each in (v, *of_halves))
+        signal, *signals = (self._signal(meta_gradient.by_nested_tape(
+            q_tape, gradients, pseudo_labels, rule.vjp(averaged, each))) for each in (v, *of_halves))
         first = tf.range(tf.shape(signal)[0])[:, None] < tf.shape(signal)[0] // 2
         nothing = tf.zeros_like(signal)
         of_q = [signal, tf.where(first, signals[0], nothing), tf.where(first, nothing, signals[1])]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 import tensorflow as tf
 
 from mpl_tf.method import objectives, passes
@@ -66,7 +67,12 @@ def over_weights(tape: tf.GradientTape, target: tf.Tensor, upstream: Optional[tf
 
 def compared(meta: Sequence[tf.Tensor], objective: Sequence[tf.Tensor],
              ) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(|m|, |g|, their cosine), scalars; the cosine is 0 where one of the norms is."""
+    """(|m|, |g|, their cosine), scalars; the cosine is 0 where one of the norms is.
+
+    They are float32, or float64 if one of the gradients is: bfloat16 would round the sums away.
+    """
+    dtype = tf.float64 if any(g.dtype == tf.float64 for g in objective) else tf.float32
+    meta, objective = ([tf.cast(g, dtype) for g in each] for each in (meta, objective))
     norms = tf.linalg.global_norm(meta), tf.linalg.global_norm(objective)
     inner = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(meta, objective)])
     return (*norms, tf.math.divide_no_nan(inner, norms[0] * norms[1]))
@@ -84,7 +90,7 @@ def relative(meta: Sequence[tf.Tensor], objective: Sequence[tf.Tensor], weight: 
       weight: w, a scalar.
     """
     meta_norm, objective_norm, cosine = compared(meta, objective)
-    noise = 8.0 * tf.experimental.numpy.finfo(meta_norm.dtype.as_numpy_dtype).eps
+    noise = 8.0 * np.finfo(meta_norm.dtype.as_numpy_dtype).eps
     stretch = tf.where(meta_norm > noise * objective_norm,
                        tf.math.divide_no_nan(objective_norm, meta_norm), 0.0)
     factor = tf.cast(weight, stretch.dtype) * stretch

@@ -111,8 +111,7 @@ class Steps:
 
         s is meta_weight, or follows from it as `meta_scale` says. Returns what is logged of that.
         """
-        if self.meta_signal == "shuffled":
-            target_gradient = meta_scale.shuffled(target_gradient)
+        target_gradient = self._signal(target_gradient)
         weights = passes.weights(self.teacher)
         weight = tf.cast(self.meta_weight, target_gradient.dtype)
         if self.meta_scale == "absolute":
@@ -128,6 +127,11 @@ class Steps:
             gradients, measured = meta_scale.relative(meta, objective, weight)
         self._apply_averaged("teacher", gradients, self.teacher_weight_decay)
         return measured
+
+    def _signal(self, target_gradient):
+        """What the teacher gets of dR/dq [B_u, K]: meta_signal."""
+        return (meta_scale.shuffled(target_gradient) if self.meta_signal == "shuffled"
+                else target_gradient)
 
     def _teacher_tape(self):
         """A tape for the teacher's last pass, from which both gradients can be had one by one."""

@@ -21,9 +21,8 @@ class Companion:
     changes: Mapping[str, Mapping[str, Any]]
 
     def of(self, method: str) -> Mapping[str, Any] | None:
-        """The flags that make it of a run of `method`; None where there is none, or no such flag."""
-        changes = self.changes.get(method)
-        return changes if changes and set(changes) <= set(FIELDS) else None
+        """The flags that make it of a run of `method`; None where there is none."""
+        return self.changes.get(method)
 
 
 _BOTH = ("mpl", "reduced_mpl")
@@ -39,8 +38,7 @@ COMPANIONS = (
 
 def has_signal(config: Any) -> bool:
     """Whether a Config's run has a meta gradient of its own, neither zero nor shuffled."""
-    return (config.has_teacher and config.meta_weight > 0
-            and getattr(config, "meta_signal", "exact") == "exact")
+    return config.has_teacher and config.meta_weight > 0 and config.meta_signal == "exact"
 
 
 def kind(config: Any, other: Any) -> str:

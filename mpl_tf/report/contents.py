@@ -132,17 +132,15 @@ def disagreements(contents, most):
 
 
 def signal(results):
-    """The meta signal over time, {"cosine" and "ratio": [(step, value)]}, as far as it was logged."""
+    """The meta signal over time, {"cosine" and "ratio": [(step, value)]}, as far as it was logged.
+
+    The ratio is without meta_weight, and of before a relative scale.
+    """
     found = {"cosine": [], "ratio": []}
     for entry in results.get("diagnostics") or ():
-        cosine = next((value for name, value in entry.items() if name.endswith("cosine")), None)
-        ratio = next((value for name, value in entry.items() if "ratio" in name), None)
-        objective = entry.get("objective_gradient_norm_weights")
-        if ratio is None and objective and "meta_gradient_norm_weights" in entry:
-            ratio = entry["meta_gradient_norm_weights"] / objective
-            weight = results.get("flags", {}).get("meta_weight", 1.0)
-            ratio *= weight if isinstance(weight, (int, float)) else 1.0
-        for name, value in (("cosine", cosine), ("ratio", ratio)):
+        meta, objective = (entry.get(f"{name}_gradient_norm_weights") for name in ("meta", "objective"))
+        ratio = meta / objective if objective and meta is not None else None
+        for name, value in (("cosine", entry.get("gradient_cosine")), ("ratio", ratio)):
             if value is not None:
                 found[name].append((entry["step"], value))
     return {name: values for name, values in found.items() if values}

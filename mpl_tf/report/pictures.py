@@ -6,7 +6,6 @@ import io
 import numpy as np
 
 from mpl_tf.common import pictures
-from mpl_tf.run import curves
 
 THUMBNAIL, SMALLEST = 96, 64        # the sides of a thumbnail, pixels
 _BLUE, _ORANGE, _GRAY = "#0072b2", "#d55e00", "#777777"     # colour-blind people can tell them apart
@@ -71,20 +70,11 @@ def _legend(figure_, axes, columns=3):
                    fontsize=8, frameon=False)
 
 
-def draw_accuracies(evaluations):
-    """Draws accuracies over steps; a list of dicts as in results.json."""
+def draw_over_steps(lines, evaluations):
+    """Draws `lines`, a function of axes and evaluations such as curves.draw_losses, and a legend."""
     def draw(figure_):
         axes = figure_.subplots()
-        curves.draw_accuracies(axes, evaluations)
-        _legend(figure_, axes, 1)
-    return draw
-
-
-def draw_losses(evaluations):
-    """Draws the mean training losses between evaluations over steps."""
-    def draw(figure_):
-        axes = figure_.subplots()
-        curves.draw_losses(axes, evaluations)
+        lines(axes, evaluations)
         _legend(figure_, axes, 1)
     return draw
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from mpl_tf.report import comparing, contents as contents_, pictures, statistics
 from mpl_tf.report.markup import element, table
+from mpl_tf.run import curves as run_curves
 
 ROLES = ("student", "teacher")
 MATRIX = 25             # classes up to which the whole confusion matrix is shown
@@ -187,10 +188,10 @@ def curves(contents):
     """Accuracies and losses over the steps."""
     evaluations = contents.results["evaluations"]
     return [element("h2", "How training went"), element("div", [
-        _figure(pictures.figure(pictures.draw_accuracies(evaluations), height=3.8), "Accuracy of student and teacher over the "
-                "steps of training."),
-        _figure(pictures.figure(pictures.draw_losses(evaluations), height=3.8), "Losses, means between "
-                "evaluations.")], class_="figures")]
+        _figure(pictures.figure(pictures.draw_over_steps(lines, evaluations), height=3.8), words)
+        for lines, words in ((run_curves.draw_accuracies, "Accuracy of student and teacher over the steps "
+                              "of training."), (run_curves.draw_losses, "Losses, means between evaluations."))],
+        class_="figures")]
 
 
 def signal(contents):
@@ -201,7 +202,7 @@ def signal(contents):
     return [element("h2", "The meta signal"),
             _figure(pictures.figure(pictures.draw_signal(found), height=1.7 * len(found) + 0.4),
                     "The meta gradient beside the gradient of the teacher's own objective, over the teacher's "
-                    "weights: how long it is, and whether they point the same way (cosine 1) or against each "
+                    "weights: how long it is, before the meta weight, and whether they point the same way (cosine 1) or against each "
                     "other (-1).")]
 
 

@@ -157,16 +157,7 @@ def _started(folder, otherwise="choose a new or empty --model_dir"):
 
     otherwise: what to do where it is something else and no runs lie in it, for an error.
     """
-    try:
-        names = [name for name in os.listdir(folder) if not name.startswith(storage.PARTIAL)]
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError as error:
-        raise ValueError(f"--model_dir={folder} is a file, or lies in one: expected a folder; choose "
-                         "another --model_dir") from error
-    except OSError as error:
-        raise ValueError(f"--model_dir={folder} cannot be read ({error.strerror}): expected a "
-                         "folder; choose another --model_dir") from error
+    names = storage.entries(folder, "--model_dir")
     if not names:
         return None
     path = os.path.join(folder, CONFIG)

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mpl_tf import datasets
 from mpl_tf.common import command, keras_seam, pictures, storage
+from mpl_tf.common.stop_request import StopRequest
 from mpl_tf.config import FIELDS, Config
 from mpl_tf.run import (checkpoints, composing, curves, devices, evaluation, export, kept_networks,
                         predicted, restoring, run_folder, serving, tensorboard, watch, wiring, workers)
@@ -90,7 +91,8 @@ def _train_on(strategy, agreement, config, writer, figures, report, observe, sta
         probes = Probes(dataset, model.teacher, saved.journal, config.train_steps,
                         config.steps_per_execution, config.plots)
 
-    with watch.Clock(saved.journal, start) as clock, watch.StopRequest() as stop, \
+    with watch.Clock(saved.journal, start) as clock, StopRequest(
+            "stopping after this step; Ctrl-C again aborts without saving") as stop, \
             wiring.records_in_one_line(dataset), model.errors_in_one_line():
         step, views = loop(config, strategy, dataset, model, saved, start_step, writer, clock, stop,
                            agreement, probes, observe)

@@ -1,10 +1,7 @@
-"""Watches a run: its losses and its meta gradient, its times, and requests to stop it."""
+"""Watches a run: its losses and its meta gradient, and its times."""
 
 import logging
 import math
-import signal
-import sys
-import threading
 import time
 
 from mpl_tf.run import curves, evaluation
@@ -84,31 +81,3 @@ class Clock:
     def examples_per_second(self, config):
         """The mean rate of training so far, or None if nothing has been timed."""
         return evaluation.rate(config, self._journal.timed_steps, self._journal.timed_seconds)
-
-
-class StopRequest:
-    """A context in which SIGTERM and Ctrl-C ask for a stop after a step. A second Ctrl-C aborts.
-
-    Attributes:
-      asked: the number of the signal that asked for a stop, or 0.
-    """
-
-    def __init__(self):
-        self.asked, self._previous = 0, {}
-
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():   # Python's rule for signals
-            self._previous = {number: signal.signal(number, self._ask)
-                              for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number, frame):
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.asked = number
-        print("\nstopping after this step; Ctrl-C again aborts without saving", file=sys.stderr,
-              flush=True)

@@ -16,13 +16,12 @@ import os
 import re
 from typing import Any
 
-from mpl_tf.common import command, formats
+from mpl_tf.common import command
 from mpl_tf.config import RESULT_NEUTRAL, checks, flag_files
 from mpl_tf.config.flags import FIELDS, describe
 
 STAGES = ("supervised", "teacher")
 DEFAULT = "paper.search"
-MOST_BYTES = 1 << 20
 # Trials that differ in these could not be compared, or would not see the same labels.
 FIXED = RESULT_NEUTRAL | {
     "seed", "split_seed", "evaluate", "method", "dataset", "labeled_examples", "labeled_selection",
@@ -74,18 +73,10 @@ def read(path: str) -> dict[str, tuple[Searched, ...]]:
     if not os.path.exists(path) and not os.path.dirname(path):
         found = os.path.join(flag_files.shipped(), path)
     expected = f"expected a file such as {DEFAULT}, which comes with this package"
-    data = b""
     try:
-        with open(found, "rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise ValueError(f"--search={path} has more than {MOST_BYTES} bytes: {expected}")
-        text = data.decode("utf-8-sig")
+        text = flag_files.read_text(found, f"--search={path}", expected)
     except FileNotFoundError:
         raise ValueError(f"--search={path}: no such file; {expected}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        what = f"it is {formats.described(data)}" if formats.described(data) else error
-        raise ValueError(f"--search={path} cannot be read as text ({what}): {expected}") from None
     return parse(text, path)
 
 

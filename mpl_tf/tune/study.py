@@ -206,13 +206,9 @@ def _noted(folder):
     if "://" in folder:
         raise ValueError(f"--study={folder}: expected a folder of this machine; mount the remote one, or "
                          "choose another --study (--storage takes URLs)")
-    try:
-        names = [name for name in os.listdir(folder) if not name.startswith(storage.PARTIAL)]
-    except FileNotFoundError:
+    names = storage.entries(folder, "--study")
+    if names is None:
         return None
-    except OSError as error:
-        raise ValueError(f"--study={folder} cannot be read ({error.strerror}): expected a folder; "
-                         "choose another --study") from error
     remedy = "restore it, or choose another --study"
     noted = storage.read_json(os.path.join(folder, NOTE), remedy)
     if noted is None and set(names) <= {SQLITE, f"{SQLITE}-journal", TRIALS, LOCKS, LOGS}:

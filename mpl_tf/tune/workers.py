@@ -10,6 +10,7 @@ import threading
 import time
 
 from mpl_tf.common import command
+from mpl_tf.common.stop_request import StopRequest
 from mpl_tf.tune import study as studies
 
 POLL_SECONDS = 0.5
@@ -51,7 +52,8 @@ def run(arguments, count, folder, seen):
       command.Stopped: if a signal ended them.
       ChildFailed: if a worker failed.
     """
-    with _Signals() as asked:
+    with StopRequest("stopping: each worker saves its trial; Ctrl-C again ends them without "
+                     "saving") as stop:
         children = []
         try:
             for number in range(count):
@@ -59,7 +61,7 @@ def run(arguments, count, folder, seen):
             told = False
             while any(child.poll() is None for child in children):
                 failed = any(child.poll() not in (None, 0) for child in children)
-                if (asked.number or failed) and not told:
+                if (stop.asked or failed) and not told:
                     told = True
                     for child in children:
                         child.terminate()
@@ -72,9 +74,9 @@ def run(arguments, count, folder, seen):
                 child.stdin.close()
                 child.wait()
     seen(last=True)
-    if asked.number:
+    if stop.asked:
         raise command.Stopped("stopped, and each worker saved its trial: the same command continues",
-                              asked.number)
+                              stop.asked)
     # Those that were ended because of another's failure ended by a signal, or stopped.
     failed = [(number, child.returncode) for number, child in enumerate(children) if child.returncode]
     if failed:
@@ -83,30 +85,6 @@ def run(arguments, count, folder, seen):
 
 class ChildFailed(Exception):
     """A worker failed. The text, of one line, says why."""
-
-
-class _Signals:
-    """A context in which SIGTERM and Ctrl-C are noted; a second Ctrl-C raises KeyboardInterrupt."""
-
-    def __init__(self):
-        self.number, self._previous = 0, {}
-
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._note)
-                              for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number, frame):
-        if self.number and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.number = number
-        print("\nstopping: each worker saves its trial; Ctrl-C again ends them without saving",
-              file=sys.stderr, flush=True)
 
 
 def _log(folder, number):

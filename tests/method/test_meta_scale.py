@@ -231,3 +231,26 @@ def test_the_agreement_of_two_halves_is_that_of_two_steps():
     one, other = metas
     assert agreement == pytest.approx(one @ other / np.linalg.norm(one) / np.linalg.norm(other), rel=1e-7)
     assert -1 < agreement < 1
+
+
+def test_diagnostics_are_of_the_signal_that_the_teacher_gets():
+    batch = fd.make_batch((2,))
+    made = lambda signal: fd.make_model("dense", "nesterov", objective=mpl_tf.objectives.Supervised(0.0),
+                                        meta_signal=signal)
+    norms = [float(made(signal).diagnostics(batch)["meta_gradient_norm_weights"])
+             for signal in ("exact", "shuffled")]
+    step = np.linalg.norm(flat(fd.teacher_step(made("shuffled"), batch)))
+    assert norms[1] == pytest.approx(step, rel=1e-9) and norms[0] != pytest.approx(step, rel=0.01)
+
+
+@pytest.mark.parametrize("dtypes", [("bfloat16", "bfloat16"), ("float32", "float64"), ("bfloat16", "float32")])
+def test_norms_of_any_dtypes(dtypes):
+    """In bfloat16 a sum of 100,000 squares would stop growing at 256 times the next one."""
+    meta = [tf.cast(tf.fill([100_000], 0.5), dtype) for dtype in dtypes]
+    own = [tf.cast(tf.fill([100_000], 2.0), dtype) for dtype in dtypes]
+    one, other, cosine = meta_scale.compared(meta, own)
+    assert [float(one), float(other), float(cosine)] == pytest.approx(
+        [0.5 * 200_000 ** 0.5, 2.0 * 200_000 ** 0.5, 1.0], rel=1e-5)
+    gradients, measured = meta_scale.relative(meta, own, tf.constant(0.5))
+    assert [g.dtype.name for g in gradients] == list(dtypes)
+    np.testing.assert_allclose([float(g[0]) for g in gradients], 3.0, rtol=1e-5)

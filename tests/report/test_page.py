@@ -111,11 +111,15 @@ def test_the_surest_mistakes_come_first():
     assert set(differ) == set(np.flatnonzero(found.predicted.classes("student") != found.predicted.classes("teacher")))
 
 
-def test_the_signal_is_read_under_either_name():
-    assert contents.signal(made.results()) == {"cosine": [(2, 0.25), (4, -0.5)], "ratio": [(2, 0.5), (4, 0.0)]}
-    logged = made.results(diagnostics=[{"step": 5, "meta_ratio": 0.125, "meta_gradient_norm_weights": 1.0,
-                                        "objective_gradient_norm_weights": 1.0}])
-    assert contents.signal(logged) == {"ratio": [(5, 0.125)]} and contents.signal({"flags": {}}) == {}
+def test_the_signal_is_shown_without_its_weight():
+    """With a relative scale the weight is no factor of its length, and what is logged is of before it."""
+    logged = [{"step": 5, "gradient_cosine": 0.5, "meta_gradient_norm_weights": 1.0,
+               "objective_gradient_norm_weights": 4.0},
+              {"step": 6, "meta_gradient_norm_weights": 1.0, "objective_gradient_norm_weights": 0.0}]
+    for flags in ({"meta_weight": 30.0}, {"meta_weight": 0.5, "meta_scale": "relative"}):
+        assert contents.signal({"flags": flags, "diagnostics": logged}) == {
+            "cosine": [(5, 0.5)], "ratio": [(5, 0.25)]}
+    assert contents.signal({"flags": {}}) == {}
 
 
 def test_the_files_hold_the_same_figures(tmp_path):

@@ -157,15 +157,6 @@ def test_sigterm_saves_and_the_same_command_continues(straight, tmp_path, monkey
     assert_same_state(tmp_path, straight)
 
 
-def test_a_second_ctrl_c_aborts():
-    with watch.StopRequest() as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop.asked == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
 @pytest.mark.slow
 def test_several_steps_per_execution_are_the_same_steps(straight, tmp_path):
     run(baseline(tmp_path, steps_per_execution=2, eval_steps=4))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mpl_tf.config import FIELDS
+from mpl_tf.config import FIELDS, flag_files
 from mpl_tf.tune import space
 
 TEXT = "# words\n[supervised]\nstudent_learning_rate\t 0.01 to 1, log\r\nbatch_size  8 or 16\n" \
@@ -59,7 +59,7 @@ def test_a_wrong_line_is_refused_by_its_number(lines, named):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\xff", b"#" * (space.MOST_BYTES + 1), None])
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\xff", b"#" * (flag_files.MOST_BYTES + 1), None])
 def test_a_file_that_is_none_is_refused(tmp_path, content):
     path = tmp_path / "a.search"
     if content:
