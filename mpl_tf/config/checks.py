@@ -124,8 +124,8 @@ def _method(c):
     if c.has_teacher and not learns_labels and c.meta_weight == 0:
         yield ("--supervised_weight=0 and --meta_weight=0 leave the teacher nothing to learn: "
                "expected one of them above 0; raise it")
-    if c.has_teacher and not learns_labels and c.meta_scale == "relative":
-        yield ("--supervised_weight=0 with --meta_scale=relative: expected an objective whose gradient "
+    if c.has_teacher and not learns_labels and c.meta_scale != "absolute":
+        yield (f"--supervised_weight=0 with --meta_scale={c.meta_scale}: expected an objective whose gradient "
                "the meta gradient can be measured by; raise the weight, or --meta_scale=absolute")
     if c.has_teacher and c.meta_signal == "shuffled" and c.unlabeled_batch_size == 1:
         yield ("--meta_signal=shuffled with --unlabeled_batch_size=1: expected at least 2 images, of which "

@@ -118,7 +118,9 @@ class Flags:
     meta_scale: str = _flag(
         "absolute", "What meta_weight means: absolute is a factor of the meta gradient; relative makes "
         "that gradient's length over the teacher's weights meta_weight times the length of the "
-        "objective's gradient, in every step.", choices=("absolute", "relative"))
+        "objective's gradient, in every step; measured sets its length by both gradients' mean lengths "
+        "so far, and by how far the objective's has come down, so that 1 suits many tasks.",
+        choices=("absolute", "relative", "measured"))
     meta_signal: str = _flag(
         "exact", "The signal that the teacher gets; shuffled gives each image the signal of another one, "
         "a control that tells information from noise.", choices=("exact", "shuffled"))

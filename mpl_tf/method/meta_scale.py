@@ -2,11 +2,18 @@
 
     absolute    the teacher descends along  g + w m                       the paper's, w = meta_weight
     relative    the teacher descends along  g + w (|g| / |m|) m
+    measured    the teacher descends along  g + w room (<|g|> / <|m|>) m
 
 g is the gradient of the teacher's objective over its weights Psi, m = dR/dPsi the meta gradient, both
 averaged over replicas and without weight decay, and |.| the norm over all weights together. Only the
 length of m differs: m is proportional to the student's rate of the step (Eq. 1) and fades with it and
 with R, so that a weight that fits one task, schedule or optimizer does not fit another.
+
+measured: <.> is the mean over all steps so far, so that <|g|> / <|m|> brings both to the same units and
+m keeps its own course: it fades with the student's rate, and stays when a teacher that knows its labels
+by heart has no gradient of its own left. room = 1 - recent |g| / largest |g| is what the objective has
+come down by: 0 while the teacher learns from its labels as fast as ever, when any other push costs more
+than it brings, and near 1 where few labels are learned by heart.
 """
 
 from __future__ import annotations
@@ -18,20 +25,26 @@ import tensorflow as tf
 
 from mpl_tf.method import objectives, passes
 
-SCALES = ("absolute", "relative")
+SCALES = ("absolute", "relative", "measured")
 SIGNALS = ("exact", "shuffled")
-MEASURED = ("meta_gradient_ratio", "gradient_cosine")      # what `relative` gives beside the gradients
+# What `relative` and `measured` give beside the gradients.
+MEASURED = ("meta_gradient_ratio", "gradient_cosine", "meta_factor")
+
+STATISTICS = 4      # how many numbers `measured` remembers: see there
+WINDOW = 100        # steps of the recent mean of |g|
+FIRST = 10          # the largest |g| is looked for from this step on: earlier means are of few steps
 
 
 def check(scale: str, signal: str, objective: objectives.Objective) -> None:
     """Raises ValueError, in one line, for an unknown scale or signal, or an objective without weight."""
     for name, value, known in (("meta_scale", scale, SCALES), ("meta_signal", signal, SIGNALS)):
         if value not in known:
-            raise ValueError(f'{name}={value!r}: give "{known[0]}" or "{known[1]}"')
+            choices = ", ".join(f'"{each}"' for each in known[:-1])
+            raise ValueError(f'{name}={value!r}: give {choices} or "{known[-1]}"')
     weights = {name: getattr(objective, name, None) for name, flag in objective.flags.items()
                if flag.endswith("weight")}
-    if scale == "relative" and weights and not any(weights.values()):
-        raise ValueError(f'meta_scale="relative" with {type(objective).__name__}({min(weights)}=0.0): the '
+    if scale != "absolute" and weights and not any(weights.values()):
+        raise ValueError(f'meta_scale="{scale}" with {type(objective).__name__}({min(weights)}=0.0): the '
                          "length of the meta gradient is relative to the objective's, which is 0; give "
                          'it a weight above 0, or use meta_scale="absolute"')
 
@@ -82,18 +95,50 @@ def relative(meta: Sequence[tf.Tensor], objective: Sequence[tf.Tensor], weight: 
              ) -> Tuple[List[tf.Tensor], Dict[str, tf.Tensor]]:
     """(g + w (|g| / |m|) m, {name: scalar} of what was measured).
 
-    m is left out where it is rounding noise beside g: shorter than 8 of the units in the last place
-    of |g|. It would be nothing, made as long as something.
-
     Args:
       meta, objective: m and g.
       weight: w, a scalar.
     """
     meta_norm, objective_norm, cosine = compared(meta, objective)
+    stretch = tf.math.divide_no_nan(objective_norm, meta_norm)
+    return _sum(meta, objective, tf.cast(weight, stretch.dtype) * stretch, meta_norm, objective_norm, cosine)
+
+
+def measured(meta: Sequence[tf.Tensor], objective: Sequence[tf.Tensor], weight: tf.Tensor,
+             statistics: tf.Tensor, step: tf.Tensor,
+             ) -> Tuple[List[tf.Tensor], Dict[str, tf.Tensor], tf.Tensor]:
+    """(g + w room (<|g|> / <|m|>) m, {name: scalar} of what was measured, the new statistics).
+
+    Args:
+      meta, objective: m and g.
+      weight: w, a scalar.
+      statistics: float [STATISTICS] of the steps before this one, zeros before the first: the means
+        of |g| and |m| over all steps, the mean of |g| over about the last WINDOW steps, and the
+        largest value that this had from step FIRST on.
+      step: how many steps were taken before this one, a scalar integer.
+    """
+    meta_norm, objective_norm, cosine = compared(meta, objective)
+    dtype = meta_norm.dtype
+    count = tf.cast(step, dtype) + 1.0
+    mean_objective, mean_meta, recent, largest = tf.unstack(tf.cast(statistics, dtype))
+    mean_objective += (objective_norm - mean_objective) / count
+    mean_meta += (meta_norm - mean_meta) / count
+    recent += (objective_norm - recent) / tf.minimum(count, float(WINDOW))
+    largest = tf.where(count < float(FIRST), recent, tf.maximum(largest, recent))
+    room = 1.0 - tf.math.divide_no_nan(recent, largest)
+    factor = tf.cast(weight, dtype) * room * tf.math.divide_no_nan(mean_objective, mean_meta)
+    return (*_sum(meta, objective, factor, meta_norm, objective_norm, cosine),
+            tf.stack([mean_objective, mean_meta, recent, largest]))
+
+
+def _sum(meta, objective, factor, meta_norm, objective_norm, cosine):
+    """(g + factor m, what was measured).
+
+    m is left out where it is rounding noise beside g: shorter than 8 of the units in the last place
+    of |g|. It would be nothing, made as long as something.
+    """
     noise = 8.0 * np.finfo(meta_norm.dtype.as_numpy_dtype).eps
-    stretch = tf.where(meta_norm > noise * objective_norm,
-                       tf.math.divide_no_nan(objective_norm, meta_norm), 0.0)
-    factor = tf.cast(weight, stretch.dtype) * stretch
+    factor = tf.where(meta_norm > noise * objective_norm, factor, 0.0)
     ratio = tf.math.divide_no_nan(meta_norm, objective_norm)
     return ([g + tf.cast(factor, g.dtype) * m for g, m in zip(objective, meta)],
-            dict(zip(MEASURED, (ratio, cosine))))
+            dict(zip(MEASURED, (ratio, cosine, factor))))

@@ -41,8 +41,10 @@ class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
         layers of both networks have to be those of mpl_tf.layers.
       meta_scale: "absolute": the teacher descends along objective + meta_weight dR/dPsi, as in the
         paper. "relative": the norm of the meta gradient over the teacher's weights is meta_weight
-        times that of the objective's gradient, in every step; a weight up to 1 then suits many
-        tasks, schedules and optimizers. Its direction is the exact one either way.
+        times that of the objective's gradient, in every step. "measured": meta_weight is in units
+        of both gradients' mean norms so far, times how far the objective's gradient has come down:
+        a weight of 1 suits many tasks, schedules and optimizers; see mpl_tf.method.meta_scale. The
+        direction is the exact one with each.
       meta_signal: "exact", or "shuffled": dR/dq of another example of the batch, a control that
         tells what the signal knows from what any push of its kind does.
       teacher_input: "image", or "teacher_probs" for ReducedMPL (Section 3.2). The teacher is then a
@@ -82,6 +84,10 @@ class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
         self.meta_weight = self.add_weight(
             name="meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
             initializer=tf.keras.initializers.Constant(meta_weight))
+        if meta_scale == "measured":
+            self.signal_statistics = self.add_weight(
+                name="signal_statistics", shape=(scales.STATISTICS,), dtype=self.loss_dtype,
+                trainable=False, initializer="zeros")
         self._add_means("student_loss", "R", *(f"teacher_{name}" for name in objective.terms),
                         "teacher_meta_loss", "meta_gradient_norm", "pseudo_label_entropy",
                         "pseudo_label_confidence", "agreement", "student_learning_rate",
@@ -103,7 +109,7 @@ class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
 
     @property
     def _unsaved(self):
-        return ("loss", *scales.MEASURED) if self.meta_scale == "relative" else ("loss",)
+        return ("loss",) if self.meta_scale == "absolute" else ("loss", *scales.MEASURED)
 
     @property
     def _needs_probs(self):
@@ -190,15 +196,16 @@ class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
             R: the updated student's cross-entropy on x_l.
             teacher_supervised_loss, teacher_consistency_loss: the terms of the teacher's
               objective, unweighted.
-            teacher_meta_loss: meta_weight R; with meta_scale="relative" the factor of R in use varies.
+            teacher_meta_loss: meta_weight R; meta_factor is the factor in use with other scales.
             meta_gradient_norm: the norm of dR / d(the teacher's logits on x_u), without
               meta_weight.
             pseudo_label_entropy: the mean entropy of the pseudo labels, in nats.
             pseudo_label_confidence: the mean of their largest probabilities.
             agreement: the fraction of x_u on which teacher and student have the same class.
             student_learning_rate, teacher_learning_rate: the rates of this step.
-            meta_gradient_ratio, gradient_cosine: with meta_scale="relative", |dR/dPsi| in units of the
-              norm of the objective's gradient, before it is scaled, and the cosine of the two.
+            meta_gradient_ratio, gradient_cosine, meta_factor: unless meta_scale is "absolute",
+              |dR/dPsi| in units of the norm of the objective's gradient, before it is scaled, the
+              cosine of the two, and what dR/dPsi is multiplied by.
         """
         batch = self._unpack(data)
         self._build(batch.student_view)

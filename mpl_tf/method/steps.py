@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
 from mpl_tf.method import meta_gradient, meta_scale, passes, targets
 
 
@@ -124,9 +125,20 @@ class Steps:
             meta, objective = (
                 meta_scale.over_weights(teacher_tape, target, upstream, weights)
                 for target, upstream in ((pseudo_labels, target_gradient), (teacher_loss, None)))
-            gradients, measured = meta_scale.relative(meta, objective, weight)
+            gradients, measured = self._scaled(meta, objective, weight)
         self._apply_averaged("teacher", gradients, self.teacher_weight_decay)
         return measured
+
+    def _scaled(self, meta, objective, weight):
+        """(the teacher's gradients, what was measured) of m and g by a scale that compares them."""
+        if self.meta_scale == "relative":
+            return meta_scale.relative(meta, objective, weight)
+        gradients, measured, statistics = meta_scale.measured(
+            meta, objective, weight, tf.convert_to_tensor(self.signal_statistics),
+            self.teacher_optimizer.iterations)
+        passes.assign(keras_seam.tf_variables([self.signal_statistics]),
+                      [tf.cast(statistics, self.loss_dtype)])
+        return gradients, measured
 
     def _signal(self, target_gradient):
         """What the teacher gets of dR/dq [B_u, K]: meta_signal."""

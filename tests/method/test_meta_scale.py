@@ -44,6 +44,50 @@ def test_the_norm_is_the_weight_times_the_objectives_and_the_direction_exact(obj
                                rtol=1e-6, atol=1e-9)
 
 
+def test_measured_is_the_law_of_numpy_over_steps():
+    """|m| and |g| of every step from `diagnostics`, the law of the notes, and the factor in use."""
+    batches = [fd.make_batch((2,), seed=seed) for seed in range(14)]
+    model = fd.make_model("dense", "nesterov", objective=mpl_tf.objectives.Supervised(), meta_weight=0.7,
+                          meta_scale="measured")
+    objectives, metas, recents = [], [], []
+    for step, batch in enumerate(batches):
+        found = model.diagnostics(batch)
+        objectives.append(float(found["objective_gradient_norm_weights"]))
+        metas.append(float(found["meta_gradient_norm_weights"]))
+        recents.append(np.mean(objectives))         # fewer steps than the window
+        room = 1 - recents[-1] / max(recents[min(9, step):])
+        model.reset_metrics()
+        logs = model.traced_step(batch)
+        factor = 0.7 * room * np.mean(objectives) / np.mean(metas)
+        assert float(logs["meta_factor"]) == pytest.approx(factor, rel=1e-8, abs=1e-12)
+    assert factor > 0
+
+
+def test_the_recent_mean_forgets_and_the_largest_stays():
+    statistics = tf.zeros(meta_scale.STATISTICS, tf.float64)
+    step_of = tf.function(lambda length, statistics, step: meta_scale.measured(
+        [tf.constant([0.5], tf.float64)], [length[None]], tf.constant(1.0, tf.float64), statistics, step)[1:])
+    lengths = [2.0] * 300 + [0.5] * 1000
+    for step, length in enumerate(lengths):
+        logs, statistics = step_of(tf.constant(length, tf.float64), statistics, tf.constant(step))
+    recent = 0.5 + 1.5 * (1 - 1 / 100) ** 1000
+    assert statistics.numpy() == pytest.approx([np.mean(lengths), 0.5, recent, 2.0], rel=1e-9)
+    assert float(logs["meta_factor"]) == pytest.approx((1 - recent / 2) * np.mean(lengths) / 0.5, rel=1e-9)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_measured_adds_its_factor_times_the_exact_gradient(way):
+    meta, own, batch = both_by_steps("supervised", way)
+    model = fd.make_model("dense", "nesterov", way, mpl_tf.objectives.Supervised(), meta_weight=0.75,
+                          meta_scale="measured")
+    norms = [np.linalg.norm(own), np.linalg.norm(meta)]
+    model.signal_statistics.assign([3 * norms[0], norms[1], norms[0], 2 * norms[0]])
+    model.teacher_optimizer.iterations.assign(99)
+    added = flat(fd.teacher_step(model, batch)) - own
+    factor = 0.75 * (1 - 1 / 2) * (3 - 2 / 100) * norms[0] / norms[1]
+    np.testing.assert_allclose(added, factor * meta, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.slow
 def test_it_logs_the_ratio_and_the_cosine_of_the_step():
     meta, own, batch = both_by_steps("supervised")
@@ -53,21 +97,23 @@ def test_it_logs_the_ratio_and_the_cosine_of_the_step():
     logs = model.traced_step(batch)
     ratio = np.linalg.norm(meta) / np.linalg.norm(own)
     cosine = meta @ own / np.linalg.norm(meta) / np.linalg.norm(own)
-    for scalars, names in ((logs, meta_scale.MEASURED), (
+    logged = meta_scale.MEASURED[:2]
+    for scalars, names in ((logs, logged), (
             {**found, "meta_gradient_ratio": found["meta_gradient_norm_weights"]
-             / found["objective_gradient_norm_weights"]}, meta_scale.MEASURED)):
+             / found["objective_gradient_norm_weights"]}, logged)):
         assert [float(scalars[name]) for name in names] == pytest.approx([ratio, cosine], rel=1e-9)
     assert "meta_gradient_ratio" not in fd.make_model("dense", "sgd").traced_step(batch)
 
 
-@pytest.mark.parametrize("objective, way", [("supervised", "jvp"), ("uda", "nested_tape")])
-def test_weight_0_is_the_baseline_bit_for_bit(objective, way):
+@pytest.mark.parametrize("objective, way, scale", [
+    ("supervised", "jvp", "relative"), ("uda", "nested_tape", "measured")])
+def test_weight_0_is_the_baseline_bit_for_bit(objective, way, scale):
     """float32, dropout, batch norm, momentum, and a weight decay that counts once."""
     batches = tiny.batches(4, shape=(6, 6, 2))
     data = tiny.dataset(batches)
     made = OBJECTIVES[objective]()
     control = mpl_tf.MetaPseudoLabels(fd.conv_network(1), fd.conv_network(2), made, 0.0, way, seed=5,
-                                      meta_scale="relative")
+                                      meta_scale=scale)
     control.compile(tiny.nesterov(), tiny.nesterov(), teacher_weight_decay=1e-3)
     baseline = mpl_tf.Baseline(fd.conv_network(2), made, seed=5)
     baseline.compile(tiny.nesterov(), weight_decay=1e-3)
@@ -111,13 +157,14 @@ def test_a_teacher_that_gets_no_signal_learns_as_the_control():
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("way", ["jvp", "nested_tape"])
-@pytest.mark.slow
-def test_two_replicas_equal_one_device(way):
+@pytest.mark.parametrize("way, scale", [
+    ("jvp", "measured"), pytest.param("jvp", "relative", marks=pytest.mark.slow),
+    pytest.param("nested_tape", "relative", marks=pytest.mark.slow)])
+def test_two_replicas_equal_one_device(way, scale):
     """The norms are those of the averaged gradients."""
     tiny.use_float64()
     data = tiny.dataset(tiny.batches(3, labeled=4, unlabeled=6, dtype="float64"))
-    made = lambda **options: tiny.model(meta_gradient=way, meta_scale="relative", meta_weight=0.5,
+    made = lambda **options: tiny.model(meta_gradient=way, meta_scale=scale, meta_weight=0.5,
                                         student_weight_decay=0.01, teacher_weight_decay=0.01, **options)
     one = made(run_eagerly=True)
     logs = one.fit(data, verbose=0).history
@@ -168,7 +215,7 @@ def test_shuffled_gives_each_image_the_signal_of_the_one_before(way, monkeypatch
 
 
 @pytest.mark.parametrize("options, words", [
-    (dict(meta_scale="big"), 'meta_scale=\'big\': give "absolute" or "relative"'),
+    (dict(meta_scale="big"), 'meta_scale=\'big\': give "absolute", "relative" or "measured"'),
     (dict(meta_signal="noise"), 'meta_signal=\'noise\': give "exact" or "shuffled"'),
     (dict(meta_scale="relative", objective=mpl_tf.objectives.Supervised(weight=0.0)), "Supervised(weight=0.0)"),
     (dict(meta_scale="relative", objective=mpl_tf.objectives.UDA(0.0, supervised_weight=0.0)), "above 0")])
@@ -186,18 +233,22 @@ def test_a_batch_of_one_has_no_wrong_image():
         model.fit(tiny.dataset(tiny.batches(1, unlabeled=1)), verbose=0)
 
 
-def test_it_is_kept_with_the_model_and_absent_means_absolute(tmp_path):
+@pytest.mark.parametrize("scale", ["relative", "measured"])
+def test_it_is_kept_with_the_model_and_absent_means_absolute(tmp_path, scale):
     model = mpl_tf.MetaPseudoLabels(*tiny.networks(), mpl_tf.objectives.UDA(), 0.5,
-                                    meta_scale="relative", meta_signal="shuffled")
+                                    meta_scale=scale, meta_signal="shuffled")
     model.compile(tiny.nesterov(), tiny.nesterov())
     data = tiny.dataset(tiny.batches())
     model.fit(data, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = tf.keras.models.load_model(tmp_path / "model.keras")
-    assert (loaded.meta_scale, loaded.meta_signal) == ("relative", "shuffled")
+    assert (loaded.meta_scale, loaded.meta_signal) == (scale, "shuffled")
     for each in (model, loaded):
         each.fit(data, verbose=0)
     tiny.assert_same_state(model, loaded)
+    if scale == "measured":
+        assert model.signal_statistics.numpy().all()
+        np.testing.assert_array_equal(model.signal_statistics.numpy(), loaded.signal_statistics.numpy())
     config = model.get_config()
     old = {name: value for name, value in config.items() if name not in ("meta_scale", "meta_signal")}
     again = type(model).from_config(old)
