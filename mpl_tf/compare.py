@@ -14,6 +14,7 @@ control (meta weight 0) and the shuffled control, and writes report.html to outp
 says so.
 """
 
+import itertools
 import os
 import re
 import sys
@@ -122,7 +123,9 @@ def _main(arguments):
         runs = with_companions(chosen, runs)
     import tensorflow as tf
     figures = {}
-    for (name, seed), config in runs.items():
+    # Seed by seed, so that what an interrupted comparison has done is pairs.
+    for seed, name in itertools.product(chosen.seeds, chosen.names):
+        config = runs[name, seed]
         print(f"--- {name}, seed {seed}", flush=True)
         results = train(config)
         tf.keras.backend.clear_session()
