@@ -44,7 +44,8 @@ in [ ]."""
 # Flags that may differ when a run is resumed in its model_dir; train_steps may only grow.
 RESULT_NEUTRAL = frozenset({
     "model_dir", "data_dir", "unlabeled_dir", "train_steps", "eval_batch_size", "checkpoint_steps",
-    "keep_checkpoints", "summary_steps", "plots", "report", "tpu", "skip_corrupt"})
+    "keep_checkpoints", "summary_steps", "plots", "report", "export", "tpu",
+    "skip_corrupt"})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,6 +93,9 @@ class Flags:
         0, "Steps from one costly summary for TensorBoard (montage, cosine) to the next.",
         at_least=0, derived="train_steps/20, at most 1000")
     plots: bool = _flag(True, "Write figures (PNG) to model_dir.")
+    export: bool = _flag(
+        True, "Write classifier.keras and saved_model, for predict and other programs, to model_dir; the "
+        "same command can do so later.")
     report: bool = _flag(True, "Write report.html, with some of the images, to model_dir.")
 
     method: str = _flag("mpl", lambda: "What is trained. " + "; ".join(

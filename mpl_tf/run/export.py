@@ -36,15 +36,20 @@ def export(student: tf.keras.Model, folder: str, class_names: Optional[Sequence[
       crop: one of crops.CROPS, how the run's evaluation crops an image of another size.
     """
     folder = plain_path.plain(folder)
-    file = os.path.join(folder, "student.keras")
-    with storage.partial(file) as temporary:
-        save(student, temporary)
     # A copy, because its variables belong to no strategy.
-    network = tf.keras.models.load_model(file, compile=False)
+    network = tf.keras.models.load_model(save_whole(student, folder), compile=False)
     with storage.partial(os.path.join(folder, "classifier.keras")) as temporary:
         save(classifier(network, crop), temporary)
     with storage.partial(os.path.join(folder, "saved_model")) as temporary:
         tf.saved_model.save(network, temporary, signatures=signatures(network, class_names, crop))
+
+
+def save_whole(student: tf.keras.Model, folder: str) -> str:
+    """Writes student.keras alone; returns its path."""
+    file = os.path.join(plain_path.plain(folder), "student.keras")
+    with storage.partial(file) as temporary:
+        save(student, temporary)
+    return file
 
 
 def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = None,

@@ -6,7 +6,8 @@
     checkpoints/        what the run continues from, see checkpoints.py
     tensorboard/        see tensorboard.py
     student.keras, classifier.keras, saved_model/, classes.json, curves.png, results.json
-                        of a finished run, and targets.png of one of reduced_mpl
+                        of a finished run (with --noexport neither classifier.keras nor
+                        saved_model), and targets.png of one of reduced_mpl
     test_predictions.npz        see predicted.py
     report.html, report.csv, label_next.csv     see the package report
 
@@ -27,7 +28,7 @@ from mpl_tf.common import storage
 from mpl_tf.common.structure import SHARE, WHOLE
 
 CONFIG, RESULTS, CHECKPOINTS = "config.json", "results.json", "checkpoints"
-NETWORKS = "networks"
+NETWORKS, SAVED_MODEL = "networks", "saved_model"
 CLASSES, DATA = "classes.json", "data.json"
 _EVALUATION = {"student_test_accuracy?": (SHARE, None), **{
     f"{role}_{part}accuracy?": (SHARE, None) for role in ("student", "teacher")
@@ -218,8 +219,13 @@ def check_data(folder, data):
 
 
 def finished(config):
-    """The results of the run of `config`, or None if it is not finished."""
-    results = read_results(config.model_dir)
+    """The results of the run of `config`; None if it is not finished, or its exports are to be made.
+
+    Exports are made later where --noexport left them out and a checkpoint is there to make them of.
+    """
+    folder, results = config.model_dir, read_results(config.model_dir)
+    if config.export and has_checkpoint(folder) and not os.path.isdir(os.path.join(folder, SAVED_MODEL)):
+        return None
     return results if results and results["train_steps"] == config.train_steps else None
 
 

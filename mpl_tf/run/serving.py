@@ -51,8 +51,8 @@ class Served:
     def __init__(self, model_dir, size, num_classes=None):
         path = os.path.join(model_dir, "saved_model")
         if not os.path.isdir(path):
-            raise ValueError(f"--model_dir={model_dir} has no saved_model: the run is not "
-                             "finished; train it to the end first")
+            raise ValueError(f"--model_dir={model_dir} has no saved_model: the run is not finished, or "
+                             "has --noexport; give the command that trained it again, with --export")
         import tensorflow as tf
         self._tf = tf
         with _readable(path, model_dir):

@@ -114,11 +114,10 @@ def _train_on(strategy, agreement, config, writer, figures, report, observe, sta
             classifiers[role] = copies[role]
     if writer:
         write_outcome(config, Outcome(results, dataset, classifiers, views), probes, figures, report)
-        drawn = sorted(name for name in os.listdir(config.model_dir)
-                       if name.endswith((".png", ".html", ".csv")))
+        written = sorted(name for name in os.listdir(config.model_dir) if name.endswith(
+            (".png", ".html", ".csv", ".npz", ".keras")) or name == run_folder.SAVED_MODEL)
         print(f"{evaluation.table(results)}\nin {config.model_dir}: " + ", ".join([
-            run_folder.RESULTS, *drawn, *[predicted.FILE] * bool(dataset.test), "student.keras",
-            "classifier.keras", "saved_model", "tensorboard"]), flush=True)
+            run_folder.RESULTS, *written, "tensorboard"]), flush=True)
     agreement.gather(0)     # nobody leaves before the first has written
     return results
 
@@ -258,8 +257,11 @@ def write_outcome(config, outcome, probes=None, figures=None, report=None):
         predicted.write(folder, found)
     if dataset.made:
         composing.write(folder, dataset.made, lambda path: export.save(student, path))
-        student = composing.of_run(dataset.made, student)
-    export.export(student, folder, class_names, serving.view_of(config)["crop"])
+    if config.export:
+        whole = composing.of_run(dataset.made, student) if dataset.made else student
+        export.export(whole, folder, class_names, serving.view_of(config)["crop"])
+    elif not dataset.made:
+        export.save_whole(student, folder)
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))
     if config.plots:
         pictures.write(os.path.join(folder, "curves.png"),

@@ -250,7 +250,7 @@ def test_help(argument):
     text, imported = shown.stdout[:-1].rsplit("\n", 1)
     assert imported == "False"
     lines = text.splitlines()
-    assert max(map(len, lines)) <= 100 and len(lines) < 200
+    assert max(map(len, lines)) <= 100 and len(lines) < 210
     assert "usage: python -m mpl_tf.train" in "\n".join(lines[:5])
     assert sum(line.startswith("  python -m mpl_tf.train") for line in lines[:10]) == 3
     for field in dataclasses.fields(config.Flags):

@@ -129,6 +129,20 @@ def test_a_killed_process_before_the_results_loses_nothing(finished, tmp_path):
     assert again["evaluations"] == results["evaluations"]
 
 
+def test_exports_can_be_left_out_and_made_later(tmp_path):
+    config = baseline(tmp_path / "run", train_steps=4, export=False, plots=False, report=False)
+    results, _ = run(config)
+    files = set(os.listdir(config.model_dir))
+    assert "student.keras" in files and not files & {"classifier.keras", "saved_model"}
+    assert "nothing to do" in run(config)[1]
+    again, _ = run(config.replace(export=True))
+    assert {"classifier.keras", "saved_model"} <= set(os.listdir(config.model_dir))
+    assert again["student_test_accuracy"] == results["student_test_accuracy"]
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.rmtree(tmp_path / "run" / "saved_model")
+    assert run(config.replace(export=True))[0] == again     # nothing to make it of: not trained anew
+
+
 @pytest.mark.slow
 def test_more_steps_continue_a_finished_run(straight, tmp_path):
     run(baseline(tmp_path / "run", train_steps=3))
