@@ -14,7 +14,9 @@ log p_c(x_i) along w: no second derivative of the student is needed.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Callable, List, Sequence, Tuple
+from unittest import mock
 
 import tensorflow as tf
 
@@ -71,12 +73,39 @@ def by_jvp(student_pass: Callable[[], tf.Tensor], variables: Sequence[tf.Variabl
     pass that gave g: the same batch, the same dropout masks, batch statistics in batch norm.
     Nothing of that first pass has to be kept, so its activations need not be in memory at the same
     time as others.
+
+    Raises:
+      ValueError: in one line, if a layer exchanges values with other replicas.
     """
-    with tf.autodiff.ForwardAccumulator(variables, w) as accumulator:
+    with _no_exchange(), tf.autodiff.ForwardAccumulator(variables, w) as accumulator:
         log_probs = tf.nn.log_softmax(student_pass())
     tangents = accumulator.jvp(
         log_probs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     return -tangents / tf.cast(tf.shape(tangents)[0], tangents.dtype)
+
+
+class _Exchanged(BaseException):
+    """Not an Exception, which Keras would wrap in lines about the layer."""
+
+
+@contextlib.contextmanager
+def _no_exchange():
+    # Forward mode takes what comes from the other replicas for constants, without a word.
+    reduce = tf.distribute.ReplicaContext.all_reduce
+
+    def alone(replica, *args, **kwargs):
+        if replica.num_replicas_in_sync > 1:
+            raise _Exchanged
+        return reduce(replica, *args, **kwargs)
+
+    try:
+        with mock.patch.object(tf.distribute.ReplicaContext, "all_reduce", alone):
+            yield
+    except _Exchanged:
+        raise ValueError(
+            "a layer of the student exchanges values between replicas, as BatchNormalization("
+            'synchronized=True) does, and meta_gradient="jvp" does not see their derivative: use '
+            '"nested_tape", or a layer that keeps to its replica') from None
 
 
 def through_softmax(pseudo_labels: tf.Tensor, target_gradient: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,9 @@
 """Two logical CPU devices under MirroredStrategy against one device on the whole batch."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +13,7 @@ from mpl_tf.common import keras_seam
 from mpl_tf.method import passes
 from mpl_tf.networks import layers
 from tests import tiny
+from tests.conftest import ROOT
 
 OPTIMIZERS = {"nesterov": lambda: tiny.nesterov(0.2),
               "rmsprop": lambda: tf.keras.optimizers.RMSprop(0.01, momentum=0.9, epsilon=1e-3),
@@ -69,6 +74,64 @@ def test_batch_norm_and_dropout_on_two_replicas(way, objective):
     loss, accuracy = model.evaluate(images, labels, batch_size=16, verbose=0)
     assert loss == pytest.approx(-log_probs[range(50), labels].mean(), rel=1e-5)
     assert accuracy == pytest.approx(np.mean(log_probs.argmax(1) == labels))
+
+
+def synchronized(role, seed):
+    """A network whose batch norm takes the statistics of all replicas."""
+    layers = tiny.network(role, seed).layers
+    layers.insert(1, tf.keras.layers.BatchNormalization(momentum=0.9, synchronized=True, name="bn"))
+    return tf.keras.Sequential([tf.keras.Input((2,)), *layers], name=role)
+
+
+@pytest.mark.parametrize("objective", ["supervised", pytest.param("uda", marks=pytest.mark.slow)])
+def test_synchronized_batch_norm_on_two_replicas_equals_one_device(objective):
+    tiny.use_float64()
+    data = tiny.dataset(tiny.batches(3, labeled=4, unlabeled=6, dtype="float64"))
+    made = lambda **options: tiny.model(synchronized("student", 1), synchronized("teacher", 2),
+                                        OBJECTIVES[objective], **options)
+    one = made(run_eagerly=True)
+    one.fit(data, verbose=0)
+    with tiny.two_replicas().scope():
+        two = made()
+    two.fit(data, verbose=0)
+    tiny.assert_same_state(two, one, rtol=1e-8, atol=1e-12)
+
+
+FOUR = """
+import tensorflow as tf
+from tests import tiny
+from tests.method.test_replicas import synchronized     # it sets two logical devices
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4)
+tiny.use_float64()
+data = tiny.dataset(tiny.batches(2, labeled=8, unlabeled=12, dtype="float64"))
+made = lambda: tiny.model(synchronized("student", 1), synchronized("teacher", 2))
+one = made()
+one.fit(data, verbose=0)
+with tiny.two_replicas().scope():
+    four = made()
+four.fit(data, verbose=0)
+assert four.distribute_strategy.num_replicas_in_sync == 4
+tiny.assert_same_state(four, one, rtol=1e-8, atol=1e-12)
+"""
+
+
+@pytest.mark.slow
+def test_four_replicas_equal_one_device():
+    done = subprocess.run([sys.executable, "-c", FOUR], cwd=ROOT, text=True, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+
+
+def test_forward_mode_refuses_what_replicas_exchange():
+    """It would take the other replicas' statistics for constants, and the meta gradient be wrong."""
+    with tiny.two_replicas().scope():
+        model = tiny.model(synchronized("student", 1), tiny.network("teacher", 2), meta_gradient="jvp")
+    before = tf.distribute.ReplicaContext.all_reduce
+    with pytest.raises(ValueError) as error:
+        model.fit(tiny.dataset(tiny.batches(1)), verbose=0)
+    assert "BatchNormalization(synchronized=True)" in str(error.value) and "\n" not in str(error.value)
+    assert tf.distribute.ReplicaContext.all_reduce is before
 
 
 def test_masks_differ_between_replicas_and_can_be_drawn_again():

@@ -10,13 +10,14 @@ import subprocess
 import threading
 import time
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from mpl_tf.common import command, storage
 from mpl_tf.run import devices, run_folder, training, workers
 from tests.conftest import ROOT
-from tests.runs import command as command_of, settings
+from tests.runs import command as command_of, settings, state
 
 
 def addresses(count):
@@ -225,12 +226,13 @@ def test_another_workers_signal_stops_and_saves_at_its_step(tmp_path, monkeypatc
     assert "ckpt-3.index" in os.listdir(tmp_path / "checkpoints")
 
 
-def start(places, folder, steps=60):
+def start(places, folder, steps=60, **flags):
     """Starts `train` on two workers; returns their processes."""
     return [subprocess.Popen(
-        command_of("train", dataset="digits", strategy="multi_worker", student_network="small_conv",
-                   teacher_network="small_conv", batch_size=8, unlabeled_batch_size=8, plots=False,
-                   model_dir=folder, train_steps=steps, eval_steps=10 ** 6, checkpoint_steps=5),
+        command_of("train", **{**dict(
+            dataset="digits", strategy="multi_worker", student_network="small_conv",
+            teacher_network="small_conv", batch_size=8, unlabeled_batch_size=8, plots=False,
+            model_dir=folder, train_steps=steps, eval_steps=10 ** 6, checkpoint_steps=5), **flags}),
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONUNBUFFERED": "1", "CUDA_VISIBLE_DEVICES": "-1",
              "TF_CONFIG": json.dumps({"cluster": {"worker": places},
@@ -278,3 +280,29 @@ def test_two_workers_stop_together_miss_a_lost_one_and_finish(tmp_path):
     done = subprocess.run(command_of("evaluate", model_dir=folder), cwd=ROOT, text=True,
                           capture_output=True)
     assert "the same as results.json's" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_device_also_after_both_were_killed(tmp_path):
+    """Networks without batch norm and dropout, whose numbers are each replica's own."""
+    flags = dict(student_network="mlp-16", teacher_network="mlp-16", student_dropout=0.0,
+                 teacher_dropout=0.0, report=False)
+    training.run(settings(tmp_path / "one", **flags, objective="uda", batch_size=8,
+                          unlabeled_batch_size=8, train_steps=60, eval_steps=10 ** 6, checkpoint_steps=5,
+                          student_learning_rate=0.1, teacher_learning_rate=0.1))
+    flags.update(method="mpl", objective="uda", student_learning_rate=0.1, teacher_learning_rate=0.1,
+                 schedule="constant")
+    places, folder = addresses(2), tmp_path / "two"
+    pair = start(places, folder, **flags)
+    until(folder, 10)
+    for process in pair:
+        process.kill()
+        process.communicate()
+    pair = start(places, folder, **flags)
+    outputs = [process.communicate(timeout=240)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], outputs
+    assert re.search(r"steps      \d+ to", outputs[0])
+    one, two = state(tmp_path / "one"), state(folder)
+    assert set(one) == set(two) and len(one) > 8
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
