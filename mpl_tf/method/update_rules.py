@@ -129,7 +129,8 @@ def learning_rate(optimizer: tf.keras.optimizers.Optimizer) -> tf.Tensor:
     rate = keras_seam.rate_or_schedule(optimizer)
     if isinstance(rate, tf.keras.optimizers.schedules.LearningRateSchedule):
         rate = rate(optimizer.iterations)
-    return tf.convert_to_tensor(rate)
+    # A variable's own value is on no device, and workers that have one replica could not average it.
+    return tf.identity(rate)
 
 
 class Rule:
