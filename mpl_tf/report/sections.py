@@ -6,7 +6,7 @@ import numpy as np
 
 from mpl_tf.report import comparing, contents as contents_, pictures, statistics
 from mpl_tf.report.markup import element, table
-from mpl_tf.run import curves as run_curves
+from mpl_tf.run import confusion as run_confusion, curves as run_curves
 
 ROLES = ("student", "teacher")
 MATRIX = 25             # classes up to which the whole confusion matrix is shown
@@ -40,7 +40,7 @@ def summary(contents):
 
 def matrix_of(contents, role):
     """The confusion matrix of a role."""
-    return statistics.confusion(contents.predicted.labels, contents.predicted.classes(role),
+    return run_confusion.counts(contents.predicted.labels, contents.predicted.classes(role),
                                 len(contents.class_names))
 
 

@@ -23,6 +23,19 @@ def is_loss(name):
     return name == "R" or name.endswith("loss")
 
 
+def signal_ratio(measured):
+    """How long the meta gradient is in units of the objective's, before its weight and a relative scale.
+
+    Args:
+      measured: what diagnostics measured, {name: float}.
+
+    Returns:
+      A float; None where that was not measured, or the objective's gradient is 0.
+    """
+    meta, objective = (measured.get(f"{name}_gradient_norm_weights") for name in ("meta", "objective"))
+    return meta / objective if objective and meta is not None else None
+
+
 def draw_accuracies(axes, evaluations):
     """Draws accuracies over steps; `evaluations` is a list of dicts, see checkpoints.Journal."""
     steps = [each["step"] for each in evaluations]
