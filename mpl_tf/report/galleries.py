@@ -52,7 +52,7 @@ def _gallery(images, positions, captions):
 
 def _sure(names, distribution):
     best = int(distribution.argmax())
-    return f"{names[best]} {100 * distribution[best]:.0f} %"
+    return f"{names[best]} ({100 * distribution[best]:.0f}\N{NO-BREAK SPACE}%)"
 
 
 def _of_test(contents, left, most, positions, heading, words, roles):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from mpl_tf.report import comparing, contents as contents_, pictures, statistics
-from mpl_tf.report.markup import element, table
+from mpl_tf.report.markup import element, table, with_flags
 from mpl_tf.run import confusion as run_confusion, curves as run_curves
 
 ROLES = ("student", "teacher")
 MATRIX = 25             # classes up to which the whole confusion matrix is shown
+FEW = 12                # classes from which on its letters are small
 CONFUSIONS = 8          # pairs of classes that are listed
 WIDE = 0.03             # half an interval from which a page says that images are few
 
@@ -67,7 +68,7 @@ def accuracies(contents):
             notes.append(f"The teacher is ahead of the student by {100 * ahead.difference:.1f} points on the same "
                          "images: the student may catch up with more steps (a larger --train_steps continues the run).")
     return [element("h2", "How often it is right"), element("div", cards, class_="cards"),
-            [element("p", note, class_="note") for note in notes]]
+            [element("p", with_flags(note), class_="note") for note in notes]]
 
 
 def comparison(found, runs, others):
@@ -154,9 +155,9 @@ def confusion(contents):
             "td", int(value) or "", class_="n", style=f"background:rgba({'0,114,178' if i == j else '213,94,0'},"
             f"{0.85 * value / total:.2f})") for j, value in enumerate(row)]))
     whole = element("div", element(
-        "table", element("thead", element("tr", element("th", "really \\ taken for"),
+        "table", element("thead", element("tr", element("th", "really ↓ taken for →"),
                                           [element("th", name) for name in names])),
-        element("tbody", rows), class_="confusion"), class_="wide")
+        element("tbody", rows), class_="confusion many" if len(names) > FEW else "confusion"), class_="wide")
     return [*head, whole, listed]
 
 

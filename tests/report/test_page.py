@@ -50,6 +50,11 @@ def test_markup_escapes_everything_but_markup():
     assert isinstance(markup.escaped(markup.escaped("<")), markup.Markup) and markup.escaped(markup.escaped("<")) == "&lt;"
 
 
+def test_flags_stay_on_one_line():
+    assert markup.element("p", markup.with_flags("with --meta_weight=0, <or> -- not.")) == (
+        '<p>with <span class="flag">--meta_weight=0</span>, &lt;or&gt; -- not.</p>')
+
+
 def test_hostile_names_are_text():
     text = page.page(made.page_contents())
     read = Reader(text)
@@ -97,7 +102,7 @@ def test_many_classes_are_listed():
     names = [f"class {k}" for k in range(120)]
     text = page.page(made.page_contents(np.arange(240) % 5 > 0, names=names, images=False))
     said = "".join(Reader(text).texts)
-    assert "class 119" in said and "really \\ taken for" not in said and len(text) < 1_000_000
+    assert "class 119" in said and "taken for →" not in said and len(text) < 1_000_000
 
 
 def test_the_surest_mistakes_come_first():
