@@ -6,6 +6,7 @@ import io
 import numpy as np
 
 from mpl_tf.common import pictures
+from mpl_tf.run import curves
 
 THUMBNAIL, SMALLEST = 96, 64        # the sides of a thumbnail, pixels
 _BLUE, _ORANGE, _GRAY = "#0072b2", "#d55e00", "#777777"     # colour-blind people can tell them apart
@@ -90,6 +91,7 @@ def draw_signal(signal):
             axes.plot(*zip(*values), color=_BLUE, marker=".")
             axes.axhline(0, color=_GRAY, linewidth=0.8)
             axes.set_ylabel(titles[name], fontsize=8)
-            axes.grid(alpha=0.3)
-        panels[-1].set_xlabel("step")
+            curves.over_steps(axes)
+        for axes in panels[:-1]:
+            axes.set_xlabel(None)
     return draw

@@ -4,10 +4,11 @@ import io
 
 import numpy as np
 
-from mpl_tf.common import command
+from mpl_tf.common import pictures
 
 MOST = 100          # classes up to which a picture has all of them
 WORST = 40          # of more classes, how many it has
+LETTERS = 18        # of a class's name
 COUNTED = 2000      # classes up to which a run counts pairs: their matrix grows with the square
 
 
@@ -20,13 +21,6 @@ def worst(matrix, most=WORST):
     """The positions, in order, of the `most` classes with which most mistakes have to do."""
     mistakes = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
     return np.sort(np.argsort(-mistakes, kind="stable")[:most])
-
-
-def short(name, most=18):
-    """A class's name for a picture: as text, without its middle where it is long."""
-    text = command.shown(command.readable(name))
-    half = (most - 1) // 2
-    return text if len(text) <= most else f"{text[:most - 1 - half]}…{text[-half:]}"
 
 
 def picture(matrix, class_names, title):
@@ -48,7 +42,8 @@ def _drawn(matrix, class_names, title):
     if total > MOST:
         title += f"; the {len(chosen)} of {total} classes with most mistakes"
     shares = matrix[np.ix_(chosen, chosen)] / np.maximum(matrix.sum(axis=1)[chosen], 1)[:, None]
-    names, size = [short(class_names[k]) for k in chosen], max(4.5, 0.2 * len(chosen) + 2)
+    names = [pictures.shortened(class_names[k], lambda text: len(text) <= LETTERS) for k in chosen]
+    size = max(4.5, 0.2 * len(chosen) + 2)
     figure = Figure((size + 0.8, size), dpi=90, layout="constrained")
     axes = figure.subplots()
     shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)

@@ -6,7 +6,7 @@ _BLUE, _ORANGE = "#0072b2", "#d55e00"       # colour-blind people can tell them 
 _LINES = {"test": "-", "labeled": ":", "holdout": "--"}
 _PARTS = {"test": "test images", "labeled": "labeled training images", "holdout": "held-out images"}
 _WORDS = {"student_loss": "student, on the teacher's labels",
-          "R": "R: student on labeled images, after its step",
+          "R": "R: the student's loss on labeled data after its update",
           "loss": "loss", "teacher_supervised_loss": "teacher, on labeled images",
           "teacher_consistency_loss": "teacher, consistency of two views (UDA)"}
 
@@ -36,6 +36,14 @@ def signal_ratio(measured):
     return meta / objective if objective and meta is not None else None
 
 
+def over_steps(axes):
+    """Makes the axes' x axis one of whole steps, and draws a grid."""
+    from matplotlib.ticker import MaxNLocator
+    axes.set(xlabel="step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.grid(alpha=0.3)
+
+
 def draw_accuracies(axes, evaluations):
     """Draws accuracies over steps; `evaluations` is a list of dicts, see checkpoints.Journal."""
     steps = [each["step"] for each in evaluations]
@@ -44,9 +52,9 @@ def draw_accuracies(axes, evaluations):
             values = [each.get(f"{role}_{part}_accuracy") for each in evaluations]
             if any(value is not None for value in values):
                 axes.plot(steps, [float("nan") if value is None else 100 * value for value in values], line,
-                          color=color, marker="." if len(steps) == 1 else None, label=f"{role}, {_PARTS[part]}")
-    axes.set(xlabel="step", ylabel="accuracy [%]")
-    axes.grid(alpha=0.3)
+                          color=color, marker="o" if len(steps) == 1 else None, label=f"{role}, {_PARTS[part]}")
+    axes.set(ylabel="accuracy [%]")
+    over_steps(axes)
 
 
 def draw_losses(axes, evaluations):
@@ -56,9 +64,9 @@ def draw_losses(axes, evaluations):
         if is_loss(name) and name != "teacher_meta_loss":       # which is R times a factor
             values = [each.get(name) for each in evaluations]
             axes.plot(steps, [float("nan") if value is None else value for value in values], label=words(name),
-                      marker="." if len(steps) == 1 else None)
-    axes.set(xlabel="step", ylabel="loss [nats]")
-    axes.grid(alpha=0.3)
+                      marker="o" if len(steps) == 1 else None)
+    axes.set(ylabel="loss [nats]")
+    over_steps(axes)
 
 
 def legend_below(axes, columns):

@@ -19,6 +19,7 @@ from mpl_tf.run import confusion, curves
 
 MONTAGE_IMAGES = 16
 HEADING = 0.16      # the height of a line of words above a montage, in widths of an image
+TITLE_LETTERS = 11      # of a class's name above an image
 MOST_CLASSES = 100      # of which each has a scalar of its own
 EVENTS, EARLIER = "events.out.tfevents.*", "tensorboard"
 
@@ -232,7 +233,7 @@ def montage(views, pseudo_labels, class_names):
         best = pseudo_labels[i].argmax()
         center = (i % columns * (width + 2) + width / 2 + 0.5,
                   head + i // columns * row_height + title / 2)
-        name = command.readable(class_names[best])
+        name = pictures.shortened(class_names[best], lambda text: len(text) <= TITLE_LETTERS)
         axes.text(*center, f"{name} {pseudo_labels[i][best]:.2f}", ha="center", va="center",
                   fontsize=8, parse_math=False, usetex=False)      # a name may have $ and _
     png = io.BytesIO()

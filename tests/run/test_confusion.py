@@ -21,12 +21,6 @@ def test_of_many_classes_those_with_most_mistakes_are_chosen():
     assert confusion.worst(matrix, 3).tolist() == [1, 2, 4]
 
 
-@pytest.mark.parametrize("name, expected", [
-    ("cat", "cat"), ("a_very_long_name_of_a_class_2", "a_very_lo…_class_2"), ("x\n\udcff", "x\\n\\udcff")])
-def test_long_names_lose_their_middle(name, expected):
-    assert confusion.short(name) == expected and len(confusion.short(name)) <= 18
-
-
 def drawn(matrix, names, title="title"):
     return tf.io.decode_png(confusion.picture(matrix, names, title), channels=3).numpy()
 

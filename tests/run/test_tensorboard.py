@@ -168,6 +168,7 @@ def test_a_montage_shows_the_views(channels):
 def test_a_class_may_have_any_name(name):
     views, labels = np.zeros([1, 1, 8, 8, 3], "float32"), np.eye(2)[:1]
     draw = lambda text: tensorboard.montage(views, labels, (text, ""))
+    assert draw("a" * 300) == draw("aaaaa…aaaaa")       # and covers no neighbour's
     with matplotlib.rc_context({"text.usetex": True}):      # of a user's own settings
         drawn = draw(name)
     assert drawn == draw(name) != draw("other")
