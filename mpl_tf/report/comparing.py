@@ -167,7 +167,7 @@ def _told(against_):
     value, low, high, kind = effect(against_)
     pairs = against_.pairs["student"]
     count, images = len(pairs), pairs[0].paired.count
-    where = f"{images} test image{'s' * (images != 1)}"
+    where = f"{images} test {examples(pairs[0].run.config, images)}"
     interval = f"95 % interval {points(low)} to {points(high)}"
     if count > 1:
         mean = against_.mean()
@@ -181,6 +181,11 @@ def _told(against_):
     verb, more = ("helped", "more") if kind == "helped" else ("hurt", "fewer")
     return kind, (f"The meta gradient {verb}: with it the student gets {abs(100 * value):.1f} points {more} of "
                   f"{where} right than its control without it ({basis})")
+
+
+def examples(config: Any, count: int = 2) -> str:
+    """What the examples of a run are for people, "images" or else "examples"; `count` of them."""
+    return ("image" if config.source.serves_images else "example") + "s" * (count != 1)
 
 
 def points(share: float) -> str:

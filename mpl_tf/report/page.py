@@ -34,6 +34,7 @@ td:first-child { min-width: 6rem; max-width: 16rem }
 img { max-width: 100%; height: auto } .pixels { image-rendering: pixelated }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem }
 details { margin-top: 2rem } summary { cursor: pointer }
+@media (max-width: 32rem) { .track { width: 2.5rem } th, td { padding: .25rem .35rem } }
 @page { margin: 14mm }
 @media print {
   :root { font-size: 11px }

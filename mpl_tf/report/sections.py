@@ -33,10 +33,11 @@ def roles_of(contents):
 def summary(contents):
     """One line: what was trained on what."""
     config, data = contents.config, contents.predicted
+    what = comparing.examples(config)
     return element("p", f"{config.method}{', ' + config.objective if config.facts.objective else ''} on "
-                   f"{config.dataset}, {config.labeled_examples or 'all'} labeled images, "
+                   f"{config.dataset}, {config.labeled_examples or 'all'} labeled {what}, "
                    f"{contents.results['train_steps']} steps, seed {config.seed}; "
-                   f"{len(data.labels)} test images, {len(contents.class_names)} classes.", class_="note")
+                   f"{len(data.labels)} test {what}, {len(contents.class_names)} classes.", class_="note")
 
 
 def matrix_of(contents, role):
@@ -47,26 +48,27 @@ def matrix_of(contents, role):
 
 def accuracies(contents):
     """How often student and teacher are right, with intervals and how few images there are."""
-    cards, half = [], 0.0
+    cards, half, config = [], 0.0, contents.config
     for role in roles_of(contents):
         right = contents.predicted.right(role)
         share = statistics.share(int(right.sum()), len(right))
         half = max(half, (share.high - share.low) / 2)
         cards.append(element(
             "div", element("div", role.capitalize()), element("div", percent(share.value), class_="big"),
-            element("div", f"{share.right} of {share.count} test images right"),
+            element("div", f"{share.right} of {share.count} test {comparing.examples(config, share.count)} right"),
             element("div", f"95 % interval {interval(share)}"),
             element("div", f"balanced over the classes: {percent(statistics.balanced(matrix_of(contents, role)))}"),
             class_="card"))
     notes, count = [], len(contents.predicted.labels)
     if half > WIDE:
-        notes.append(f"{count} test image{'s are' if count != 1 else ' is'} few: they tell an accuracy to about "
+        notes.append(f"{count} test {comparing.examples(config, count)} {'are' if count != 1 else 'is'} few: they tell an "
+                     "accuracy to about "
                      f"±{100 * half:.0f} points only, and a smaller difference may be chance.")
     if "teacher" in contents.probabilities:
         ahead = statistics.paired(*(contents.predicted.right(role) for role in ("teacher", "student")))
         if ahead.low > 0 and ahead.p_value < comparing.SURE:
             notes.append(f"The teacher is ahead of the student by {100 * ahead.difference:.1f} points on the same "
-                         "images: the student may catch up with more steps (a larger --train_steps continues the run).")
+                         f"{comparing.examples(config)}: the student may catch up with more steps (a larger --train_steps continues the run).")
     return [element("h2", "How often it is right"), element("div", cards, class_="cards"),
             [element("p", with_flags(note), class_="note") for note in notes]]
 
@@ -75,7 +77,7 @@ def comparison(found, runs, others):
     """The run beside its companions: each seed, and all of them."""
     if not found:
         return None
-    rows = []
+    rows, what = [], comparing.examples(found[0].pairs["student"][0].run.config)
     for against in found:
         for role, pairs in against.pairs.items():
             for pair in pairs:
@@ -95,10 +97,10 @@ def comparison(found, runs, others):
     notes = [element("p", f"{against.label} differs further: {line}", class_="note")
              for against in found for line in against.unlike]
     return [element("h2", "Did the meta gradient help?"),
-            element("p", "The same test images were given to all. The difference is this run's accuracy minus "
+            element("p", f"The same test {what} were given to all. The difference is this run's accuracy minus "
                     "the other's, in points. An interval that holds 0 leaves open which of them is better. "
-                    "The interval of one seed covers other test images, that of several seeds covers other "
-                    "seeds, on these test images.", class_="note"),
+                    f"The interval of one seed covers other test {what}, that of several seeds covers other "
+                    f"seeds, on these test {what}.", class_="note"),
             table(["", "seed", "this run", "other", "difference", "95 % interval", "only this : only other right",
                    "exact McNemar p"], rows, numbers=range(1, 8)), notes,
             _means(runs, others)]
@@ -122,7 +124,7 @@ def _means(runs, others):
 
 def classes(contents):
     """Each class's accuracy, and which classes are taken for which."""
-    names, roles = contents.class_names, roles_of(contents)
+    names, roles, what = contents.class_names, roles_of(contents), f"test {comparing.examples(contents.config)}"
     shares = {role: statistics.by_class(matrix_of(contents, role)) for role in roles}
     rows = []
     for k, name in enumerate(names):
@@ -130,9 +132,9 @@ def classes(contents):
         rows.append([name, first.count, element("span", element(
             "span", "", class_="bar", style=f"width:{100 * first.value:.0f}%"), class_="track")
             if first.count else None, *(percent(shares[role][k].value) for role in roles),
-            interval(first) if first.count else "no test images"])
+            interval(first) if first.count else f"no {what}"])
     return [element("h2", "Each class"),
-            table(["class", "test images", "", *roles, "95 % interval of the student"], rows,
+            table(["class", what, "", *roles, "95 % interval of the student"], rows,
                   numbers=(1, *range(3, 4 + len(roles)))), confusion(contents)]
 
 
@@ -141,11 +143,12 @@ def confusion(contents):
     matrix, names = matrix_of(contents, "student"), contents.class_names
     off = matrix - np.diag(np.diag(matrix))
     largest = [divmod(int(i), len(names)) for i in np.argsort(-off, axis=None, kind="stable")[:CONFUSIONS]]
-    listed = table(["really", "taken for", "test images"],
+    what = f"test {comparing.examples(contents.config)}"
+    listed = table(["really", "taken for", what],
                    [[names[i], names[j], off[i, j]] for i, j in largest if off[i, j]], numbers=(2,))
     head = [element("h2", "What is taken for what (student)")]
     if not off.any():
-        return [*head, element("p", "No test image was taken for another class.")]
+        return [*head, element("p", f"None of the {what} was taken for another class.")]
     if len(names) > MATRIX:
         return [*head, listed]
     rows = []
@@ -174,7 +177,7 @@ def calibration(contents):
             element("p", f"{words[0].upper()}{words[1:]}. Between the two, as a mean over examples: {errors}."),
             _figure(pictures.figure(pictures.draw_reliability(bins)),
                     "How often student and teacher are right, by how sure they are; on the dotted line both "
-                    "agree. Larger dots stand for more images.")]
+                    "agree. Larger dots stand for more of them.")]
 
 
 def _figure(made, words):

@@ -58,7 +58,7 @@ def _drawn(matrix, class_names, title):
                 if matrix[row, column]:
                     axes.text(j, i, int(matrix[row, column]), ha="center", va="center", fontsize=letters - 1,
                               color="white" if shares[i, j] > 0.55 else "black")
-    figure.colorbar(shown, ax=axes, shrink=0.8).set_label("% of the class's images", fontsize=8)
+    figure.colorbar(shown, ax=axes, shrink=0.8).set_label("% of the class", fontsize=8)
     png = io.BytesIO()
     FigureCanvasAgg(figure).print_png(png)
     return png.getvalue()

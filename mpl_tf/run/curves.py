@@ -4,10 +4,10 @@ import re
 
 _BLUE, _ORANGE = "#0072b2", "#d55e00"       # colour-blind people can tell them apart
 _LINES = {"test": "-", "labeled": ":", "holdout": "--"}
-_PARTS = {"test": "test images", "labeled": "labeled training images", "holdout": "held-out images"}
+_PARTS = {"test": "test data", "labeled": "labeled training data", "holdout": "held-out data"}
 _WORDS = {"student_loss": "student, on the teacher's labels",
           "R": "R: the student's loss on labeled data after its update",
-          "loss": "loss", "teacher_supervised_loss": "teacher, on labeled images",
+          "loss": "loss", "teacher_supervised_loss": "teacher, on labeled data",
           "teacher_consistency_loss": "teacher, consistency of two views (UDA)"}
 
 

@@ -106,14 +106,14 @@ class Summaries:
         Args:
           matrices: as of evaluation.evaluate.
         """
-        for part, images in (("test", "test images"), ("holdout", "held-out images")):
-            matrix = matrices.get(f"student_{part}")
-            if matrix is not None and self._writes:
-                with pictures.or_warn("TensorBoard's confusion matrix"):
-                    self.image(step, f"confusion_matrix/student_{part}", confusion.picture(
-                        matrix, self._class_names, f"What the student takes for what: {matrix.sum():,} {images}"))
-            if matrix is not None:
-                break
+        part = next((each for each in ("test", "holdout") if f"student_{each}" in matrices), None)
+        if part is None or not self._writes:
+            return
+        matrix, words = matrices[f"student_{part}"], {"test": "test data", "holdout": "held-out data"}
+        with pictures.or_warn("TensorBoard's confusion matrix"):
+            self.image(step, f"confusion_matrix/student_{part}", confusion.picture(
+                matrix, self._class_names,
+                f"What the student takes for what: {words[part]}, {matrix.sum():,} examples"))
 
     def classes(self, step, by_class):
         """Writes each class's accuracy on test and held-out data, as of evaluation.evaluate.

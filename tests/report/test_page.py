@@ -95,7 +95,7 @@ def test_points_and_one_network_make_a_page_too():
     alone = dataclasses.replace(found, predicted=made.predictions(np.ones(9, bool), 2, teacher=False), results=made.results(
         diagnostics=[]), probabilities={"student": found.probabilities["student"][:9]})
     said = "".join(Reader(page.page(alone)).texts)
-    assert "Teacher" not in said and "The meta signal" not in said and "No test image was taken" in said
+    assert "Teacher" not in said and "The meta signal" not in said and "was taken for another class" in said
 
 
 def test_many_classes_are_listed():

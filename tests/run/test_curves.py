@@ -25,7 +25,7 @@ def test_legends_say_what_is_drawn_and_hide_none_of_it():
         curves.legend_below(axes, 1)
     FigureCanvasAgg(figure).draw()
     texts = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
-    assert texts == [["student, test images", "teacher, test images"], [
+    assert texts == [["student, test data", "teacher, test data"], [
         "R: the student's loss on labeled data after its update", "teacher, odd term"]]
     whole = figure.bbox
     for axes in figure.axes:
