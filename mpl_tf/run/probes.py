@@ -105,6 +105,7 @@ class Probes:
         halves[0].set_title(f"mean entropy of {len(self._chosen)} probe images' classes [nats]", fontsize=8)
         halves[1].plot(record["steps"], record["changed"], marker=marker)
         halves[1].set_title("fraction whose likeliest class is not q_large's", fontsize=8)
+        halves[1].set_ylim(0, max(0.05, 1.05 * max(record["changed"])))
         figure.legend(*halves[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
                       fontsize=7, frameon=False)
         for axes in halves:

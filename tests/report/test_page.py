@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpl_tf.report import contents, files, galleries, markup, page, pictures
+from mpl_tf.report import contents, files, galleries, markup, page, pictures, statistics
+from mpl_tf.run import curves
 from tests.report import made
 
 VOID = {"img", "meta", "br", "hr"}
@@ -146,3 +147,40 @@ def test_thumbnails_are_pictures_of_any_shape(shape):
     import base64
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         assert image.size == (width, height) and max(image.size) <= pictures.THUMBNAIL
+
+
+def test_no_figure_of_the_page_is_cut():
+    """Neither words nor dots touch an edge, and legends lie below the axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    bins = {"student": [statistics.Bin(0.9, 1.0, 50, 1.0, 1.0), statistics.Bin(0.4, 0.5, 50, 0.45, 0.0)]}
+    evaluations = made.results()["evaluations"]
+    signal = {"ratio": [(1, 0.1), (2, 0.2)], "cosine": [(1, 0.5), (2, -0.5)]}
+    for draw in (pictures.draw_reliability(bins), pictures.draw_signal(signal),
+                 pictures.draw_over_steps(curves.draw_accuracies, evaluations),
+                 pictures.draw_over_steps(curves.draw_losses, evaluations)):
+        figure = Figure((4.6, 3.4), dpi=150, layout="constrained")
+        draw(figure)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        drawn = np.asarray(canvas.buffer_rgba())[..., :3]
+        assert all((edge == 255).all() for edge in (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]))
+        for legend in figure.legends:
+            assert all(not legend.get_window_extent().overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    axes, dots = figure_of_dots(pictures.draw_reliability(bins))
+    inner = axes.get_window_extent()
+    for (x, y), radius in dots:
+        assert inner.x0 < x - radius and x + radius < inner.x1 and inner.y0 < y - radius and y + radius < inner.y1
+
+
+def figure_of_dots(draw):
+    """(axes, [(centre, radius) of each dot, pixels]) of a figure of one scatter."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure((4.6, 3.2), dpi=150, layout="constrained")
+    draw(figure)
+    FigureCanvasAgg(figure).draw()
+    [axes] = figure.axes
+    [dots] = axes.collections
+    centres = axes.transData.transform(dots.get_offsets())
+    return axes, list(zip(centres, np.sqrt(dots.get_sizes()) / 2 * 150 / 72))
