@@ -174,7 +174,7 @@ def _told(against_):
         basis = f"{interval}, {count} seeds, above on {mean.above} of them"
     else:
         p = pairs[0].paired.p_value
-        basis = f"{interval}, exact McNemar p = {p:.2g}, one seed: another may differ"
+        basis = f"{interval}, exact McNemar p {f'= {p:.2g}' if p >= 0.001 else '< 0.001'}, one seed: another may differ"
     if kind == "unknown":
         return kind, (f"Whether the meta gradient helped cannot be told: with it the student is {points(value)} "
                       f"points from its control without it, on {where} ({basis})")

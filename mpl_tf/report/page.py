@@ -21,9 +21,9 @@ p { margin: .5rem 0 } .flag { white-space: nowrap } .note, figcaption, caption {
 .card { border: 1px solid #ccc; border-radius: .5rem; padding: .7rem 1rem } .big { font-size: 2rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; margin: .5rem 0 }
 th, td { overflow-wrap: break-word; padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
-.n { text-align: right; font-variant-numeric: tabular-nums } td.n { white-space: nowrap }
+.n { text-align: right; font-variant-numeric: tabular-nums } td.n { white-space: nowrap } th.n { min-width: 4.5rem }
 .confusion td, .confusion th { padding: .2rem .4rem; max-width: 8rem; vertical-align: middle }
-.confusion thead th + th { writing-mode: vertical-rl; max-height: 11rem; vertical-align: bottom }
+.turned thead th + th { writing-mode: vertical-rl; max-height: 11rem; vertical-align: bottom }
 .many { font-size: .8rem } .many td, .many th { padding: .1rem .25rem }
 td:first-child { min-width: 6rem; max-width: 16rem }
 .bar { display: block; height: .6rem; background: #0072b2; min-width: 1px }

@@ -11,6 +11,7 @@ from mpl_tf.run import confusion as run_confusion, curves as run_curves
 ROLES = ("student", "teacher")
 MATRIX = 25             # classes up to which the whole confusion matrix is shown
 FEW = 12                # classes from which on its letters are small
+SHORT = 3               # letters of a class's name up to which it stands above its column as it is
 CONFUSIONS = 8          # pairs of classes that are listed
 WIDE = 0.03             # half an interval from which a page says that images are few
 
@@ -160,7 +161,8 @@ def confusion(contents):
     whole = element("div", element(
         "table", element("thead", element("tr", element("th", "really ↓ taken for →"),
                                           [element("th", name) for name in names])),
-        element("tbody", rows), class_="confusion many" if len(names) > FEW else "confusion"), class_="wide")
+        element("tbody", rows), class_=" ".join(["confusion", *["many"] * (len(names) > FEW), *["turned"] * (
+            max(map(len, names)) > SHORT)])), class_="wide")
     return [*head, whole, listed]
 
 
