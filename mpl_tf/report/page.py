@@ -23,7 +23,7 @@ p { margin: .5rem 0 } .flag { white-space: nowrap } .note, figcaption, caption {
 th, td { overflow-wrap: break-word; padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
 .n { text-align: right; font-variant-numeric: tabular-nums } td.n { white-space: nowrap } th.n { min-width: 4.5rem }
 .confusion td, .confusion th { padding: .2rem .4rem; max-width: 8rem; vertical-align: middle }
-.turned thead th + th { writing-mode: vertical-rl; max-height: 11rem; vertical-align: bottom }
+.confusion thead th + th { text-align: right } .confusion td { min-width: 1.7em } .turned thead th + th { writing-mode: vertical-rl; max-height: 11rem; vertical-align: bottom }
 .many { font-size: .8rem } .many td, .many th { padding: .1rem .25rem }
 td:first-child { min-width: 6rem; max-width: 16rem }
 .bar { display: block; height: .6rem; background: #0072b2; min-width: 1px }
@@ -67,7 +67,7 @@ def page(contents, found=(), runs=None, others=()):
     for budget in (60, 0):      # without thumbnails, if they alone make the page too large
         left = galleries.Budget(budget)
         body = [
-            element("h1", f"Report of {name}"), sections.summary(contents),
+            element("h1", f"Report of {name}"), sections.summary(contents, len(runs or ())),
             _verdict(verdict, found), sections.accuracies(contents), sections.comparison(found, runs, others),
             sections.classes(contents), sections.calibration(contents),
             galleries.mistakes(contents, left), galleries.disagreements(contents, left),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from mpl_tf.report import comparing, contents as contents_, pictures, statistics
@@ -31,14 +33,15 @@ def roles_of(contents):
     return [role for role in ROLES if role in contents.probabilities]
 
 
-def summary(contents):
-    """One line: what was trained on what."""
+def summary(contents, seeds):
+    """What was trained on what; and of which run most of a page is that compares several seeds."""
     config, data = contents.config, contents.predicted
     what = comparing.examples(config)
     return element("p", f"{config.method}{', ' + config.objective if config.facts.objective else ''} on "
                    f"{config.dataset}, {config.labeled_examples or 'all'} labeled {what}, "
                    f"{contents.results['train_steps']} steps, seed {config.seed}; "
-                   f"{len(data.labels)} test {what}, {len(contents.class_names)} classes.", class_="note")
+                   f"{len(data.labels)} test {what}, {len(contents.class_names)} classes."
+                   + f" The comparison is over {seeds} seeds, all else is of this one." * (seeds > 1), class_="note")
 
 
 def matrix_of(contents, role):
@@ -118,7 +121,8 @@ def _means(runs, others):
     rows = []
     for name, group in groups.items():
         mean = statistics.mean([float(run.predicted.right("student").mean()) for run in group])
-        rows.append([name, percent(mean.value), f"{100 * mean.low:.1f} to {100 * mean.high:.1f} %", mean.count])
+        rows.append([name, percent(mean.value), interval(dataclasses.replace(
+            mean, low=max(mean.low, 0), high=min(mean.high, 1))), mean.count])
     return [element("p", "Accuracy of the student, mean over seeds:"),
             table(["", "mean", "95 % interval", "seeds"], rows, numbers=(1, 2, 3))]
 

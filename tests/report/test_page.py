@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpl_tf.report import contents, files, galleries, markup, page, pictures, statistics
+from mpl_tf.report import comparing, contents, files, galleries, markup, page, pictures, statistics
 from mpl_tf.run import curves
 from tests.report import made
+from tests.runs import settings
 
 VOID = {"img", "meta", "br", "hr"}
 
@@ -184,3 +185,27 @@ def figure_of_dots(draw):
     [dots] = axes.collections
     centres = axes.transData.transform(dots.get_offsets())
     return axes, list(zip(centres, np.sqrt(dots.get_sizes()) / 2 * 150 / 72))
+
+
+def test_seeds_are_compared_within_what_accuracies_can_be():
+    """Of two seeds that differ much Student's interval reaches below 0 %, which no accuracy does."""
+    runs = [made.run(np.arange(40) < right, seed=seed) for seed, right in enumerate((4, 30))]
+    controls = [made.run(np.arange(40) < right, "control", seed, meta_weight=0.0) for seed, right in enumerate((39, 20))]
+    found = comparing.against(runs, controls)
+    said = "".join(Reader(page.page(made.page_contents(images=False), found, runs, controls)).texts)
+    assert "The comparison is over 2 seeds, all else is of this one." in said
+    assert "42.5 %0.0 to 100.0 %2" in said and "student against its control, mean" in said
+
+
+def test_short_names_stand_upright_and_long_ones_do_not():
+    classes = [re.findall(r'<table class="(confusion[^"]*)"', page.page(made.page_contents(names=names, images=False)))
+               for names in (["a", "b"], ["a", "long"], [f"class {k}" for k in range(20)])]
+    assert classes == [["confusion"], ["confusion turned"], ["confusion many turned"]]
+
+
+def test_points_are_not_called_images():
+    found = made.page_contents(names=["a", "b"], images=False)
+    points = dataclasses.replace(found, config=settings("/runs/moons", dataset="two_moons", labeled_examples=6))
+    said = "".join(Reader(page.page(points)).texts)
+    assert "30 of 40 test examples right" in said and "6 labeled examples" in said
+    assert not re.search(r"\bimages?\b(?!-)", said)
