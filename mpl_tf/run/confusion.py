@@ -47,16 +47,15 @@ def _drawn(matrix, class_names, title):
     figure = Figure((size + 0.8, size), dpi=90, layout="constrained")
     axes = figure.subplots()
     shown = axes.imshow(100 * shares, cmap="Blues", vmin=0, vmax=100)
-    letters = 8 if len(chosen) <= WORST else 6
-    axes.set_xticks(range(len(chosen)), names, rotation=90, fontsize=letters)
-    axes.set_yticks(range(len(chosen)), names, fontsize=letters)
+    axes.set_xticks(range(len(chosen)), names, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(chosen)), names, fontsize=8)
     axes.set(xlabel="taken for", ylabel="really")
-    axes.set_title(title, fontsize=9, wrap=True)
+    axes.set_title(title, fontsize=9 + size // 4, wrap=True)
     if len(chosen) <= 25:
         for i, row in enumerate(chosen):
             for j, column in enumerate(chosen):
                 if matrix[row, column]:
-                    axes.text(j, i, int(matrix[row, column]), ha="center", va="center", fontsize=letters - 1,
+                    axes.text(j, i, int(matrix[row, column]), ha="center", va="center", fontsize=7,
                               color="white" if shares[i, j] > 0.55 else "black")
     figure.colorbar(shown, ax=axes, shrink=0.8).set_label("% of the class", fontsize=8)
     png = io.BytesIO()
