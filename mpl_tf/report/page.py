@@ -14,7 +14,8 @@ _STYLE = Markup("""
 body { margin: 0 auto; max-width: 62rem; padding: 1rem; background: #fff; color: #1a1a1a;
   font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere }
 h1 { font-size: 1.5rem; margin: .2rem 0 } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem }
-p { margin: .5rem 0 } .flag { white-space: nowrap } .note, figcaption, caption { color: #555; font-size: .9rem; text-align: left }
+p { margin: .5rem 0 } .flag { white-space: nowrap }
+.note, figcaption, caption { color: #555; font-size: .9rem; text-align: left }
 .verdict { border-left: .4rem solid #777; background: #f3f3f3; padding: .8rem 1rem; font-size: 1.1rem }
 .verdict.helped { border-color: #009e73 } .verdict.hurt { border-color: #d55e00 }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem }
@@ -23,7 +24,8 @@ p { margin: .5rem 0 } .flag { white-space: nowrap } .note, figcaption, caption {
 th, td { overflow-wrap: break-word; padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top }
 .n { text-align: right; font-variant-numeric: tabular-nums } td.n { white-space: nowrap } th.n { min-width: 4.5rem }
 .confusion td, .confusion th { padding: .2rem .4rem; max-width: 8rem; vertical-align: middle }
-.confusion thead th + th { text-align: right } .confusion td { min-width: 1.7em } .turned thead th + th { writing-mode: vertical-rl; max-height: 11rem; vertical-align: bottom }
+.confusion thead th + th { text-align: right } .confusion td { min-width: 1.7em }
+.turned thead th + th { writing-mode: vertical-rl; max-height: 11rem; vertical-align: bottom }
 .many { font-size: .8rem } .many td, .many th { padding: .1rem .25rem }
 td:first-child { min-width: 6rem; max-width: 16rem }
 .bar { display: block; height: .6rem; background: #0072b2; min-width: 1px }

@@ -65,14 +65,15 @@ def accuracies(contents):
             class_="card"))
     notes, count = [], len(contents.predicted.labels)
     if half > WIDE:
-        notes.append(f"{count} test {comparing.examples(config, count)} {'are' if count != 1 else 'is'} few: they tell an "
-                     "accuracy to about "
+        notes.append(f"{count} test {comparing.examples(config, count)} {'are' if count != 1 else 'is'} few: they "
+                     "tell an accuracy to about "
                      f"±{100 * half:.0f} points only, and a smaller difference may be chance.")
     if "teacher" in contents.probabilities:
         ahead = statistics.paired(*(contents.predicted.right(role) for role in ("teacher", "student")))
         if ahead.low > 0 and ahead.p_value < comparing.SURE:
             notes.append(f"The teacher is ahead of the student by {100 * ahead.difference:.1f} points on the same "
-                         f"{comparing.examples(config)}: the student may catch up with more steps (a larger --train_steps continues the run).")
+                         f"{comparing.examples(config)}: the student may catch up with more steps (a larger "
+                         "--train_steps continues the run).")
     return [element("h2", "How often it is right"), element("div", cards, class_="cards"),
             [element("p", with_flags(note), class_="note") for note in notes]]
 
