@@ -170,7 +170,8 @@ def _inspect_record(payload, where, result, shown):
         result["labels"][record.label] += 1
         result["text"].setdefault(record.label, record.text or record.synset)
     if shown:
-        caption = record.filename if record.label is None else (
+        # Of an unlabeled image's path the file's own name: the folders are the same for many.
+        caption = record.filename.rpartition("/")[2] if record.label is None else (
             f"{record.label} {record.text or record.synset}")
         with pictures.or_warn(f"{where}: the tile for the montage"):
             result["tiles"].append((caption, np.asarray(montage.tile(image))))

@@ -9,6 +9,7 @@ import warnings
 from mpl_tf.common import command, room, storage
 
 log = logging.getLogger("mpl_tf")
+MOST_LETTERS = 60   # of a name in a picture, whatever the room
 _NO_GLYPH = r"Glyph (\d+) .*missing from"      # matplotlib's words
 _warned = set()     # what this process has said already: a picture may be tried every 100 steps
 
@@ -54,6 +55,23 @@ def _glyphs_told_once():
 
         warnings.showwarning = tell
         yield
+
+
+def shortened(text, fits):
+    """A name for a picture: as text in one line, without its middle where it is too long.
+
+    Args:
+      text: a name, whatever it holds. fits: a function of str, whether there is room for it.
+    """
+    text = command.shown(command.readable(text))
+    if len(text) <= MOST_LETTERS and fits(text):
+        return text
+    short = "…"
+    for left in range(min(len(text) - 1, MOST_LETTERS), 1, -1):
+        short = f"{text[:left - left // 2]}…{text[len(text) - left // 2:]}"
+        if fits(short):
+            break
+    return short
 
 
 def write(path, draw):

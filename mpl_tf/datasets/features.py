@@ -14,11 +14,11 @@ from mpl_tf.datasets import feature_files as files, feature_transform, prepared,
 from mpl_tf.datasets.sources import source
 from mpl_tf.datasets.splits import Split
 from mpl_tf.shards import crops, schema, tfrecord
+from mpl_tf.shards.images import PICTURE
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-PICTURE = 96        # side of a picture for people, pixels
 _VIEW = 64      # added to a view's stream: the stream that chooses among stored views
 
 

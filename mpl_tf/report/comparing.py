@@ -167,20 +167,25 @@ def _told(against_):
     value, low, high, kind = effect(against_)
     pairs = against_.pairs["student"]
     count, images = len(pairs), pairs[0].paired.count
-    where = f"{images} test image{'s' * (images != 1)}"
+    where = f"{images} test {examples(pairs[0].run.config, images)}"
     interval = f"95 % interval {points(low)} to {points(high)}"
     if count > 1:
         mean = against_.mean()
         basis = f"{interval}, {count} seeds, above on {mean.above} of them"
     else:
         p = pairs[0].paired.p_value
-        basis = f"{interval}, exact McNemar p = {p:.2g}, one seed: another may differ"
+        basis = f"{interval}, exact McNemar p {f'= {p:.2g}' if p >= 0.001 else '< 0.001'}, one seed: another may differ"
     if kind == "unknown":
         return kind, (f"Whether the meta gradient helped cannot be told: with it the student is {points(value)} "
                       f"points from its control without it, on {where} ({basis})")
     verb, more = ("helped", "more") if kind == "helped" else ("hurt", "fewer")
     return kind, (f"The meta gradient {verb}: with it the student gets {abs(100 * value):.1f} points {more} of "
                   f"{where} right than its control without it ({basis})")
+
+
+def examples(config: Any, count: int = 2) -> str:
+    """What the examples of a run are for people, "images" or else "examples"; `count` of them."""
+    return ("image" if config.source.serves_images else "example") + "s" * (count != 1)
 
 
 def points(share: float) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from mpl_tf.common import command
 from mpl_tf.datasets.images import as_images
 from mpl_tf.report import statistics
+from mpl_tf.run import curves
 
 log = logging.getLogger("mpl_tf")
 MOST_UNLABELED = 2000       # unlabeled images that the networks look at
@@ -138,9 +139,7 @@ def signal(results):
     """
     found = {"cosine": [], "ratio": []}
     for entry in results.get("diagnostics") or ():
-        meta, objective = (entry.get(f"{name}_gradient_norm_weights") for name in ("meta", "objective"))
-        ratio = meta / objective if objective and meta is not None else None
-        for name, value in (("cosine", entry.get("gradient_cosine")), ("ratio", ratio)):
+        for name, value in (("cosine", entry.get("gradient_cosine")), ("ratio", curves.signal_ratio(entry))):
             if value is not None:
                 found[name].append((entry["step"], value))
     return {name: values for name, values in found.items() if values}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mpl_tf.common import spreadsheet
-from mpl_tf.report import contents as contents_, pictures, sections, statistics
+from mpl_tf.report import comparing, contents as contents_, pictures, sections, statistics
 from mpl_tf.report.markup import download, element
 
 HEADER = ("file", "class", "guess", "probability", "runner_up", "entropy")
@@ -52,7 +52,7 @@ def _gallery(images, positions, captions):
 
 def _sure(names, distribution):
     best = int(distribution.argmax())
-    return f"{names[best]} {100 * distribution[best]:.0f} %"
+    return f"{names[best]} ({100 * distribution[best]:.0f}\N{NO-BREAK SPACE}%)"
 
 
 def _of_test(contents, left, most, positions, heading, words, roles):
@@ -111,8 +111,9 @@ def label_next(contents, left, most=16):
                     for i, name in zip(chosen, looked.names)]
         gallery = _gallery(looked.images, looked.positions[chosen], captions)
     text = spreadsheet.text(HEADER, rows)
+    what = comparing.examples(contents.config)
     return [element("h2", "What to label next"),
-            element("p", f"The {len(rows)} unlabeled images of which the student is least sure, of "
+            element("p", f"The {len(rows)} unlabeled {what} of which the student is least sure, of "
                     f"{len(looked.positions)} that it looked at ({looked.total} there are): a person's label helps "
                     "most where it cannot decide. The table has an empty column for their classes: ",
                     download(text, "label_next.csv", "label_next.csv"), "."), gallery]

@@ -8,6 +8,7 @@ the direction of writing, are shown as escapes.
 
 import base64
 import html
+import re
 
 from mpl_tf.common import command
 
@@ -35,6 +36,12 @@ def element(name, *children, **attributes):
                     for key, value in attributes.items() if value is not None)
     inner = "" if name in _EMPTY else f"{escaped(children)}</{name}>"
     return Markup(f"<{name}{given}>{inner}")
+
+
+def with_flags(text):
+    """`text` as children of an element, each flag in it, such as --seed=3, kept on one line."""
+    return [element("span", part, class_="flag") if part.startswith("--") else part
+            for part in re.split(r"(--\w[\w=.]*\w)", text)]
 
 
 def table(header, rows, numbers=(), caption=None, class_=None):

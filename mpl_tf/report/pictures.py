@@ -6,6 +6,7 @@ import io
 import numpy as np
 
 from mpl_tf.common import pictures
+from mpl_tf.run import curves
 
 THUMBNAIL, SMALLEST = 96, 64        # the sides of a thumbnail, pixels
 _BLUE, _ORANGE, _GRAY = "#0072b2", "#d55e00", "#777777"     # colour-blind people can tell them apart
@@ -57,8 +58,8 @@ def draw_reliability(bins_of_roles):
             x, y = ([100 * getattr(each, name) for each in bins] for name in ("confidence", "accuracy"))
             axes.plot(x, y, color=color, label=role)
             axes.scatter(x, y, [8 + 60 * each.count / most for each in bins], color=color)
-        axes.set(xlabel="how sure, mean probability [%]", ylabel="how often right [%]", xlim=(0, 102),
-                 ylim=(0, 102))
+        axes.set(xlabel="how sure, mean probability [%]", ylabel="how often right [%]", xlim=(0, 104),
+                 ylim=(-4, 104))        # so that no dot is cut
         axes.grid(alpha=0.3)
         _legend(figure_, axes)
     return draw
@@ -81,15 +82,16 @@ def draw_over_steps(lines, evaluations):
 
 def draw_signal(signal):
     """Draws ratio and cosine of the meta gradient over steps, see contents.signal."""
-    titles = {"ratio": "length of the meta gradient /\nlength of the objective's",
-              "cosine": "cosine of the meta gradient\nand the objective's"}
+    titles = {"ratio": "length of the meta gradient, in lengths of the objective's gradient",
+              "cosine": "cosine of the meta gradient and the objective's gradient"}
 
     def draw(figure_):
         panels = np.ravel(figure_.subplots(len(signal), 1, sharex=True))
         for axes, (name, values) in zip(panels, sorted(signal.items(), reverse=True)):
             axes.plot(*zip(*values), color=_BLUE, marker=".")
             axes.axhline(0, color=_GRAY, linewidth=0.8)
-            axes.set_ylabel(titles[name], fontsize=8)
-            axes.grid(alpha=0.3)
-        panels[-1].set_xlabel("step")
+            axes.set_title(titles[name], fontsize=8, loc="left")
+            curves.over_steps(axes)
+        for axes in panels[:-1]:
+            axes.set_xlabel(None)
     return draw

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from mpl_tf.report import comparing, contents as contents_, pictures, statistics
-from mpl_tf.report.markup import element, table
-from mpl_tf.run import curves as run_curves
+from mpl_tf.report.markup import element, table, with_flags
+from mpl_tf.run import confusion as run_confusion, curves as run_curves
 
 ROLES = ("student", "teacher")
 MATRIX = 25             # classes up to which the whole confusion matrix is shown
+FEW = 12                # classes from which on its letters are small
+SHORT = 3               # letters of a class's name up to which it stands above its column as it is
 CONFUSIONS = 8          # pairs of classes that are listed
 WIDE = 0.03             # half an interval from which a page says that images are few
 
@@ -29,52 +33,56 @@ def roles_of(contents):
     return [role for role in ROLES if role in contents.probabilities]
 
 
-def summary(contents):
-    """One line: what was trained on what."""
+def summary(contents, seeds):
+    """What was trained on what; and of which run most of a page is that compares several seeds."""
     config, data = contents.config, contents.predicted
+    what = comparing.examples(config)
     return element("p", f"{config.method}{', ' + config.objective if config.facts.objective else ''} on "
-                   f"{config.dataset}, {config.labeled_examples or 'all'} labeled images, "
+                   f"{config.dataset}, {config.labeled_examples or 'all'} labeled {what}, "
                    f"{contents.results['train_steps']} steps, seed {config.seed}; "
-                   f"{len(data.labels)} test images, {len(contents.class_names)} classes.", class_="note")
+                   f"{len(data.labels)} test {what}, {len(contents.class_names)} classes."
+                   + f" The comparison is over {seeds} seeds, all else is of this one." * (seeds > 1), class_="note")
 
 
 def matrix_of(contents, role):
     """The confusion matrix of a role."""
-    return statistics.confusion(contents.predicted.labels, contents.predicted.classes(role),
+    return run_confusion.counts(contents.predicted.labels, contents.predicted.classes(role),
                                 len(contents.class_names))
 
 
 def accuracies(contents):
     """How often student and teacher are right, with intervals and how few images there are."""
-    cards, half = [], 0.0
+    cards, half, config = [], 0.0, contents.config
     for role in roles_of(contents):
         right = contents.predicted.right(role)
         share = statistics.share(int(right.sum()), len(right))
         half = max(half, (share.high - share.low) / 2)
         cards.append(element(
             "div", element("div", role.capitalize()), element("div", percent(share.value), class_="big"),
-            element("div", f"{share.right} of {share.count} test images right"),
+            element("div", f"{share.right} of {share.count} test {comparing.examples(config, share.count)} right"),
             element("div", f"95 % interval {interval(share)}"),
             element("div", f"balanced over the classes: {percent(statistics.balanced(matrix_of(contents, role)))}"),
             class_="card"))
     notes, count = [], len(contents.predicted.labels)
     if half > WIDE:
-        notes.append(f"{count} test image{'s are' if count != 1 else ' is'} few: they tell an accuracy to about "
+        notes.append(f"{count} test {comparing.examples(config, count)} {'are' if count != 1 else 'is'} few: they "
+                     "tell an accuracy to about "
                      f"±{100 * half:.0f} points only, and a smaller difference may be chance.")
     if "teacher" in contents.probabilities:
         ahead = statistics.paired(*(contents.predicted.right(role) for role in ("teacher", "student")))
         if ahead.low > 0 and ahead.p_value < comparing.SURE:
             notes.append(f"The teacher is ahead of the student by {100 * ahead.difference:.1f} points on the same "
-                         "images: the student may catch up with more steps (a larger --train_steps continues the run).")
+                         f"{comparing.examples(config)}: the student may catch up with more steps (a larger "
+                         "--train_steps continues the run).")
     return [element("h2", "How often it is right"), element("div", cards, class_="cards"),
-            [element("p", note, class_="note") for note in notes]]
+            [element("p", with_flags(note), class_="note") for note in notes]]
 
 
 def comparison(found, runs, others):
     """The run beside its companions: each seed, and all of them."""
     if not found:
         return None
-    rows = []
+    rows, what = [], comparing.examples(found[0].pairs["student"][0].run.config)
     for against in found:
         for role, pairs in against.pairs.items():
             for pair in pairs:
@@ -94,10 +102,10 @@ def comparison(found, runs, others):
     notes = [element("p", f"{against.label} differs further: {line}", class_="note")
              for against in found for line in against.unlike]
     return [element("h2", "Did the meta gradient help?"),
-            element("p", "The same test images were given to all. The difference is this run's accuracy minus "
+            element("p", f"The same test {what} were given to all. The difference is this run's accuracy minus "
                     "the other's, in points. An interval that holds 0 leaves open which of them is better. "
-                    "The interval of one seed covers other test images, that of several seeds covers other "
-                    "seeds, on these test images.", class_="note"),
+                    f"The interval of one seed covers other test {what}, that of several seeds covers other "
+                    f"seeds, on these test {what}.", class_="note"),
             table(["", "seed", "this run", "other", "difference", "95 % interval", "only this : only other right",
                    "exact McNemar p"], rows, numbers=range(1, 8)), notes,
             _means(runs, others)]
@@ -114,14 +122,15 @@ def _means(runs, others):
     rows = []
     for name, group in groups.items():
         mean = statistics.mean([float(run.predicted.right("student").mean()) for run in group])
-        rows.append([name, percent(mean.value), f"{100 * mean.low:.1f} to {100 * mean.high:.1f} %", mean.count])
+        rows.append([name, percent(mean.value), interval(dataclasses.replace(
+            mean, low=max(mean.low, 0), high=min(mean.high, 1))), mean.count])
     return [element("p", "Accuracy of the student, mean over seeds:"),
             table(["", "mean", "95 % interval", "seeds"], rows, numbers=(1, 2, 3))]
 
 
 def classes(contents):
     """Each class's accuracy, and which classes are taken for which."""
-    names, roles = contents.class_names, roles_of(contents)
+    names, roles, what = contents.class_names, roles_of(contents), f"test {comparing.examples(contents.config)}"
     shares = {role: statistics.by_class(matrix_of(contents, role)) for role in roles}
     rows = []
     for k, name in enumerate(names):
@@ -129,9 +138,9 @@ def classes(contents):
         rows.append([name, first.count, element("span", element(
             "span", "", class_="bar", style=f"width:{100 * first.value:.0f}%"), class_="track")
             if first.count else None, *(percent(shares[role][k].value) for role in roles),
-            interval(first) if first.count else "no test images"])
+            interval(first) if first.count else f"no {what}"])
     return [element("h2", "Each class"),
-            table(["class", "test images", "", *roles, "95 % interval of the student"], rows,
+            table(["class", what, "", *roles, "95 % interval of the student"], rows,
                   numbers=(1, *range(3, 4 + len(roles)))), confusion(contents)]
 
 
@@ -140,11 +149,12 @@ def confusion(contents):
     matrix, names = matrix_of(contents, "student"), contents.class_names
     off = matrix - np.diag(np.diag(matrix))
     largest = [divmod(int(i), len(names)) for i in np.argsort(-off, axis=None, kind="stable")[:CONFUSIONS]]
-    listed = table(["really", "taken for", "test images"],
+    what = f"test {comparing.examples(contents.config)}"
+    listed = table(["really", "taken for", what],
                    [[names[i], names[j], off[i, j]] for i, j in largest if off[i, j]], numbers=(2,))
     head = [element("h2", "What is taken for what (student)")]
     if not off.any():
-        return [*head, element("p", "No test image was taken for another class.")]
+        return [*head, element("p", f"None of the {what} was taken for another class.")]
     if len(names) > MATRIX:
         return [*head, listed]
     rows = []
@@ -154,9 +164,10 @@ def confusion(contents):
             "td", int(value) or "", class_="n", style=f"background:rgba({'0,114,178' if i == j else '213,94,0'},"
             f"{0.85 * value / total:.2f})") for j, value in enumerate(row)]))
     whole = element("div", element(
-        "table", element("thead", element("tr", element("th", "really \\ taken for"),
+        "table", element("thead", element("tr", element("th", "really ↓ taken for →"),
                                           [element("th", name) for name in names])),
-        element("tbody", rows), class_="confusion"), class_="wide")
+        element("tbody", rows), class_=" ".join(["confusion", *["many"] * (len(names) > FEW), *["turned"] * (
+            max(map(len, names)) > SHORT)])), class_="wide")
     return [*head, whole, listed]
 
 
@@ -173,7 +184,7 @@ def calibration(contents):
             element("p", f"{words[0].upper()}{words[1:]}. Between the two, as a mean over examples: {errors}."),
             _figure(pictures.figure(pictures.draw_reliability(bins)),
                     "How often student and teacher are right, by how sure they are; on the dotted line both "
-                    "agree. Larger dots stand for more images.")]
+                    "agree. Larger dots stand for more of them.")]
 
 
 def _figure(made, words):

@@ -113,11 +113,6 @@ def entropy(distributions: np.ndarray) -> np.ndarray:
     return -(distributions * np.log(safe)).sum(axis=1) + 0.0
 
 
-def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """int [K, K]: how many examples of the class of each row are taken for that of each column."""
-    return np.bincount(labels * classes + predicted, minlength=classes ** 2).reshape(classes, classes)
-
-
 def by_class(matrix: np.ndarray) -> list[Share]:
     """The Share of each class's examples that are found, of a confusion matrix."""
     return [share(int(row[k]), int(row.sum())) for k, row in enumerate(matrix)]

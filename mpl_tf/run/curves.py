@@ -4,10 +4,10 @@ import re
 
 _BLUE, _ORANGE = "#0072b2", "#d55e00"       # colour-blind people can tell them apart
 _LINES = {"test": "-", "labeled": ":", "holdout": "--"}
-_PARTS = {"test": "test images", "labeled": "labeled training images", "holdout": "held-out images"}
+_PARTS = {"test": "test data", "labeled": "labeled training data", "holdout": "held-out data"}
 _WORDS = {"student_loss": "student, on the teacher's labels",
-          "R": "R: student on labeled images, after its step",
-          "loss": "loss", "teacher_supervised_loss": "teacher, on labeled images",
+          "R": "R: the student's loss on labeled data after its update",
+          "loss": "loss", "teacher_supervised_loss": "teacher, on labeled data",
           "teacher_consistency_loss": "teacher, consistency of two views (UDA)"}
 
 
@@ -23,6 +23,27 @@ def is_loss(name):
     return name == "R" or name.endswith("loss")
 
 
+def signal_ratio(measured):
+    """How long the meta gradient is in units of the objective's, before its weight and a relative scale.
+
+    Args:
+      measured: what diagnostics measured, {name: float}.
+
+    Returns:
+      A float; None where that was not measured, or the objective's gradient is 0.
+    """
+    meta, objective = (measured.get(f"{name}_gradient_norm_weights") for name in ("meta", "objective"))
+    return meta / objective if objective and meta is not None else None
+
+
+def over_steps(axes):
+    """Makes the axes' x axis one of whole steps, and draws a grid."""
+    from matplotlib.ticker import MaxNLocator
+    axes.set(xlabel="step")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.grid(alpha=0.3)
+
+
 def draw_accuracies(axes, evaluations):
     """Draws accuracies over steps; `evaluations` is a list of dicts, see checkpoints.Journal."""
     steps = [each["step"] for each in evaluations]
@@ -31,9 +52,9 @@ def draw_accuracies(axes, evaluations):
             values = [each.get(f"{role}_{part}_accuracy") for each in evaluations]
             if any(value is not None for value in values):
                 axes.plot(steps, [float("nan") if value is None else 100 * value for value in values], line,
-                          color=color, marker="." if len(steps) == 1 else None, label=f"{role}, {_PARTS[part]}")
-    axes.set(xlabel="step", ylabel="accuracy [%]")
-    axes.grid(alpha=0.3)
+                          color=color, marker="o" if len(steps) == 1 else None, label=f"{role}, {_PARTS[part]}")
+    axes.set(ylabel="accuracy [%]")
+    over_steps(axes)
 
 
 def draw_losses(axes, evaluations):
@@ -43,9 +64,9 @@ def draw_losses(axes, evaluations):
         if is_loss(name) and name != "teacher_meta_loss":       # which is R times a factor
             values = [each.get(name) for each in evaluations]
             axes.plot(steps, [float("nan") if value is None else value for value in values], label=words(name),
-                      marker="." if len(steps) == 1 else None)
-    axes.set(xlabel="step", ylabel="loss [nats]")
-    axes.grid(alpha=0.3)
+                      marker="o" if len(steps) == 1 else None)
+    axes.set(ylabel="loss [nats]")
+    over_steps(axes)
 
 
 def legend_below(axes, columns):

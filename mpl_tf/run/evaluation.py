@@ -7,6 +7,8 @@ import statistics
 import numpy as np
 import tensorflow as tf
 
+from mpl_tf.run import confusion
+
 TOP5_CLASSES = 100      # from this many classes on, top-5 accuracy is measured too
 
 
@@ -19,28 +21,32 @@ def accuracy_function(network):
     Returns:
       A function of a dataset of (image, label) batches that returns {"accuracy": fraction,
       "balanced_accuracy": the mean of the classes' own accuracies, "by_class": these, a list with
-      None for a class without examples}, and "top5_accuracy" if there are 100 classes or more.
+      None for a class without examples, "confusion": see confusion.counts, None for very many
+      classes}, and "top5_accuracy" if there are 100 classes or more.
     """
     images = tf.TensorSpec([None, *network.input_shape[1:]], network.inputs[0].dtype)
     classes = network.output_shape[-1]
 
     @tf.function(input_signature=[images, tf.TensorSpec([None], tf.int64)])
-    def right_ones(images, labels):
+    def classified(images, labels):
         logits = network(images, training=False)
-        right = [tf.argmax(logits, axis=-1) == labels]
-        return right + [tf.math.in_top_k(labels, logits, 5)] * (classes >= TOP5_CLASSES)
+        found = [tf.argmax(logits, axis=-1)]
+        return found + [tf.math.in_top_k(labels, logits, 5)] * (classes >= TOP5_CLASSES)
 
     def accuracy(dataset):
-        counts, top5 = np.zeros([2, classes], np.int64), 0
+        pairs, top5 = [], 0
         for images, labels in dataset:
-            right, *among_five = (each.numpy() for each in right_ones(images, labels))
-            labels = labels.numpy()
-            counts += [np.bincount(each, minlength=classes) for each in (labels[right], labels)]
+            found, *among_five = (each.numpy() for each in classified(images, labels))
+            pairs.append((labels.numpy(), found))
             top5 += sum(int(each.sum()) for each in among_five)
-        (right, seen), total = counts.tolist(), int(counts[1].sum())
+        labels, found = map(np.concatenate, zip(*pairs))
+        right, seen = (np.bincount(each, minlength=classes).tolist()
+                       for each in (labels[found == labels], labels))
+        total = len(labels)
         by_class = [value / count if count else None for value, count in zip(right, seen)]
         found = {"accuracy": sum(right) / total, "balanced_accuracy": statistics.fmean(
-            value for value in by_class if value is not None), "by_class": by_class}
+            value for value in by_class if value is not None), "by_class": by_class,
+            "confusion": confusion.counts(labels, found, classes) if classes <= confusion.COUNTED else None}
         return {**found, "top5_accuracy": top5 / total} if classes >= TOP5_CLASSES else found
 
     return accuracy
@@ -54,16 +60,20 @@ def evaluate(accuracies, datasets):
       datasets: {part, such as "test": dataset of (image, label) batches}.
 
     Returns:
-      (figures, by_class): {"student_test_accuracy": fraction, "student_test_balanced_accuracy":
-      fraction, ...} and {"student_test": a list of each class's accuracy, or None, ...}.
+      (figures, by_class, matrices): {"student_test_accuracy": fraction,
+      "student_test_balanced_accuracy": fraction, ...}, {"student_test": a list of each class's
+      accuracy, or None, ...}, and {"student_test": the confusion matrix, ...} where it was counted.
     """
-    figures, by_class = {}, {}
+    figures, by_class, matrices = {}, {}, {}
     for role, accuracy in accuracies.items():
         for part, dataset in datasets.items():
             found = accuracy(dataset)
             by_class[f"{role}_{part}"] = found.pop("by_class")
+            matrix = found.pop("confusion")
+            if matrix is not None:
+                matrices[f"{role}_{part}"] = matrix
             figures.update({f"{role}_{part}_{name}": value for name, value in found.items()})
-    return figures, by_class
+    return figures, by_class, matrices
 
 
 def named(by_class, class_names):

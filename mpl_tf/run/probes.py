@@ -98,12 +98,16 @@ class Probes:
                     axes.set_title(title, fontsize=8)
         halves = figure.add_subplot(grid[rows:, :width // 2]), figure.add_subplot(
             grid[rows:, width // 2:])
-        halves[0].plot(record["steps"], record["entropy"], label="targets")
-        halves[0].axhline(_entropy(self.q_large), color="gray", linestyle=":", label="q_large")
-        halves[0].legend(fontsize=7)
-        halves[0].set_title(f"mean entropy of {len(self._chosen)} probes [nats]", fontsize=8)
-        halves[1].plot(record["steps"], record["changed"])
-        halves[1].set_title("fraction whose largest class is not q_large's", fontsize=8)
+        marker = "." if len(record["steps"]) == 1 else None
+        halves[0].plot(record["steps"], record["entropy"], marker=marker, label="the teacher's targets")
+        halves[0].axhline(_entropy(self.q_large), color="gray", linestyle=":",
+                          label="q_large: the stored ones of the large network")
+        halves[0].set_title(f"mean entropy of {len(self._chosen)} probe images' classes [nats]", fontsize=8)
+        halves[1].plot(record["steps"], record["changed"], marker=marker)
+        halves[1].set_title("fraction whose likeliest class is not q_large's", fontsize=8)
+        halves[1].set_ylim(0, max(0.05, 1.05 * max(record["changed"])))
+        figure.legend(*halves[0].get_legend_handles_labels(), loc="outside lower center", ncols=2,
+                      fontsize=7, frameon=False)
         for axes in halves:
             axes.tick_params(labelsize=7)
             axes.set_xlabel("step", fontsize=7)

@@ -4,7 +4,7 @@
     data.json           a description of the data that the run learns from
     networks/           networks whose names do not tell all of them, see kept_networks.py
     checkpoints/        what the run continues from, see checkpoints.py
-    tensorboard/        see tensorboard.py
+    events.out.tfevents.*       see tensorboard.py (in tensorboard/ where an earlier version began)
     student.keras, classifier.keras, saved_model/, classes.json, curves.png, results.json
                         of a finished run (with --noexport neither classifier.keras nor
                         saved_model), and targets.png of one of reduced_mpl

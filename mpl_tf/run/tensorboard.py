@@ -1,7 +1,13 @@
-"""Writes for TensorBoard: scalars of every step, costly summaries now and then, accuracies."""
+"""Writes for TensorBoard: scalars of every step, costly summaries now and then, accuracies.
 
+The event files lie in the run's folder itself, because TensorBoard calls a run by the folder in which
+they are. Groups of tags are in the order of their names there: accuracies come first.
+"""
+
+import glob
 import io
 import math
+import os
 import time
 
 import numpy as np
@@ -9,17 +15,26 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from mpl_tf.common import command, pictures, plain_path
+from mpl_tf.run import confusion, curves
 
 MONTAGE_IMAGES = 16
 HEADING = 0.16      # the height of a line of words above a montage, in widths of an image
+TITLE_LETTERS = 11      # of a class's name above an image
 MOST_CLASSES = 100      # of which each has a scalar of its own
+EVENTS, EARLIER = "events.out.tfevents.*", "tensorboard"
+
+
+def folder_of(model_dir):
+    """The folder of a run's event files: its own, or, where an earlier version began them, the one in it."""
+    earlier = os.path.join(model_dir, EARLIER)
+    return earlier if glob.glob(os.path.join(glob.escape(earlier), EVENTS)) else model_dir
 
 
 class Summaries:
     """Writes a run's summaries. A value's step is the number of steps taken when it was measured.
 
     Args:
-      folder: the folder of the event files, or None on a worker that writes none.
+      folder: the folder of the event files, see folder_of, or None on a worker that writes none.
       model: mpl_tf.MetaPseudoLabels, Baseline, FixedTeacher or StoredTargets.
       class_names: the names of the data's classes.
       start_step: the number of steps taken before this process. A process that was killed may have
@@ -28,6 +43,7 @@ class Summaries:
 
     def __init__(self, folder, model, class_names, start_step=0):
         self._model, self._class_names, self._writes = model, class_names, folder is not None
+        self._earlier = folder is not None and os.path.basename(folder) == EARLIER
         self.views = None       # of the last montage: arrays in [-1, 1], the weak views first
         self._writer = tf.summary.create_noop_writer()
         if self._writes:
@@ -76,6 +92,29 @@ class Summaries:
         with self._writer.as_default():
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=step)
 
+    def accuracies(self, step, figures):
+        """Writes accuracies, {name: fraction} as of evaluation.evaluate."""
+        if self._earlier:       # whose curves go on
+            self.scalars(step, figures, "evaluation")
+        else:
+            self.scalars(step, {name.removesuffix("_accuracy"): value for name, value in figures.items()},
+                         "accuracy")
+
+    def confusion(self, step, matrices):
+        """Writes the student's confusion matrix, of test data or, where there are none, held-out ones.
+
+        Args:
+          matrices: as of evaluation.evaluate.
+        """
+        part = next((each for each in ("test", "holdout") if f"student_{each}" in matrices), None)
+        if part is None or not self._writes:
+            return
+        matrix, words = matrices[f"student_{part}"], {"test": "test data", "holdout": "held-out data"}
+        with pictures.or_warn("TensorBoard's confusion matrix"):
+            self.image(step, f"confusion_matrix/student_{part}", confusion.picture(
+                matrix, self._class_names,
+                f"What the student takes for what: {words[part]}, {matrix.sum():,} examples"))
+
     def classes(self, step, by_class):
         """Writes each class's accuracy on test and held-out data, as of evaluation.evaluate.
 
@@ -113,10 +152,13 @@ class Summaries:
             values = {name: value.numpy() for name, value in self._diagnose(batch).items()}
             pseudo_labels = values.pop("pseudo_labels")
         measured = {name: float(value) for name, value in values.items()}
+        ratio = curves.signal_ratio(measured)
         if not self._writes:
             return measured
         if examples_per_second is not None:
             values["examples_per_second"] = examples_per_second
+        if ratio is not None:
+            values["meta_gradient_ratio"] = ratio
         if values:
             self.scalars(step, values, "diagnostics")
         with self._writer.as_default(step):
@@ -191,7 +233,7 @@ def montage(views, pseudo_labels, class_names):
         best = pseudo_labels[i].argmax()
         center = (i % columns * (width + 2) + width / 2 + 0.5,
                   head + i // columns * row_height + title / 2)
-        name = command.readable(class_names[best])
+        name = pictures.shortened(class_names[best], lambda text: len(text) <= TITLE_LETTERS)
         axes.text(*center, f"{name} {pseudo_labels[i][best]:.2f}", ha="center", va="center",
                   fontsize=8, parse_math=False, usetex=False)      # a name may have $ and _
     png = io.BytesIO()

@@ -117,7 +117,7 @@ def _train_on(strategy, agreement, config, writer, figures, report, observe, sta
         written = sorted(name for name in os.listdir(config.model_dir) if name.endswith(
             (".png", ".html", ".csv", ".npz", ".keras")) or name == run_folder.SAVED_MODEL)
         print(f"{evaluation.table(results)}\nin {config.model_dir}: " + ", ".join([
-            run_folder.RESULTS, *written, "tensorboard"]), flush=True)
+            run_folder.RESULTS, *written, "TensorBoard's events.*"]), flush=True)
     agreement.gather(0)     # nobody leaves before the first has written
     return results
 
@@ -172,8 +172,7 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
     accuracies = {role: evaluation.accuracy_function(network)
                   for role, network in model.classifiers.items()}
     board = tensorboard.Summaries(
-        os.path.join(config.model_dir, "tensorboard") if writer else None, model,
-        dataset.class_names, step)
+        tensorboard.folder_of(config.model_dir) if writer else None, model, dataset.class_names, step)
     progress = Progress(config.train_steps, step)
     signal_watch = watch.SignalWatch(config)
     stopping = 0
@@ -205,11 +204,12 @@ def loop(config, strategy, dataset, model, saved, step, writer, clock, stop, agr
         last = step == config.train_steps
         if last or step % config.eval_steps == 0:
             with progress.first_traces("evaluation"):
-                figures, by_class = evaluation.evaluate(accuracies, eval_datasets)
+                figures, by_class, matrices = evaluation.evaluate(accuracies, eval_datasets)
             journal.evaluated(step, figures, by_class)
-            board.scalars(step, figures, "evaluation")
+            board.accuracies(step, figures)
             if last:
                 board.classes(step, by_class)
+                board.confusion(step, matrices)
             progress.say(f"step {step}: " + evaluation.line(figures))
             if observe:
                 observe(step, figures)

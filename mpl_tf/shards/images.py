@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import hashlib
 import logging
 import os
@@ -19,6 +20,7 @@ import numpy as np
 
 from mpl_tf.common.cores import cores
 from mpl_tf.shards import crops
+from mpl_tf.shards.image_files import opened
 from mpl_tf.shards.record_index import Index
 from mpl_tf.shards.tfrecord import CorruptRecord, UnreadableFile
 
@@ -26,6 +28,12 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 log = logging.getLogger("mpl_tf")
+PICTURE = 96        # side of a picture for people, pixels
+
+
+def _shorter_side(encoded):
+    with opened(encoded) as image:
+        return min(image.size)
 
 
 class ShardImages:
@@ -137,21 +145,33 @@ class ShardImages:
         return np.stack(images, axis=1), np.array(used, np.int64)
 
     def pictures(self, examples: np.ndarray) -> np.ndarray:
-        """Images uint8 [B, size, size, 3] of int [B] examples, for people; skipped ones are black.
+        """Images uint8 [B, H, H, 3] of int [B] examples, for people; skipped ones are black.
+
+        H is the size, or more, up to PICTURE, where the files have more pixels than the networks see.
 
         Raises:
           CorruptRecord: a record cannot be used, and skip_corrupt is off.
         """
+        size = self._side(examples)
+
         def one(example):
             try:
-                return self._central(example)
+                return self._central(example, size)
             except CorruptRecord as problem:
                 if not self.skip_corrupt or isinstance(problem, UnreadableFile):
                     raise       # of a picture alone: no pipeline stops for it
                 self._note(problem, int(example))
-                return np.zeros(self.shape[1:], np.uint8)
+                return np.zeros([size, size, 3], np.uint8)
 
         return np.stack(list(self._threads.map(one, examples)))
+
+    def _side(self, examples):
+        """The side of pictures for people of int [B] examples."""
+        side = self.size
+        for example in examples if side < PICTURE else ():
+            with contextlib.suppress(CorruptRecord):    # of the picture itself it is told
+                side = max(side, min(self._decoded(int(example), _shorter_side), PICTURE))
+        return side
 
     def keys(self, examples: np.ndarray) -> list[str]:
         """The shard of each of int [B] examples and its number there."""
@@ -181,9 +201,9 @@ class ShardImages:
 
         return np.stack(list(self._threads.map(one, examples)))
 
-    def _central(self, example):
+    def _central(self, example, size=None):
         return self._decoded(int(example), lambda encoded: crops.evaluation_crop(
-            encoded, self.size, self.crop))
+            encoded, size or self.size, self.crop))
 
     def _note(self, problem, example):
         """Remembers and logs a record that cannot be used; raises unless it is to be skipped."""

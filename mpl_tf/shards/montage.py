@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
+
+from mpl_tf.common import pictures
 
 TILE, COLUMNS = 96, 8       # side of a tile in pixels; tiles in a row
+LETTERS = 10                # height of a caption's letters in pixels
 
 
 def tile(image: Image.Image) -> Image.Image:
@@ -26,8 +30,12 @@ def sheet(tiles: Sequence[tuple[str, np.ndarray]]) -> Image.Image:
     """Draws all `tiles` as one Pillow image, COLUMNS in a row.
 
     Args:
-      tiles: at least one (caption, uint8 [TILE, TILE, 3]); 15 characters of a caption are shown.
+      tiles: at least one (caption, uint8 [TILE, TILE, 3]). A caption may be any text; of one that is
+        longer than its tile the middle is left out.
     """
+    import matplotlib
+    # Pillow's own font lacks letters, before version 10.1 all but those of Western Europe.
+    font = ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), LETTERS)
     columns = min(COLUMNS, len(tiles))
     rows, height = -(-len(tiles) // columns), TILE + 14
     result = Image.new("RGB", (columns * (TILE + 4), rows * height), "white")
@@ -35,5 +43,6 @@ def sheet(tiles: Sequence[tuple[str, np.ndarray]]) -> Image.Image:
     for i, (caption, pixels) in enumerate(tiles):
         x, y = i % columns * (TILE + 4), i // columns * height
         result.paste(Image.fromarray(pixels), (x, y))
-        pen.text((x, y + TILE), caption.encode("ascii", "replace").decode()[:15], fill="black")
+        pen.text((x, y + TILE), pictures.shortened(caption, lambda text: font.getlength(text) <= TILE),
+                 fill="black", font=font)
     return result

@@ -152,6 +152,7 @@ def history_figure(file, trials):
     """Draws each trial's held-out accuracy, those that were cut, and the best so far; a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
     figure = Figure((7, 4), dpi=100, layout="constrained")
     axes = figure.subplots()
     for name, marker, words in (("PRUNED", "x", "cut early, or not finite"), ("COMPLETE", "o", "finished")):
@@ -163,8 +164,10 @@ def history_figure(file, trials):
     for each in trials:
         so_far = max(so_far, each.value or 0.0) if each.state.name == "COMPLETE" else so_far
         best.append(100 * so_far if so_far else float("nan"))
-    axes.plot([each.number for each in trials], best, color="C1", label="best so far")
+    axes.plot([each.number for each in trials], best, color="C1", drawstyle="steps-post",
+              label="best so far")
     axes.set(xlabel="trial", ylabel="accuracy on held-out labels [%]", title="Trials")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     FigureCanvasAgg(figure).print_png(file)

@@ -89,5 +89,5 @@ def draw_cosines(dataset, learners):
         axes.grid(alpha=0.3)
         axes.set(title=title, xlabel="step")
     panels[0].set(ylabel="cosine of training and validation gradient", ylim=(None, 1.05))
-    panels[0].legend()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure

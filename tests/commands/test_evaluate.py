@@ -31,7 +31,9 @@ def test_accuracy_counts_every_example_once(batch_size):
     np.testing.assert_allclose(found["by_class"], by_class, rtol=1e-12)
     assert found["balanced_accuracy"] == pytest.approx(sklearn.metrics.balanced_accuracy_score(
         labels, points.argmax(axis=1)), rel=1e-12)
-    assert set(found) == {"accuracy", "balanced_accuracy", "by_class"}
+    np.testing.assert_array_equal(found["confusion"], sklearn.metrics.confusion_matrix(
+        labels, points.argmax(axis=1)))
+    assert set(found) == {"accuracy", "balanced_accuracy", "by_class", "confusion"}
 
 
 def test_a_class_without_examples_counts_in_no_mean():
@@ -40,10 +42,11 @@ def test_a_class_without_examples_counts_in_no_mean():
     inputs = tf.keras.Input([3])
     network = tf.keras.Model(inputs, tf.keras.layers.Activation("linear")(inputs))
     data = tf.data.Dataset.from_tensor_slices((points, np.array([0, 0, 0, 0, 2]))).batch(2)
-    figures, by_class = evaluation.evaluate(
+    figures, by_class, matrices = evaluation.evaluate(
         {"student": evaluation.accuracy_function(network)}, {"test": data})
     assert figures == {"student_test_accuracy": 0.4, "student_test_balanced_accuracy": 0.625}
     assert by_class == {"student_test": [0.25, None, 1.0]}
+    np.testing.assert_array_equal(matrices["student_test"], [[1, 3, 0], [0, 0, 0], [0, 0, 1]])
     assert evaluation.named(by_class, ("cat", "dog", "cat")) == {
         "student_test": {"cat (0)": 0.25, "dog": None, "cat (2)": 1.0}}
     assert "balanced" not in evaluation.line(figures)

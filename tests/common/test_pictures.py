@@ -44,3 +44,15 @@ def test_characters_that_the_font_lacks_are_one_line(tmp_path, caplog, recwarn, 
 def test_what_is_no_fault_of_the_picture_goes_through(error):
     with pytest.raises(type(error)), pictures.or_warn("a picture"):
         raise error
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("cat", "cat"), ("a_very_long_name_of_a_class_2", "a_very_lo…_class_2"), ("x\n\udcff", "x\\n\\udcff"),
+    ("x" * 10_000, "x" * 9 + "…" + "x" * 8)])
+def test_long_names_lose_their_middle(name, expected):
+    assert pictures.shortened(name, lambda text: len(text) <= 18) == expected
+
+
+def test_names_are_short_whatever_the_room_and_where_there_is_none():
+    assert len(pictures.shortened("x" * 10_000, lambda text: True)) == pictures.MOST_LETTERS + 1
+    assert len(pictures.shortened("x" * 10_000, lambda text: False)) == 3

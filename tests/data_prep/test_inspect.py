@@ -11,7 +11,7 @@ from data_prep import image_folder
 from data_prep import imagenet
 from data_prep import inspect
 from data_prep import unlabeled
-from mpl_tf.shards import schema, tfrecord
+from mpl_tf.shards import montage, schema, tfrecord
 from tests.prep import jpeg, picture, put, saved, small_imagenet
 from tests.data_prep.test_records_made import error_of, prepare
 from tests.shards.test_schema import by_hand
@@ -73,6 +73,21 @@ def test_names_of_classes_move_no_terminal(tmp_path, capsys):
     told = "".join(capsys.readouterr())
     assert not {"\x1b", "\x07", "\u202e"} & set(told)
     assert r"\x1b[31mRED\x1b]0;title\x07 2" in told and r"\u202eabc 2" in told
+
+
+def test_unlabeled_images_have_their_files_names_below_them(tmp_path):
+    names = [b"$5_to_$20.png", b"deep/er/bad\xff\n.png"]
+    for number, name in enumerate(names):
+        put(os.path.join(os.fsencode(tmp_path / "in"), name), saved(picture(number), "PNG"))
+    assert prepare(tmp_path / "in", tmp_path / "out", module=unlabeled) == 0
+    [shard] = (tmp_path / "out").glob("unlabeled-0*")
+    found = inspect.inspect_file(str(shard), num_tiles=9)
+    assert sorted(os.fsencode(caption) for caption, _ in found["tiles"]) == sorted(
+        os.path.basename(name) for name in names)
+    assert look(tmp_path / "out", f"--output_dir={tmp_path / 'report'}") == 0
+    with Image.open(tmp_path / "report" / "unlabeled.png") as sheet:
+        below = sheet.convert("L").crop((0, montage.TILE, *sheet.size))
+        assert all(below.crop((x, 0, x + 20, 14)).getextrema()[0] < 128 for x in (0, montage.TILE + 4))
 
 
 def test_unlabeled_shards(tmp_path, capsys):

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mpl_tf import compare, config, train
 from mpl_tf.report import __main__ as program, contents, of_run
@@ -77,6 +78,16 @@ def test_predictions_that_are_missing_are_made_again(trained, tmp_path):
         of_run.run_of(str(tmp_path / "older"))
 
 
+def test_many_runs_in_one_process_are_no_warning(caplog):
+    """TensorFlow warned of functions that are traced too often, which here are those of several runs."""
+    network = tf.keras.Sequential([tf.keras.Input([2]), tf.keras.layers.Dense(3)])
+    data = tf.data.Dataset.from_tensor_slices((np.eye(2, dtype="float32"), [0, 1])).batch(2)
+    with caplog.at_level("WARNING", logger="tensorflow"):
+        found = [predicted.logits_function(network)(data) for _ in range(7)]
+    np.testing.assert_array_equal(found[0], found[-1])
+    assert found[0].shape == (2, 3) and "retracing" not in caplog.text
+
+
 def test_what_to_label_next_holds_no_labeled_image(trained):
     from mpl_tf.run import wiring
     run = config.of(**run_folder.read_flags(str(trained / "run")))
@@ -106,7 +117,8 @@ def test_a_report_that_fails_ends_no_run(tmp_path, monkeypatch, caplog):
 def test_other_runs_have_one_too(tmp_path, changes):
     train.train(settings(tmp_path / "run", train_steps=1, summary_steps=100, **changes))
     text = said(tmp_path / "run")
-    assert "test images right" in text and ("no meta gradient" in text) == (changes.get("method") == "baseline")
+    assert f"test {'examples' if 'dataset' in changes else 'images'} right" in text
+    assert ("no meta gradient" in text) == (changes.get("method") == "baseline")
     assert ("What to label next" in text) and ("Its surest mistakes" in text) == ("dataset" not in changes)
 
 

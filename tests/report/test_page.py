@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpl_tf.report import contents, files, galleries, markup, page, pictures
+from mpl_tf.report import comparing, contents, files, galleries, markup, page, pictures, statistics
+from mpl_tf.run import curves
 from tests.report import made
+from tests.runs import settings
 
 VOID = {"img", "meta", "br", "hr"}
 
@@ -48,6 +50,11 @@ def test_markup_escapes_everything_but_markup():
     assert made_ == "<p>a&lt;b<b title=\"&quot;x&#x27; onload=y\">&amp;</b>1é</p>"
     assert markup.escaped("x\udcff\u202e\n") == "x\\udcff\\u202e\\n"
     assert isinstance(markup.escaped(markup.escaped("<")), markup.Markup) and markup.escaped(markup.escaped("<")) == "&lt;"
+
+
+def test_flags_stay_on_one_line():
+    assert markup.element("p", markup.with_flags("with --meta_weight=0, <or> -- not.")) == (
+        '<p>with <span class="flag">--meta_weight=0</span>, &lt;or&gt; -- not.</p>')
 
 
 def test_hostile_names_are_text():
@@ -90,14 +97,14 @@ def test_points_and_one_network_make_a_page_too():
     alone = dataclasses.replace(found, predicted=made.predictions(np.ones(9, bool), 2, teacher=False), results=made.results(
         diagnostics=[]), probabilities={"student": found.probabilities["student"][:9]})
     said = "".join(Reader(page.page(alone)).texts)
-    assert "Teacher" not in said and "The meta signal" not in said and "No test image was taken" in said
+    assert "Teacher" not in said and "The meta signal" not in said and "was taken for another class" in said
 
 
 def test_many_classes_are_listed():
     names = [f"class {k}" for k in range(120)]
     text = page.page(made.page_contents(np.arange(240) % 5 > 0, names=names, images=False))
     said = "".join(Reader(text).texts)
-    assert "class 119" in said and "really \\ taken for" not in said and len(text) < 1_000_000
+    assert "class 119" in said and "taken for →" not in said and len(text) < 1_000_000
 
 
 def test_the_surest_mistakes_come_first():
@@ -141,3 +148,64 @@ def test_thumbnails_are_pictures_of_any_shape(shape):
     import base64
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         assert image.size == (width, height) and max(image.size) <= pictures.THUMBNAIL
+
+
+def test_no_figure_of_the_page_is_cut():
+    """Neither words nor dots touch an edge, and legends lie below the axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    bins = {"student": [statistics.Bin(0.9, 1.0, 50, 1.0, 1.0), statistics.Bin(0.4, 0.5, 50, 0.45, 0.0)]}
+    evaluations = made.results()["evaluations"]
+    signal = {"ratio": [(1, 0.1), (2, 0.2)], "cosine": [(1, 0.5), (2, -0.5)]}
+    for draw in (pictures.draw_reliability(bins), pictures.draw_signal(signal),
+                 pictures.draw_over_steps(curves.draw_accuracies, evaluations),
+                 pictures.draw_over_steps(curves.draw_losses, evaluations)):
+        figure = Figure((4.6, 3.4), dpi=150, layout="constrained")
+        draw(figure)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        drawn = np.asarray(canvas.buffer_rgba())[..., :3]
+        assert all((edge == 255).all() for edge in (drawn[0], drawn[-1], drawn[:, 0], drawn[:, -1]))
+        for legend in figure.legends:
+            assert all(not legend.get_window_extent().overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    axes, dots = figure_of_dots(pictures.draw_reliability(bins))
+    inner = axes.get_window_extent()
+    for (x, y), radius in dots:
+        assert inner.x0 < x - radius and x + radius < inner.x1 and inner.y0 < y - radius and y + radius < inner.y1
+
+
+def figure_of_dots(draw):
+    """(axes, [(centre, radius) of each dot, pixels]) of a figure of one scatter."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    figure = Figure((4.6, 3.2), dpi=150, layout="constrained")
+    draw(figure)
+    FigureCanvasAgg(figure).draw()
+    [axes] = figure.axes
+    [dots] = axes.collections
+    centres = axes.transData.transform(dots.get_offsets())
+    return axes, list(zip(centres, np.sqrt(dots.get_sizes()) / 2 * 150 / 72))
+
+
+def test_seeds_are_compared_within_what_accuracies_can_be():
+    """Of two seeds that differ much Student's interval reaches below 0 %, which no accuracy does."""
+    runs = [made.run(np.arange(40) < right, seed=seed) for seed, right in enumerate((4, 30))]
+    controls = [made.run(np.arange(40) < right, "control", seed, meta_weight=0.0) for seed, right in enumerate((39, 20))]
+    found = comparing.against(runs, controls)
+    said = "".join(Reader(page.page(made.page_contents(images=False), found, runs, controls)).texts)
+    assert "The comparison is over 2 seeds, all else is of this one." in said
+    assert "42.5 %0.0 to 100.0 %2" in said and "student against its control, mean" in said
+
+
+def test_short_names_stand_upright_and_long_ones_do_not():
+    classes = [re.findall(r'<table class="(confusion[^"]*)"', page.page(made.page_contents(names=names, images=False)))
+               for names in (["a", "b"], ["a", "long"], [f"class {k}" for k in range(20)])]
+    assert classes == [["confusion"], ["confusion turned"], ["confusion many turned"]]
+
+
+def test_points_are_not_called_images():
+    found = made.page_contents(names=["a", "b"], images=False)
+    points = dataclasses.replace(found, config=settings("/runs/moons", dataset="two_moons", labeled_examples=6))
+    said = "".join(Reader(page.page(points)).texts)
+    assert "30 of 40 test examples right" in said and "6 labeled examples" in said
+    assert not re.search(r"\bimages?\b(?!-)", said)

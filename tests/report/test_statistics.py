@@ -8,6 +8,7 @@ from scipy import stats
 from sklearn import metrics
 
 from mpl_tf.report import statistics
+from mpl_tf.run import confusion
 
 
 @pytest.mark.parametrize("right, count", [(0, 7), (7, 7), (87, 100), (1, 2), (431, 500), (1, 100_000)])
@@ -75,7 +76,7 @@ def test_classes_are_scikit_learns():
     generator = np.random.default_rng(1)
     labels, predicted = generator.integers(0, 4, [2, 200])
     labels[labels == 3] = 2         # a class without test images
-    matrix = statistics.confusion(labels, predicted, 4)
+    matrix = confusion.counts(labels, predicted, 4)
     np.testing.assert_array_equal(matrix, metrics.confusion_matrix(labels, predicted, labels=range(4)))
     with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
         assert statistics.balanced(matrix) == pytest.approx(metrics.balanced_accuracy_score(labels, predicted))

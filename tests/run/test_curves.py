@@ -25,11 +25,12 @@ def test_legends_say_what_is_drawn_and_hide_none_of_it():
         curves.legend_below(axes, 1)
     FigureCanvasAgg(figure).draw()
     texts = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figure.axes]
-    assert texts == [["student, test images", "teacher, test images"], [
-        "R: student on labeled images, after its step", "teacher, odd term"]]
+    assert texts == [["student, test data", "teacher, test data"], [
+        "R: the student's loss on labeled data after its update", "teacher, odd term"]]
     whole = figure.bbox
     for axes in figure.axes:
         legend, inner = axes.get_legend().get_window_extent(), axes.get_window_extent()
         assert legend.y1 < inner.y0 and not legend.overlaps(inner)
         assert legend.x0 >= 0 and legend.y0 >= 0 and legend.x1 <= whole.x1
+    assert all(tick == int(tick) for axes in figure.axes for tick in axes.get_xticks())
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [10.0, 20.0, 30.0])

@@ -72,7 +72,7 @@ def test_what_fails_before_training_leaves_nothing_behind(tmp_path):
     fail_in(tmp_path / "empty" / "run", error=KeyboardInterrupt())
     fail_in(tmp_path / "empty")
     assert os.listdir(tmp_path / "empty") == []
-    for name in ("checkpoints", "tensorboard", "notes"):       # it has begun, or is the user's
+    for name in ("checkpoints", "events.out.tfevents.1", "notes"):       # it has begun, or is the user's
         fail_in(tmp_path / name, name)
         assert sorted(os.listdir(tmp_path / name)) == sorted(["config.json", "data.json", name])
     fail_in(tmp_path / "checkpoints", "networks")       # a run that was there before

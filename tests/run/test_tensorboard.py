@@ -16,7 +16,7 @@ from tests.runs import assert_same_state, settings
 def events(folder):
     """[(step, tag, value as a NumPy array)] of all summaries, and [steps of restarts]."""
     values, restarts = [], []
-    for path in sorted(glob.glob(os.path.join(folder, "tensorboard", "*"))):
+    for path in sorted(glob.glob(os.path.join(folder, tensorboard.EVENTS))):
         for record in tf.data.TFRecordDataset(path):
             event = tf.compat.v1.Event.FromString(record.numpy())
             if event.HasField("session_log"):
@@ -58,13 +58,13 @@ def test_every_execution_logs_scalars_and_evaluations_log_accuracies(summed_up):
         assert np.isfinite([value for _, value in logged]).all()
     for role in ("student", "teacher"):
         for part in ("test", "labeled"):
-            for kind in ("", "balanced_"):
+            for kind in ("", "_balanced"):
                 assert [step for step, tag, _ in values
-                        if tag == f"evaluation/{role}_{part}_{kind}accuracy"] == [4, 6]
+                        if tag == f"accuracy/{role}_{part}{kind}"] == [4, 6]
         of_classes = [float(value) for step, tag, value in values
                       if tag.startswith(f"class_accuracy/{role}_test/") and step == 6]
         balanced = [float(value) for step, tag, value in values
-                    if tag == f"evaluation/{role}_test_balanced_accuracy"][-1]
+                    if tag == f"accuracy/{role}_test_balanced"][-1]
         assert len(of_classes) == 10 and np.mean(of_classes) == pytest.approx(balanced, abs=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_the_flags_are_a_table_and_hyperparameters(summed_up):
 
 
 def test_flags_that_are_no_markdown(tmp_path):
-    board = tensorboard.Summaries(str(tmp_path / "tensorboard"), None, ["a"])
+    board = tensorboard.Summaries(str(tmp_path), None, ["a"])
     board.flags({"model_dir": "a|b`c\n\udcff", "seed": 3, "plots": True, "gone": 1}, {"gone": "reason"})
     board.close()
     [table] = [value.item().decode() for _, tag, value in events(tmp_path)[0] if tag.startswith("flags")]
@@ -86,7 +86,7 @@ def test_flags_that_are_no_markdown(tmp_path):
 
 
 def test_classes_with_odd_names_and_many_of_them(tmp_path):
-    board = tensorboard.Summaries(str(tmp_path / "tensorboard"), None, ["a/b", "x\udcff", "gone"])
+    board = tensorboard.Summaries(str(tmp_path), None, ["a/b", "x\udcff", "gone"])
     board.classes(3, {"student_test": [0.5, 1.0, None], "student_labeled": [1.0, 1.0, 1.0],
                       "teacher_test": [0.25] * 101})
     board.close()
@@ -97,10 +97,44 @@ def test_classes_with_odd_names_and_many_of_them(tmp_path):
     assert values[2][2][:, 2].sum() == 101
 
 
+@pytest.mark.parametrize("names, expected", [
+    (["student_test", "student_holdout", "teacher_test"], "confusion_matrix/student_test"),
+    (["student_holdout", "student_labeled"], "confusion_matrix/student_holdout"), (["student_labeled"], None)])
+def test_the_confusion_matrix_is_of_test_data_or_else_of_held_out_ones(tmp_path, names, expected):
+    board = tensorboard.Summaries(str(tmp_path), None, ["$a_b", "x\udcff"])
+    board.confusion(3, dict.fromkeys(names, np.array([[3, 1], [0, 4]])))
+    board.close()
+    values, _ = events(tmp_path)
+    assert [(step, tag) for step, tag, _ in values] == [(3, expected)] * (expected is not None)
+    assert all(tf.io.decode_png(value[2]).shape[0] > 300 for _, _, value in values)
+
+
+def test_a_run_is_called_by_its_folder_and_accuracies_come_first(tmp_path):
+    """As TensorBoard itself finds runs; a run that an earlier version began goes on where it is."""
+    loader = pytest.importorskip("tensorboard.backend.event_processing.plugin_event_multiplexer")
+    folders = [str(tmp_path / name) for name in ("new", "begun")]
+    (tmp_path / "new" / "tensorboard").mkdir(parents=True)
+    (tmp_path / "begun" / "tensorboard").mkdir(parents=True)
+    (tmp_path / "begun" / "tensorboard" / "events.out.tfevents.1.host").touch()
+    for folder in folders:
+        board = tensorboard.Summaries(tensorboard.folder_of(folder), None, ["a", "b"])
+        board.scalars(1, {"loss": 1.0})
+        board.accuracies(1, {"student_test_accuracy": 0.5, "student_test_balanced_accuracy": 0.25})
+        board.classes(1, {"student_test": [0.5, 1.0]})
+        board.close()
+    read = loader.EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
+    read.Reload()
+    tags = {run: sorted(found["tensors"]) for run, found in read.Runs().items()}
+    assert tags["new"] == ["accuracy/student_test", "accuracy/student_test_balanced", "class_accuracy/student_test/a",
+                           "class_accuracy/student_test/b", "training/loss"]
+    assert "evaluation/student_test_accuracy" in tags["begun/tensorboard"] and set(tags) == {"new", "begun/tensorboard"}
+
+
 @pytest.mark.slow
 def test_costly_summaries_are_of_the_batch_that_comes_next(summed_up):
     values, _ = events(summed_up)
-    for tag in ("diagnostics/R_before", "diagnostics/gradient_cosine", "pseudo_labels/class"):
+    for tag in ("diagnostics/R_before", "diagnostics/gradient_cosine", "diagnostics/meta_gradient_ratio",
+                "pseudo_labels/class"):
         assert [step for step, name, _ in values if name == tag] == [2, 4]
     cosines = [float(value) for _, tag, value in values if tag == "diagnostics/gradient_cosine"]
     assert all(-1.0 <= cosine <= 1.0 and cosine != 0 for cosine in cosines)
@@ -134,6 +168,7 @@ def test_a_montage_shows_the_views(channels):
 def test_a_class_may_have_any_name(name):
     views, labels = np.zeros([1, 1, 8, 8, 3], "float32"), np.eye(2)[:1]
     draw = lambda text: tensorboard.montage(views, labels, (text, ""))
+    assert draw("a" * 300) == draw("aaaaa…aaaaa")       # and covers no neighbour's
     with matplotlib.rc_context({"text.usetex": True}):      # of a user's own settings
         drawn = draw(name)
     assert drawn == draw(name) != draw("other")
@@ -146,17 +181,15 @@ def test_a_montage_that_cannot_be_drawn_ends_no_run(tmp_path, monkeypatch, caplo
         raise RuntimeError("no font")
     monkeypatch.setattr(tensorboard, "montage", fails)
     model = tf.keras.Sequential([tf.keras.Input([8, 8, 1]), tf.keras.layers.Flatten()])
-    folder = tmp_path / os.fsdecode(b"run[1]*\xff") / "tensorboard"
-    folder.parent.mkdir()
+    folder = tmp_path / os.fsdecode(b"run[1]*\xff")
+    folder.mkdir()
     board = tensorboard.Summaries(str(folder), model, ("a", "b"))
     for step in (1, 2):
         board.costly(step, {"unlabeled": {"image": tf.zeros([2, 8, 8, 1])}}, 5.0)
     board.close()
     assert caplog.text.count("montage of views could not be drawn (RuntimeError: no font)") == 1
     [file] = os.listdir(folder)         # in the folder itself, whatever its name
-    plain = tmp_path / "tensorboard"
-    plain.mkdir()
-    (folder / file).rename(plain / file)
+    (folder / file).rename(tmp_path / file)
     assert [(step, tag) for step, tag, _ in events(tmp_path)[0]] == [
         (1, "diagnostics/examples_per_second"), (2, "diagnostics/examples_per_second")]
 

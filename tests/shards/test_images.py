@@ -198,6 +198,17 @@ def test_no_file_stays_open(folder):
     assert opened() <= before + 1
 
 
+def test_pictures_show_people_what_the_files_have(folder):
+    """The folder's images are of 24 x 20 pixels."""
+    index = imagenet(folder).unlabeled.index
+    for size, expected in ((8, 20), (32, 32), (100, 100)):
+        shown = ShardImages(index, size).pictures(np.array([1, 3]))
+        assert shown.shape == (2, expected, expected, 3)
+        np.testing.assert_array_equal(shown[:, 3, 5], [color_of(1), color_of(3)])
+    damage(folder, 2)
+    assert ShardImages(index, 8, skip_corrupt=True).pictures(np.array([1, 2])).shape == (2, 20, 20, 3)
+
+
 def test_a_picture_that_is_skipped_is_black(folder):
     lenient, strict = imagenet(folder, skip_corrupt=True).unlabeled, imagenet(folder).unlabeled
     damage(folder, 2)

@@ -4,10 +4,12 @@ import json
 import struct
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from mpl_tf.common import keras_seam
 from mpl_tf import config as config_module
@@ -148,6 +150,19 @@ def test_figures(tmp_path, monkeypatch, measured):
         for name in ("MPL", "control", "supervised"):
             np.testing.assert_array_equal(lines[study.TITLES[name]],
                                           learners[name].cosines[:, column])
+
+
+def test_the_legend_of_figure_8_lies_off_its_curves():
+    labels = lambda count: types.SimpleNamespace(labels=range(count))
+    curve = types.SimpleNamespace(cosines=np.array([[0, 1.0, -1.0], [50, 0.5, 0.1], [100, -1.0, 1.0]]))
+    figure = figures_module.draw_cosines(types.SimpleNamespace(labeled=labels(6), test=labels(2000)),
+                                         dict.fromkeys(("MPL", "control", "supervised"), curve))
+    FigureCanvasAgg(figure).draw()
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == [
+        study.TITLES[name] for name in ("MPL", "control", "supervised")]
+    for axes in figure.axes:
+        assert axes.get_legend() is None and not legend.get_window_extent().overlaps(axes.get_tightbbox())
 
 
 def test_summary_by_hand():
