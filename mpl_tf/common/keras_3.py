@@ -20,6 +20,14 @@ class Model(tf.keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Keras would call the model on a training batch, which is no batch of images."""
 
+    def _make_function(self, step_function):
+        """Of several workers Keras takes means along the first axis, which the scalars of a step lack."""
+        several = getattr(self.distribute_strategy.extended, "_in_multi_worker_mode", lambda: False)
+        if not several():
+            return super()._make_function(step_function)
+        return super()._make_function(
+            lambda data: tf.nest.map_structure(lambda value: value[None], step_function(data)))
+
     def _get_metrics_result_or_logs(self, logs):
         if self.distribute_strategy.num_replicas_in_sync == 1:
             return logs
