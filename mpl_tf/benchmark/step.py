@@ -4,7 +4,8 @@ Each row is a real `train_step`. Its ratio is that to its unavoidable passes, wh
 beside it: plain forward and backward passes of the teacher on x_l and x_u and of the student on x_u
 and x_l (or of the only network), and for UDA the forward pass on the weak view. Each round measures
 the row and then its passes, and the median of the rounds' ratios is printed, so that it does not
-matter if the machine's speed drifts. For the memory see peak_memory.
+matter if the machine's speed drifts. For the memory see peak_memory. "first s" are the CPU seconds of the
+first call, which traces and compiles the step, and "nodes" the operations of its graph.
 """
 
 import ctypes
@@ -134,7 +135,7 @@ def measure_steps(chosen):
           f"{chosen.batch_size}, {chosen.rounds} rounds, TensorFlow {tf.__version__}, "
           f"{len(tf.config.list_physical_devices('GPU'))} GPU")
     print(f"{'precision':15}{'step':22}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}"
-          f"{'wall ratio':>12}{'CPU ratio':>11}{'memory ratio':>14}")
+          f"{'wall ratio':>12}{'CPU ratio':>11}{'memory ratio':>14}{'first s':>9}{'nodes':>8}")
     rows = []
     precisions = (["float32", "mixed_bfloat16"] if chosen.precision == "both"
                   else [chosen.precision])
@@ -145,8 +146,8 @@ def measure_steps(chosen):
             functions = [make(method, chosen.network, chosen.image_size)
                          for make in (step_of, unavoidable_passes_of)]
             calls = [lambda f=f: block(f(batch)) for f in functions]
-            for call in calls:
-                call()      # traces
+            first, _ = [timed(call) for call in calls]      # traces
+            nodes = len(functions[0].get_concrete_function(batch).graph.get_operations())
             rounds = [[timed(call) for call in calls] for _ in range(chosen.rounds)]
             memory = [peak_memory(call) for call in calls]
             middle = lambda values: statistics.median(list(values))
@@ -156,12 +157,14 @@ def measure_steps(chosen):
                    "peak_mib": memory[0],
                    "wall_ratio": middle(step[0] / floor[0] for step, floor in rounds),
                    "cpu_ratio": middle(step[1] / floor[1] for step, floor in rounds),
-                   "memory_ratio": memory[0] / memory[1] if all(memory) else None}
+                   "memory_ratio": memory[0] / memory[1] if all(memory) else None,
+                   "first_cpu_seconds": first[1], "nodes": nodes}
             rows.append(row)
             print("{precision:15}{step:22}{wall_seconds:9.3f}{cpu_seconds:9.3f}".format(**row)
                   + (f"{row['peak_mib']:10.0f}" if row["peak_mib"] else f"{'-':>10}")
                   + "{wall_ratio:12.2f}{cpu_ratio:11.2f}".format(**row)
-                  + (f"{row['memory_ratio']:14.2f}" if row["memory_ratio"] else f"{'-':>14}"),
+                  + (f"{row['memory_ratio']:14.2f}" if row["memory_ratio"] else f"{'-':>14}")
+                  + "{first_cpu_seconds:9.1f}{nodes:8d}".format(**row),
                   flush=True)
             tf.keras.backend.clear_session()
     tf.keras.mixed_precision.set_global_policy(None)
