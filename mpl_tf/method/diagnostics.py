@@ -48,7 +48,7 @@ class Diagnostics:
                 teacher_loss, _, teacher_logits = self._teacher_passes(batch, step)
                 pseudo_labels = tf.nn.softmax(teacher_logits)
                 _, _, gradients, q_tape = meta_gradient.student_gradients(
-                    lambda: self._student_pass(batch, step), student_weights, pseudo_labels,
+                    lambda: self._student_pass(batch.student_view, step), student_weights, pseudo_labels,
                     persistent=True)
             loss_before, _, _ = self._validation_gradient(batch, step)
             averaged = passes.add_weight_decay(
