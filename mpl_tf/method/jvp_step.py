@@ -41,12 +41,13 @@ class JvpStep:
         validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
         w = rule.vjp(applied, v)
         # Without this the next pass would begin at once, and its activations would wait for w.
-        with tf.control_dependencies(w), passes.weights_restored(student_weights), \
-                passes.averages_restored(self.student):
+        with tf.control_dependencies(w):
+            updated = [tf.identity(variable) for variable in variables]
             passes.assign(variables, old)
             target_gradient = self._forward_mode(batch, step, w)                            # 4.
         # The teacher's activations are made only now that the student's are gone.
         with tf.control_dependencies([target_gradient]):
+            passes.assign(variables, updated)
             measured = self._update_teacher(                                                # 5.
                 labelled, labelled.loss, labelled.pseudo_labels, target_gradient)
         return {**measured, **self._scalars(
@@ -130,11 +131,12 @@ class Labelled:
         Args:
           target: `loss`, `pseudo_labels`, or a list of both.
           sources: the teacher's trainable weights.
-          output_gradients: of each target; None stands for 1.
+          output_gradients: of each target; None stands for 1 of the loss.
           unconnected_gradients: weights that nothing reaches have zeros.
         """
-        of_targets = {id(each): upstream for each, upstream in zip(
-            tf.nest.flatten(target), tf.nest.flatten(output_gradients))}
+        asked = tf.nest.flatten(target)
+        given = [None] * len(asked) if output_gradients is None else tf.nest.flatten(output_gradients)
+        of_targets = {id(each): upstream for each, upstream in zip(asked, given)}
         found, upstream = [], [tf.zeros_like(self.pseudo_labels)] * (1 + self._consistency)
         if id(self.loss) in of_targets:
             factor = of_targets[id(self.loss)]
@@ -149,7 +151,10 @@ class Labelled:
             # One after the other: together they would hold the activations of x_l and of x_u.
             with tf.control_dependencies([each for gradients in found for each in gradients]):
                 found.append(self._unlabeled.gradients(upstream, self._weights))
-        return [tf.add_n(each) for each in zip(*found)]
+        # What comes into a pass here does not come out of its own logits. So nothing but a control edge
+        # lets the weights be read before they are updated, and TensorFlow 2.21's graph optimizer loses some.
+        with tf.control_dependencies([each for gradients in found for each in gradients]):
+            return [tf.add_n(each) if len(each) > 1 else tf.identity(each[0]) for each in zip(*found)]
 
 
 class _Pass:

@@ -118,6 +118,19 @@ def test_the_graph_does_not_grow_with_the_number_of_slices():
     assert size(4, 6) == size(16, 24)
 
 
+@pytest.mark.parametrize("network", ["dense", slow("masked")])
+def test_diagnostics_are_those_of_the_whole_batch(network):
+    models = [fd.make_model(network, "nesterov", "jvp", mpl_tf.objectives.UDA(), microbatch_size=size)
+              for size in (2, None)]
+    before = fd.snapshot(models[0])[1]
+    found = [model.diagnostics(fd.make_batch(fd.NETWORKS[network][1])) for model in models]
+    for value, reference in zip(fd.snapshot(models[0])[1], before):
+        np.testing.assert_array_equal(value, reference)
+    for name in found[0]:
+        if (network, name) != ("masked", "meta_gradient_agreement"):    # halves have masks of their own
+            np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-8, err_msg=name)
+
+
 # ------------------------------------------------------------------------------------------- masks
 
 @pytest.mark.parametrize("compiled", [None, False, slow(True)])

@@ -56,6 +56,18 @@ def test_it_says_first_what_it_will_do(finished):
         assert text in plan, text
 
 
+def test_micro_batches_are_in_the_plan_and_reach_the_step(tmp_path):
+    flags = dict(meta_gradient="jvp", microbatch_size=8, train_steps=2, eval_steps=2, summary_steps=1,
+                 report=False)
+    _, out = run(settings(tmp_path / "mlp", **flags))
+    assert "slices     8 labeled and 8 unlabeled examples in memory at a time\n" in out
+    model = wiring.build_model(settings(tmp_path / "norm", student_network="wrn-10-1", **flags),
+                               dataset := wiring.load_dataset(settings(tmp_path / "norm")))
+    plan = training.plan(settings(tmp_path, student_network="wrn-10-1", **flags),
+                         tf.distribute.get_strategy(), dataset, model, 0)
+    assert "at a time; batch norm's statistics are those of 8, its averages move once a slice" in plan
+
+
 def test_results_hold_the_figures_and_every_flag(finished):
     folder, results, out = finished
     assert storage.read_json(os.path.join(folder, "results.json")) == results
