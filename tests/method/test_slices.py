@@ -28,14 +28,13 @@ class Uneven(mpl_tf.objectives.Objective):
 
 
 def masked_network(seed):
-    """Images [B, 6, 6, 2] -> 3 logits; dropout of single numbers, of channels and of whole examples."""
+    """Images [B, 6, 6, 2] -> 3 logits; dropout of single numbers and of whole examples."""
     init = tf.keras.initializers.GlorotNormal(seed)
     dropout = mpl_tf.layers.ReplayableDropout
     return tf.keras.Sequential([
-        tf.keras.Input((6, 6, 2)), dropout(0.2, name="all_alike", noise_shape=(1, 6, 6, 1)),
+        tf.keras.Input((6, 6, 2)),
         tf.keras.layers.Conv2D(3, 3, activation="tanh", kernel_initializer=init, name="conv"),
-        dropout(0.4, name="numbers"), dropout(0.3, (None, 1, 1, None), name="channels"),
-        tf.keras.layers.Flatten(), dropout(0.3, (None, 1), name="examples"),
+        dropout(0.4, name="numbers"), tf.keras.layers.Flatten(), dropout(0.3, (None, 1), name="examples"),
         tf.keras.layers.Dense(3, kernel_initializer=init, name="logits")])
 
 
@@ -101,9 +100,9 @@ def test_a_wrong_signal_is_caught(factor, monkeypatch):
     assert max(fd.relative_errors(model, fd.make_batch((2,)), warm_steps=0)) > 5e-3
 
 
-def test_masks_of_every_pass_are_those_of_the_whole_batch():
-    """One step, with dropout of numbers, of channels and of examples, beside the whole batch's jvp."""
-    assert_same(*[stepped(size, "masked", objective="uda", steps=1) for size in (2, None)])
+@pytest.mark.parametrize("objective", ["supervised", slow("uda")])
+def test_masks_of_every_pass_are_those_of_the_whole_batch(objective):
+    assert_same(*[stepped(size, "masked", "sgd", objective, steps=1) for size in (2, None)])
 
 
 def test_the_graph_does_not_grow_with_the_number_of_slices():
@@ -120,7 +119,8 @@ def test_the_graph_does_not_grow_with_the_number_of_slices():
 
 @pytest.mark.parametrize("network", ["dense", slow("masked")])
 def test_diagnostics_are_those_of_the_whole_batch(network):
-    models = [fd.make_model(network, "nesterov", "jvp", mpl_tf.objectives.UDA(), microbatch_size=size)
+    chosen = mpl_tf.objectives.UDA() if network == "masked" else mpl_tf.objectives.Supervised()
+    models = [fd.make_model(network, "sgd", "jvp", chosen, microbatch_size=size)
               for size in (2, None)]
     before = fd.snapshot(models[0])[1]
     found = [model.diagnostics(fd.make_batch(fd.NETWORKS[network][1])) for model in models]
@@ -162,6 +162,13 @@ def test_masks_are_those_of_the_whole_batch():
         np.testing.assert_array_equal(folded, whole[4:6])
     with layers.random_seed(seed):
         np.testing.assert_array_equal(layer(ones, training=True), whole)
+    for noise_shape, same in (((None, 1, 3), False), ((1, 3, 3), True)):    # of examples, of all alike
+        odd = layers.ReplayableDropout(0.5, noise_shape, name="odd")
+        with layers.random_seed(seed):
+            whole = odd(ones, training=True).numpy()
+        with layers.random_seed(seed), layers.rows([8], 4):
+            np.testing.assert_array_equal(odd(ones[:4], training=True), whole[8:])
+        assert np.array_equal(whole[:4], whole[8:]) == same
 
 
 # -------------------------------------------------------------------------------- batch norm, others
