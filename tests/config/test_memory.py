@@ -79,7 +79,7 @@ def test_what_fits_is_let_be(monkeypatch):
 
 
 def test_slices_fit_where_the_batch_does_not():
-    large = ["--dataset=cifar10", "--unlabeled_batch_size=20000", "--batch_size=20000"]
+    large = ["--dataset=cifar10", "--unlabeled_batch_size=50000", "--batch_size=50000"]
     assert refusal(*large).endswith("use a smaller batch or --meta_gradient=jvp and a --microbatch_size")
     config.from_arguments(["--model_dir=x", *large, "--meta_gradient=jvp", "--microbatch_size=100"])
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from mpl_tf import data, evaluate, train
 from mpl_tf.common import command, keras_seam, storage
 from mpl_tf.run import devices, training, watch, wiring
+from tests import tiny
 from tests.runs import assert_same_state, settings, state
 
 
@@ -56,16 +57,30 @@ def test_it_says_first_what_it_will_do(finished):
         assert text in plan, text
 
 
-def test_micro_batches_are_in_the_plan_and_reach_the_step(tmp_path):
-    flags = dict(meta_gradient="jvp", microbatch_size=8, train_steps=2, eval_steps=2, summary_steps=1,
-                 report=False)
-    _, out = run(settings(tmp_path / "mlp", **flags))
-    assert "slices     8 labeled and 8 unlabeled examples in memory at a time\n" in out
-    model = wiring.build_model(settings(tmp_path / "norm", student_network="wrn-10-1", **flags),
-                               dataset := wiring.load_dataset(settings(tmp_path / "norm")))
-    plan = training.plan(settings(tmp_path, student_network="wrn-10-1", **flags),
-                         tf.distribute.get_strategy(), dataset, model, 0)
-    assert "at a time; batch norm's statistics are those of 8, its averages move once a slice" in plan
+SLICED = dict(meta_gradient="jvp", microbatch_size=8, train_steps=2, eval_steps=2, report=False)
+
+
+def test_micro_batches_are_in_the_plan(tmp_path):
+    config = settings(tmp_path, **SLICED)
+    dataset = wiring.load_dataset(config)
+    for networks, said in ((tiny.networks(), ""), (tiny.networks(batch_norm=True),
+                           "; batch norm's statistics are those of 8, its averages move once a slice")):
+        model = tiny.model(*networks, meta_gradient="jvp", microbatch_size=8)
+        plan = training.plan(config, tf.distribute.get_strategy(), dataset, model, 0)
+        assert f"\nslices     8 labeled and 8 unlabeled examples in memory at a time{said}\n" in plan
+    whole = training.plan(config, tf.distribute.get_strategy(), dataset, tiny.model(), 0)
+    assert "slices" not in whole
+
+
+@pytest.mark.slow
+def test_a_run_in_micro_batches_is_the_run(tmp_path):
+    """Its costly summaries too, which would take a whole batch's memory otherwise."""
+    for size in (8, 0):
+        run(settings(tmp_path / str(size), **{**SLICED, "microbatch_size": size}, summary_steps=1))
+    one, other = (state(tmp_path / str(size)) for size in (8, 0))
+    for name, value in one.items():
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(value, other[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 def test_results_hold_the_figures_and_every_flag(finished):
