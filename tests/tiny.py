@@ -85,13 +85,15 @@ def nesterov(rate=0.3):
 
 
 def model(student=None, teacher=None, objective=None, optimizers=None, meta_gradient="nested_tape",
-          meta_weight=1.0, meta_scale="absolute", networks_=None, **compile_arguments):
+          meta_weight=1.0, meta_scale="absolute", networks_=None, microbatch_size=None,
+          **compile_arguments):
     """A compiled MetaPseudoLabels: UDA, Nesterov, weight decay, accuracy."""
     if student is None:
         student, teacher = networks(**(networks_ or {}))
     made = mpl_tf.MetaPseudoLabels(
         student, teacher, objective or mpl_tf.objectives.UDA(weight=1.0, temperature=0.8),
-        meta_weight=meta_weight, meta_gradient=meta_gradient, meta_scale=meta_scale, seed=5)
+        meta_weight=meta_weight, meta_gradient=meta_gradient, meta_scale=meta_scale, seed=5,
+        microbatch_size=microbatch_size)
     student_optimizer, teacher_optimizer = optimizers or (nesterov(), nesterov(0.1))
     made.compile(student_optimizer, teacher_optimizer, **{
         "student_weight_decay": 5e-4, "teacher_weight_decay": 5e-4, "metrics": ["accuracy"],

@@ -2,12 +2,13 @@
 
     python -m mpl_tf.benchmark --what=step
     python -m mpl_tf.benchmark --what=input [--data_dir=SHARDS]
-    python -m mpl_tf.benchmark --what=memory [--network=efficientnet-b0]
+    python -m mpl_tf.benchmark --what=memory [--network=efficientnet-b0 --image_size=224 --batch_size=8]
 """
 
 import sys
 
 from mpl_tf import networks
+from mpl_tf.benchmark import memory
 from mpl_tf.common import command
 from mpl_tf.common.command import Parser, whole
 
@@ -17,8 +18,8 @@ def parse(arguments):
     parser = Parser("mpl_tf.benchmark", __doc__)
     parser.add_argument("--what", choices=["step", "input", "memory"], default="step",
                         help="what is measured (default: %(default)s)")
-    parser.add_argument("--network", help="the network of teacher and student (default: wrn-28-2; "
-                        "with --what=memory efficientnet-b0)")
+    parser.add_argument("--network", default="wrn-28-2",
+                        help="the network of teacher and student (default: %(default)s)")
     parser.add_argument("--image_size", type=whole(1, 10_000), default=32,
                         help="the side of the images, in pixels (default: %(default)s)")
     parser.add_argument("--batch_size", type=whole(1, 10 ** 6), default=64,
@@ -26,18 +27,28 @@ def parse(arguments):
                         "(default: %(default)s)")
     parser.add_argument("--rounds", type=whole(1, 10_000), default=5,
                         help="how often each row is measured (default: %(default)s)")
+    parser.add_argument("--microbatch_size", type=whole(0, 10 ** 6), default=0,
+                        help="with --what=memory: the examples in a slice (default: a quarter of the "
+                        "batch)")
+    parser.add_argument("--objective", choices=["supervised", "uda"], default="supervised",
+                        help="with --what=memory: the teacher's objective (default: %(default)s)")
+    parser.add_argument("--row", help="with --what=memory: measures this row alone, in this process, and "
+                        "prints it as JSON")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16", "both"],
                         default="both", help="the type of the activations (default: %(default)s)")
     parser.add_argument("--data_dir", type=command.path_type, help="with --what=input: a folder "
                         "of shards of large images, such as ImageNet's (default: a temporary folder "
                         "of images that are drawn)")
     chosen = parser.parse_args(arguments)
-    chosen.network = chosen.network or (
-        "efficientnet-b0" if chosen.what == "memory" else "wrn-28-2")
     try:
         networks.find(chosen.network)
     except ValueError as error:
         parser.error(f"--network={chosen.network[:60]}: {error}")
+    if chosen.row and chosen.row not in memory.ROWS:
+        parser.error(f"--row={chosen.row[:60]}: expected one of {', '.join(memory.ROWS)}")
+    if chosen.microbatch_size and chosen.batch_size % chosen.microbatch_size:
+        parser.error(f"--microbatch_size={chosen.microbatch_size}: expected a divisor of "
+                     f"--batch_size={chosen.batch_size}")
     return chosen
 
 
@@ -52,7 +63,6 @@ def _main(arguments):
         from mpl_tf.benchmark import step
         step.measure_steps(chosen)
     elif chosen.what == "memory":
-        from mpl_tf.benchmark import memory
         memory.measure_memory(chosen)
     else:
         from mpl_tf.benchmark import inputs

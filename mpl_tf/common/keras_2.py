@@ -92,6 +92,11 @@ def random_layers(network):
             if isinstance(layer, tf.keras.__internal__.layers.BaseRandomLayer)]
 
 
+def seeded_layers(network):
+    """The layers of a network that draw from the seed which `drawing_from` gives them: here, none."""
+    return []
+
+
 @contextlib.contextmanager
 def drawing_from(network, seed_of):
     """Within the context the layers draw from seed_of(name) where that is possible: here, nowhere."""

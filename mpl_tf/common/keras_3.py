@@ -98,6 +98,14 @@ def random_layers(network):
     return []
 
 
+def seeded_layers(network):
+    """The layers of a network, at any depth, that ask a generator of their own for seeds.
+
+    An augmentation layer that is not called has one too; a Dropout of rate 0 has none.
+    """
+    return [layer for layer in network._flatten_layers() if layer._seed_generators]
+
+
 @contextlib.contextmanager
 def drawing_from(network, seed_of):
     """Within the context random layers draw their numbers from seed_of(name), a tensor int32 [2].

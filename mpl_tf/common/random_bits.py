@@ -25,8 +25,28 @@ def philox_bits(shape, seed):
     The bits are those of tf.random.stateless_uniform(shape, seed, None, None, tf.int32,
     alg="philox").
     """
-    scrambled = _draw([2], tf.constant([_KEY], tf.uint64), tf.cast(seed, tf.uint64), tf.uint64)
+    scrambled = _scrambled(seed)
     return _draw(shape, scrambled[:1], scrambled * tf.constant([0, 1], tf.uint64), tf.int32)
+
+
+def philox_part(first, count, seed):
+    """The elements `first` to `first` + `count` - 1, flat, of philox_bits(shape, seed) of any larger shape.
+
+    Philox makes four numbers of each value of its counter, so the counter begins where the part does.
+
+    Args:
+      first, count: int scalars.
+    """
+    first = tf.cast(first, tf.int64)
+    scrambled = _scrambled(seed)
+    counter = scrambled * tf.constant([0, 1], tf.uint64) + tf.stack(
+        [tf.cast(first // 4, tf.uint64), tf.constant(0, tf.uint64)])
+    bits = _draw([count + 3], scrambled[:1], counter, tf.int32)
+    return tf.slice(bits, [tf.cast(first % 4, tf.int32)], [count])
+
+
+def _scrambled(seed):
+    return _draw([2], tf.constant([_KEY], tf.uint64), tf.cast(seed, tf.uint64), tf.uint64)
 
 
 def fold_in(seed, number):

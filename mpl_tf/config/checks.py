@@ -130,6 +130,13 @@ def _method(c):
     if c.has_teacher and c.meta_signal == "shuffled" and c.unlabeled_batch_size == 1:
         yield ("--meta_signal=shuffled with --unlabeled_batch_size=1: expected at least 2 images, of which "
                "one can get the signal of the other; raise it")
+    if c.has_teacher and c.microbatch_size and c.meta_gradient != "jvp":
+        yield (f"--microbatch_size={c.microbatch_size} with --meta_gradient={c.meta_gradient}: expected jvp, "
+               "because the nested tape holds all passes together; add --meta_gradient=jvp")
+    for name in ("batch_size", "unlabeled_batch_size") if c.has_teacher and c.microbatch_size else ():
+        if getattr(c, name) % c.microbatch_size:
+            yield (f"--microbatch_size={c.microbatch_size} with --{name}={getattr(c, name)}: expected a "
+                   "divisor of it; change one of them")
 
 
 def _stored_predictions(c):
@@ -276,7 +283,7 @@ def unused(c):
     if not c.has_teacher:
         note(method, "teacher_schedule", "teacher_network", "teacher_weights", "teacher_dropout",
              "teacher_optimizer", "teacher_learning_rate", "teacher_weight_decay", "meta_weight",
-             "meta_gradient", "meta_scale", "meta_signal")
+             "meta_gradient", "meta_scale", "meta_signal", "microbatch_size")
     of_objectives = {flag for other in OBJECTIVES.values() for flag in other.flags.values()}
     if not c.facts.objective:       # such a student sees no labels
         note(method, "objective", "labeled_sampling", *of_objectives)

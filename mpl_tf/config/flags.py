@@ -130,6 +130,9 @@ class Flags:
     meta_gradient: str = _flag(
         "nested_tape", "How the meta gradient is computed. Both ways give the same numbers; jvp "
         "takes less memory and more time.", choices=("nested_tape", "jvp"))
+    microbatch_size: int = _flag(
+        0, "With jvp, examples in memory at a time; it divides both batches of a replica. Batch norm's "
+        "statistics are theirs; 0 takes whole batches.", at_least=0, at_most=_EXAMPLES)
     fixed_teacher: str = _flag(
         "", "The trained network that labels for the student: a finished run's model_dir, or a "
         ".keras file. It is loaded in Keras's safe mode: files that hold code are refused.",

@@ -28,8 +28,9 @@ class Batch(NamedTuple):
 LABELS_OUTSIDE = "labeled examples have class numbers outside"
 LENGTHS = "data have pieces of different lengths, or empty ones"
 ONE_HOT = "labels of the labeled dataset are neither class numbers nor exact one-hot rows"
-# How the lines begin that can end a traced step; the last is that of data/from_tf_data.py.
-ASSERTED = (LABELS_OUTSIDE, LENGTHS, ONE_HOT)
+SLICES = "slices of microbatch_size="
+# How the lines begin that can end a traced step; ONE_HOT is that of data/from_tf_data.py.
+ASSERTED = (LABELS_OUTSIDE, LENGTHS, ONE_HOT, SLICES)
 _ENDLESS = 2 ** 50      # steps, from which on a dataset is one without an end
 _PIECES = ("image", "label", "augmented", "teacher_probs", "sample_weight")
 _LAYOUT = ('{"labeled": {"image", "label"}, "unlabeled": {"image", "augmented"}}, '

@@ -15,17 +15,19 @@ from typing import Any, Dict, List, Optional, Union
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
-from mpl_tf.method import meta_gradient, meta_scale as scales, objectives, passes, targets
+from mpl_tf.method import (meta_gradient, meta_scale as scales, objectives, passes, slices,
+                           targets)
 from mpl_tf.method.base import TrainingModel
 from mpl_tf.method.diagnostics import Diagnostics
-from mpl_tf.method.requirements import (check_networks, check_objective, check_replayable,
-                                        check_teacher_input)
+from mpl_tf.method.jvp_step import JvpStep
+from mpl_tf.method.requirements import (check_microbatch_size, check_networks, check_objective,
+                                        check_replayable, check_sliceable, check_teacher_input)
 from mpl_tf.method.steps import Steps
 from mpl_tf.method.update_rules import Rule, check_optimizer, check_scale, learning_rate
 
 
 @tf.keras.utils.register_keras_serializable(package="mpl_tf")
-class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
+class MetaPseudoLabels(Steps, JvpStep, Diagnostics, TrainingModel):
     """A student, and the teacher that learns to teach it.
 
     `call`, `evaluate` and `predict` are those of the student.
@@ -47,6 +49,10 @@ class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
         direction is the exact one with each.
       meta_signal: "exact", or "shuffled": dR/dq of another example of the batch, a control that
         tells what the signal knows from what any push of its kind does.
+      microbatch_size: None or 0, or the number of labeled and of unlabeled examples that a step of
+        "jvp" has in memory at a time; it divides both batches of a replica. The step is that of the
+        whole batch, masks of mpl_tf.layers included, but for rounding, where no layer looks across
+        examples. Batch norm's statistics are those of a slice, and its averages move once a slice.
       teacher_input: "image", or "teacher_probs" for ReducedMPL (Section 3.2). The teacher is then a
         small network from distributions [B, K] to logits [B, K], such as networks.calibration. In
         every pass it sees, instead of the images, the batch's "teacher_probs": the stored
@@ -69,17 +75,20 @@ class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
                  objective: objectives.Objective, meta_weight: float = 1.0,
                  meta_gradient: str = "nested_tape", seed: int = 0, teacher_input: str = "image",
                  name: str = "meta_pseudo_labels", meta_scale: str = "absolute",
-                 meta_signal: str = "exact", **kwargs: Any) -> None:
+                 meta_signal: str = "exact", microbatch_size: Optional[int] = None,
+                 **kwargs: Any) -> None:
         if meta_gradient not in ("nested_tape", "jvp"):
             raise ValueError(f'meta_gradient={meta_gradient!r}: give "nested_tape" or "jvp"')
         check_networks(student=student, teacher=teacher)
         check_objective(objective)
         check_teacher_input(teacher_input, teacher, objective)
         scales.check(meta_scale, meta_signal, objective)
+        check_microbatch_size(microbatch_size, meta_gradient)
         super().__init__(student, objective=objective, seed=seed, name=name, **kwargs)
         self.student, self.teacher = student, teacher
         self.meta_gradient, self.teacher_input = meta_gradient, teacher_input
         self.meta_scale, self.meta_signal = meta_scale, meta_signal
+        self.microbatch_size = microbatch_size or None
         # A variable, because graph optimizers would fold "0 * signal" and skip the control's passes.
         self.meta_weight = self.add_weight(
             name="meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
@@ -144,8 +153,7 @@ class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
                              f"for each: {self._compile_call}")
         student_optimizer = tf.keras.optimizers.get(student_optimizer)
         check_optimizer(student_optimizer)
-        if self.meta_gradient == "jvp":
-            check_replayable(**self.networks)
+        self._check_layers()
         self._compile(student_optimizer, metrics, kwargs)
         self.teacher_optimizer = tf.keras.optimizers.get(teacher_optimizer)
         check_scale(self.teacher_optimizer)
@@ -170,13 +178,23 @@ class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
         """The constructor's arguments, serialised."""
         return {**super().get_config(), "meta_gradient": self.meta_gradient,
                 "teacher_input": self.teacher_input, "meta_scale": self.meta_scale,
-                "meta_signal": self.meta_signal,
+                "meta_signal": self.meta_signal, "microbatch_size": self.microbatch_size,
                 "meta_weight": float(self.meta_weight.numpy())}
+
+    def _check_layers(self):
+        if self.meta_gradient == "jvp":
+            check_replayable(**self.networks)
+        if self.microbatch_size:
+            check_sliceable(self.distribute_strategy.num_replicas_in_sync, **self.networks)
+
+    def _check_spec(self, spec):
+        super()._check_spec(spec)
+        slices.check(self._unpack(spec), self.microbatch_size,
+                     self.distribute_strategy.num_replicas_in_sync, bool(self.jit_compile))
 
     def _build(self, images):
         super()._build(images)
-        if self.meta_gradient == "jvp":     # layers may have been made with the weights
-            check_replayable(**self.networks)
+        self._check_layers()    # some may have been made with the weights
 
     def _networks_and_inputs(self, shape, dtype):
         found = super()._networks_and_inputs(shape, dtype)
@@ -207,7 +225,7 @@ class MetaPseudoLabels(Steps, Diagnostics, TrainingModel):
               |dR/dPsi| in units of the norm of the objective's gradient, before it is scaled, the
               cosine of the two, and what dR/dPsi is multiplied by.
         """
-        batch = self._unpack(data)
+        batch = slices.check(self._unpack(data), self.microbatch_size)
         self._build(batch.student_view)
         rule = Rule(self.student_optimizer, passes.weights(self.student))
         teacher_rate = learning_rate(self.teacher_optimizer)

@@ -139,3 +139,36 @@ def check_replayable(**networks: tf.keras.Model) -> None:
     if embeddings:
         raise ValueError(f'meta_gradient="jvp" cannot differentiate the embedding {embeddings[0]} '
                          'of student in TensorFlow: use "nested_tape"')
+
+
+def check_microbatch_size(size: Any, meta_gradient: str) -> None:
+    """Raises ValueError, in one line, for a microbatch_size that is none, or not with `meta_gradient`."""
+    if size is None or (isinstance(size, int) and not isinstance(size, bool) and size == 0):
+        return
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ValueError(f"microbatch_size={size!r}: expected a whole number of examples, or None for "
+                         "whole batches")
+    if meta_gradient != "jvp":
+        raise ValueError(f'microbatch_size={size} with meta_gradient="{meta_gradient}", which holds all '
+                         'passes together, so that slices would save nothing: use meta_gradient="jvp"')
+
+
+def check_sliceable(replicas: int, **networks: tf.keras.Model) -> None:
+    """Raises ValueError unless the networks, by role, can be passed in slices of a batch."""
+    for role, network in networks.items():
+        for layer in keras_seam.layers_of(network):
+            shape = getattr(layer, "noise_shape", None)
+            if isinstance(layer, layers.ReplayableDropout) and shape and shape[0] not in (None, 1):
+                raise ValueError(
+                    f"{role}'s layer {layer.name!r} has the noise_shape {shape}, of a whole batch, and "
+                    "with microbatch_size a pass has a slice of it: let its first number be None")
+            if replicas > 1 and getattr(layer, "synchronized", False):
+                raise ValueError(
+                    f"{role}'s layer {layer.name!r} is synchronized over {replicas} replicas, which cannot "
+                    "meet in the loop over slices: leave synchronized or microbatch_size out")
+        drawing = keras_seam.seeded_layers(network)
+        if drawing:
+            raise ValueError(
+                f"{role} has {drawing[0].name} ({type(drawing[0]).__name__}), whose random numbers "
+                "would be the same for every slice of a batch with microbatch_size: use "
+                "mpl_tf.layers.ReplayableDropout, or leave microbatch_size out")

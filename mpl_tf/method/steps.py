@@ -1,11 +1,11 @@
-"""The step of Meta Pseudo Labels, by either way of differentiating, and the passes that it makes."""
+"""The step of Meta Pseudo Labels by the nested tape, and what it has in common with that by jvp."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 from mpl_tf.common import keras_seam
-from mpl_tf.method import meta_gradient, meta_scale, passes, targets
+from mpl_tf.method import meta_gradient, meta_scale, passes, slices, targets
 
 
 class Steps:
@@ -21,7 +21,7 @@ class Steps:
             teacher_loss, terms, teacher_logits = self._teacher_passes(batch, step)         # 1.
             pseudo_labels = tf.nn.softmax(teacher_logits)
             student_loss, student_logits, gradients, q_tape = meta_gradient.student_gradients(
-                lambda: self._student_pass(batch, step), passes.weights(self.student),
+                lambda: self._student_pass(batch.student_view, step), passes.weights(self.student),
                 pseudo_labels)
         applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
         validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
@@ -33,40 +33,6 @@ class Steps:
             student_loss, validation_loss, terms, pseudo_labels, student_logits,
             target_gradient)}, validation_logits
 
-    def _jvp_step(self, batch, rule, step):
-        """The same step in the order that needs least memory: no two backward passes overlap.
-
-        Returns (scalars, the student's logits on x_l).
-        """
-        student_weights = passes.weights(self.student)
-        with passes.averages_restored(self.teacher):    # they move when the passes are repeated
-            teacher_logits = self._teacher_passes(batch, step)[-1]                          # 1.
-        pseudo_labels = tf.nn.softmax(teacher_logits)
-        variables = [*student_weights, *passes.averages(self.student)]
-        old = [tf.identity(variable) for variable in variables]
-        student_loss, student_logits, gradients, _ = meta_gradient.student_gradients(
-            lambda: self._student_pass(batch, step), student_weights, pseudo_labels)
-        applied = self._apply("student", gradients, self.student_weight_decay)              # 2.
-        validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
-        w = rule.vjp(applied, v)
-        # Without this the next pass would begin at once, and its activations would wait for w.
-        with tf.control_dependencies(w), passes.weights_restored(student_weights), \
-                passes.averages_restored(self.student):
-            passes.assign(variables, old)
-            target_gradient = meta_gradient.by_jvp(                                         # 4.
-                lambda: self._student_pass(batch, step), student_weights, w)
-        # The teacher's activations are made only now that the student's are gone.
-        with tf.control_dependencies([target_gradient]):
-            with self._teacher_tape() as teacher_tape:
-                teacher_tape.watch(passes.weights(self.teacher))
-                teacher_loss, terms, replayed_logits = self._teacher_passes(batch, step)
-                replayed_labels = tf.nn.softmax(replayed_logits)
-            measured = self._update_teacher(                                                # 5.
-                teacher_tape, teacher_loss, replayed_labels, target_gradient)
-        return {**measured, **self._scalars(
-            student_loss, validation_loss, terms, pseudo_labels, student_logits,
-            target_gradient)}, validation_logits
-
     def _teacher_passes(self, batch, step):
         """Returns (the teacher's loss on its objective, its terms, the teacher's logits on x_u).
 
@@ -74,9 +40,7 @@ class Steps:
         objective makes. A pass that only labels x_u leaves them as they are, so that the control's
         teacher trains as the baseline.
         """
-        if self._needs_probs:
-            batch = batch._replace(labeled_view=batch.labeled_probs,
-                                   student_view=batch.unlabeled_probs)
+        batch = self._seen_by_teacher(batch)
         loss, terms, _, logits = passes.objective_passes(
             self.teacher, self.objective, batch, self.seed, step)
         if logits is None:
@@ -85,10 +49,16 @@ class Steps:
                 logits = passes.forward(self.teacher, batch.student_view, seed)
         return loss, terms, logits
 
-    def _student_pass(self, batch, step):
-        """The student's logits [B_u, K] on x_u in training mode; its batch-norm averages move."""
+    def _seen_by_teacher(self, batch):
+        """The batch with stored distributions in the place of images, where the teacher takes those."""
+        if not self._needs_probs:
+            return batch
+        return batch._replace(labeled_view=batch.labeled_probs, student_view=batch.unlabeled_probs)
+
+    def _student_pass(self, view, step):
+        """The student's logits on x_u, or a slice of it, in training mode; its averages move."""
         seed = passes.pass_seed(self.seed, step, passes.STUDENT_UNLABELED)
-        return passes.forward(self.student, batch.student_view, seed)
+        return passes.forward(self.student, view, seed)
 
     def _validation_gradient(self, batch, step):
         """Returns (R, the student's logits on x_l, v = dR/dTheta) at the present weights (Eq. 2).
@@ -98,14 +68,25 @@ class Steps:
         """
         weights = passes.weights(self.student)
         seed = passes.pass_seed(self.seed, step, passes.STUDENT_LABELED)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
-            with passes.averages_restored(self.student):
-                logits = passes.forward(self.student, batch.labeled_image, seed)
-            labels = targets.one_hot(batch.labels, logits.shape[-1], logits.dtype)
-            loss = targets.cross_entropy(labels, logits, batch.sample_weight)
-        v = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return loss, logits, passes.replica_mean([tf.convert_to_tensor(x) for x in v])
+
+        def loss_of(logits, labels, sample_weight=None):
+            return targets.cross_entropy(targets.one_hot(labels, logits.shape[-1], logits.dtype),
+                                         logits, sample_weight)
+
+        def body(images, *of_examples):
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(weights)
+                logits = passes.forward(self.student, images, seed)
+                loss = loss_of(logits, *of_examples)
+            v = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return [tf.convert_to_tensor(each) for each in v], logits
+
+        of_examples = [each for each in (batch.labels, batch.sample_weight) if each is not None]
+        with passes.averages_restored(self.student):
+            sums, logits = slices.over(self.microbatch_size, (batch.labeled_image, *of_examples), body,
+                                       weights, self.loss_dtype)
+        return (loss_of(logits, *of_examples), logits,
+                passes.replica_mean(slices.averaged(self.microbatch_size, logits, sums)))
 
     def _update_teacher(self, teacher_tape, teacher_loss, pseudo_labels, target_gradient):
         """Updates the teacher by dL/dPsi + s dR/dPsi, with dR/dPsi = (dq/dPsi)^T dR/dq.

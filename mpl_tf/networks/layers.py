@@ -35,12 +35,44 @@ def random_seed(seed: tf.Tensor) -> Iterator[None]:
         _context.seed, _context.calls = previous
 
 
+@contextlib.contextmanager
+def rows(starts: Sequence[tf.Tensor], size: int) -> Iterator[None]:
+    """Within this context a pass sees some rows of a larger batch, and their masks are those of it.
+
+    Args:
+      starts: int scalars, the first rows of runs of `size` rows each, which lie one after another in
+        what the pass sees.
+      size: the number of rows in a run.
+
+    Raises:
+      ValueError: in one line, at the end, if a layer asked for its seed: numbers that it draws from that
+        are the same in every part of a batch.
+    """
+    previous = getattr(_context, "rows", None), getattr(_context, "asked", None)
+    _context.rows, _context.asked = (list(starts), size), []
+    try:
+        yield
+        asked = _context.asked
+    finally:
+        _context.rows, _context.asked = previous
+    if asked:
+        raise ValueError(f"layer {asked[0]!r} draws random numbers, and with microbatch_size they would be "
+                         "the same for every slice of a batch: use mpl_tf.layers.ReplayableDropout, or "
+                         "leave microbatch_size out")
+
+
 def layer_seed(name: str) -> tf.Tensor:
     """The seed, int32 [2], of the layer called `name` in the current pass on this replica.
 
     Outside a training step of this package, as in a plain `student.fit`, there is no pass to
     replay, and the seed is drawn from TensorFlow's global generator.
     """
+    if getattr(_context, "rows", None) is not None:
+        _context.asked.append(name)
+    return _layer_seed(name)
+
+
+def _layer_seed(name):
     seed, before = getattr(_context, "seed", None), 0
     if seed is None:
         seed = tf.random.uniform([2], minval=tf.int32.min, maxval=tf.int32.max, dtype=tf.int32)
@@ -99,17 +131,34 @@ class ReplayableDropout(tf.keras.layers.Layer):
         # The bits are compared as integers, uniform on [-2^31, 2^31), because TensorFlow and XLA
         # make different floats of the same bits. So the masks are the same with and without XLA,
         # and in every precision.
-        shape = tf.shape(inputs)
+        shape, by_row = tf.shape(inputs), True
         if self.noise_shape is not None:
+            by_row = self.noise_shape[:1] == (None,)
             shape = [shape[axis] if size is None else size
                      for axis, size in enumerate(self.noise_shape)]
-        bits = random_bits.philox_bits(shape, layer_seed(self.name))
+        bits = _bits(shape, _layer_seed(self.name), by_row)
         kept = tf.cast(bits, tf.float32) >= 2.0 ** 32 * (self.rate - 0.5)
         scaled = inputs / tf.cast(1.0 - self.rate, inputs.dtype)
         return tf.where(kept, scaled, tf.zeros_like(inputs))
 
     def get_config(self) -> Dict[str, Any]:
         return {**super().get_config(), "rate": self.rate, "noise_shape": self.noise_shape}
+
+
+def _bits(shape, seed, by_row):
+    """Random int32 of `shape`; within `rows` those that the larger batch has in these rows.
+
+    by_row: whether the first axis is that of the batch. One mask for all rows is the same in any part.
+    """
+    if getattr(_context, "rows", None) is None or not by_row:
+        return random_bits.philox_bits(shape, seed)
+    starts, size = _context.rows
+    shape = tf.convert_to_tensor(shape)
+    count = tf.reduce_prod(shape) // len(starts)
+    of_row = tf.cast(count // size, tf.int64)
+    parts = [random_bits.philox_part(tf.cast(start, tf.int64) * of_row, count, seed)
+             for start in starts]
+    return tf.reshape(tf.concat(parts, axis=0), shape)
 
 
 # Its name in earlier versions, and in the files that they saved.

@@ -141,6 +141,12 @@ def plan(config, strategy, dataset, model, start_step):
     if config.needs_unlabeled:
         batch += f" + {config.unlabeled_batch_size} unlabeled"
     steps = f"{start_step} to {config.train_steps}" if start_step else f"{config.train_steps}"
+    size = getattr(model, "microbatch_size", None)
+    norm = size and any(isinstance(layer, tf.keras.layers.BatchNormalization) for network in
+                        model.networks.values() for layer in keras_seam.layers_of(network))
+    slices = [f"slices     {size} labeled and {size} unlabeled examples in memory at a time"
+              + f"; batch norm's statistics are those of {size}, its averages move once a slice" * bool(norm)
+              ] if size else []
     return "\n".join([
         f"method     {method}",
         f"device     {devices.describe(strategy)}, {config.precision}",
@@ -148,6 +154,7 @@ def plan(config, strategy, dataset, model, start_step):
         f"{len(dataset.unlabeled)} unlabeled, {test}{holdout}",
         f"networks   {networks}",
         f"steps      {steps}, {batch} examples each, seed {config.seed}",
+        *slices,
         f"model_dir  {config.model_dir}"])
 
 

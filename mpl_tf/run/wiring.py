@@ -114,7 +114,7 @@ def _compiled(config, built, made):
         model = MetaPseudoLabels(
             student, built["teacher"], build_objective(config), meta_weight=config.meta_weight,
             meta_gradient=config.meta_gradient, meta_scale=config.meta_scale,
-            meta_signal=config.meta_signal, seed=config.seed,
+            meta_signal=config.meta_signal, microbatch_size=config.microbatch_size, seed=config.seed,
             teacher_input="teacher_probs" if config.needs_probs else "image")
         model.compile(
             student_optimizer=build_optimizer(config, "student"),

@@ -85,7 +85,7 @@ def _build(name, config, dataset, learners):
     model = mpl.MetaPseudoLabels(
         heads["student"], heads["teacher"], objective, meta_gradient=config.meta_gradient,
         meta_weight=config.meta_weight if name == "MPL" else 0.0, meta_scale=config.meta_scale,
-        meta_signal=config.meta_signal, seed=config.seed)
+        meta_signal=config.meta_signal, microbatch_size=config.microbatch_size, seed=config.seed)
     model.compile(student_optimizer, teacher_optimizer, config.student_weight_decay,
                   config.teacher_weight_decay)
     return built["student"], model

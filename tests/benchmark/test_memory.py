@@ -10,22 +10,37 @@ from mpl_tf.benchmark import __main__ as command, memory, step
 from tests.conftest import ROOT
 
 
+TINY = ["--what=memory", "--network=small_conv", "--image_size=8", "--batch_size=4", "--rounds=1"]
+
+
 @pytest.mark.slow
-def test_every_method_has_a_row(capsys):
-    chosen = command.parse(["--what=memory", "--network=small_conv", "--image_size=8",
-                                "--batch_size=4", "--rounds=1"])
-    rows = memory.measure_memory(chosen)
-    assert [row["step"] for row in rows] == [
-        "noisy_student", "reduced_mpl", "reduced_mpl_jvp", "mpl", "mpl_jvp"]
+def test_every_row_is_measured_in_a_process_of_its_own(capfd, monkeypatch):
+    monkeypatch.setattr(memory, "ROWS", ("supervised", "reduced_mpl_jvp", "mpl_jvp_slices"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    rows = memory.measure_memory(command.parse(TINY))
+    assert [row["step"] for row in rows] == list(memory.ROWS)
     student = rows[0]["weights"]
     assert rows[1]["weights"] - student == 10 * 128 + 3 * 128 * 128 + 4 * 128 + 128 * 10 + 10
-    assert rows[3]["weights"] == 2 * student
-    assert len(capsys.readouterr().out.splitlines()) == 7
+    assert rows[2]["weights"] == 2 * student
+    assert rows[2]["slots_mib"] == pytest.approx(2 * rows[0]["slots_mib"], rel=0.01)
+    assert len(capfd.readouterr().out.splitlines()) == 5
 
 
-def test_the_network_follows_what_is_measured():
-    networks = [command.parse([f"--what={what}"]).network for what in ("memory", "step")]
-    assert networks == ["efficientnet-b0", "wrn-28-2"]
+@pytest.mark.parametrize("row", memory.ROWS)
+def test_each_row_has_the_model_of_its_name(row):
+    model = memory.model_of(row, command.parse(TINY + ["--objective=uda"]))
+    assert (getattr(model, "meta_gradient", None) == "jvp") == ("jvp" in row)
+    assert getattr(model, "microbatch_size", None) == (1 if row.endswith("slices") else None)
+    full = row.startswith("mpl")
+    assert (type(model.objective).__name__ == "UDA") == full and (len(model.networks) == 2) == ("mpl" in row)
+
+
+@pytest.mark.parametrize("flag, words", [("--row=none", "expected one of supervised, noisy_student"),
+                                         ("--microbatch_size=3", "expected a divisor of --batch_size=4")])
+def test_what_does_not_fit(flag, words, capsys):
+    with pytest.raises(SystemExit):
+        command.parse(TINY + [flag])
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.slow

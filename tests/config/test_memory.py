@@ -78,6 +78,12 @@ def test_what_fits_is_let_be(monkeypatch):
         ["--model_dir=x", "--student_network=mlp-100000-100000"]))) == []
 
 
+def test_slices_fit_where_the_batch_does_not():
+    large = ["--dataset=cifar10", "--unlabeled_batch_size=50000", "--batch_size=50000"]
+    assert refusal(*large).endswith("use a smaller batch or --meta_gradient=jvp and a --microbatch_size")
+    config.from_arguments(["--model_dir=x", *large, "--meta_gradient=jvp", "--microbatch_size=100"])
+
+
 def test_a_run_of_a_large_machine_may_be_evaluated_on_a_small_one(monkeypatch):
     monkeypatch.setattr(room, "memory", lambda: 1000)
     given = config.from_arguments(["--model_dir=x"], only=evaluate.FLAGS)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from mpl_tf import data, evaluate, train
 from mpl_tf.common import command, keras_seam, storage
 from mpl_tf.run import devices, training, watch, wiring
+from tests import tiny
 from tests.runs import assert_same_state, settings, state
 
 
@@ -55,6 +56,32 @@ def test_it_says_first_what_it_will_do(finished):
                  "500 test", "20 held out", "student mlp-16 (1,210 weights)",
                  "teacher mlp-16 (1,210 weights)", "steps      6", "seed 0", folder):
         assert text in plan, text
+
+
+SLICED = dict(meta_gradient="jvp", microbatch_size=8, train_steps=2, eval_steps=2, report=False)
+
+
+def test_micro_batches_are_in_the_plan(tmp_path):
+    config = settings(tmp_path, **SLICED)
+    dataset = wiring.load_dataset(config)
+    for networks, said in ((tiny.networks(), ""), (tiny.networks(batch_norm=True),
+                           "; batch norm's statistics are those of 8, its averages move once a slice")):
+        model = tiny.model(*networks, meta_gradient="jvp", microbatch_size=8)
+        plan = training.plan(config, tf.distribute.get_strategy(), dataset, model, 0)
+        assert f"\nslices     8 labeled and 8 unlabeled examples in memory at a time{said}\n" in plan
+    whole = training.plan(config, tf.distribute.get_strategy(), dataset, tiny.model(), 0)
+    assert "slices" not in whole
+
+
+@pytest.mark.slow
+def test_a_run_in_micro_batches_is_the_run(tmp_path):
+    """Its costly summaries too, which would take a whole batch's memory otherwise."""
+    for size in (8, 0):
+        run(settings(tmp_path / str(size), **{**SLICED, "microbatch_size": size}, summary_steps=1))
+    one, other = (state(tmp_path / str(size)) for size in (8, 0))
+    for name, value in one.items():
+        if value.dtype.kind == "f":
+            np.testing.assert_allclose(value, other[name], rtol=1e-3, atol=1e-5, err_msg=name)
 
 
 def test_results_hold_the_figures_and_every_flag(finished):

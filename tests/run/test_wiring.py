@@ -129,7 +129,8 @@ FLAGS = dict(
     student_weight_decay=1e-3, teacher_weight_decay=2e-3, student_learning_rate=0.3,
     teacher_learning_rate=0.4, student_optimizer="rmsprop", teacher_optimizer="nesterov",
     momentum=0.7, rmsprop_epsilon=0.02, uda_weight=0.5, uda_temperature=0.6, label_smoothing=0.05,
-    supervised_weight=0.25, meta_weight=1.5, meta_gradient="jvp", seed=4, train_steps=8)
+    supervised_weight=0.25, meta_weight=1.5, meta_gradient="jvp", microbatch_size=4,
+    seed=4, train_steps=8)
 
 
 def built(tmp_path, **changes):
@@ -146,6 +147,7 @@ def test_flags_reach_the_model(tmp_path):
     assert model.objective.get_config() == dict(
         weight=0.5, temperature=0.6, label_smoothing=0.05, supervised_weight=0.25)
     assert float(model.meta_weight) == 1.5 and model.meta_gradient == "jvp" and model.seed == 4
+    assert model.microbatch_size == 4
     assert (model.student_weight_decay, model.teacher_weight_decay) == (1e-3, 2e-3)
     assert [layer.rate for layer in layers_of(model.student, "ReplayableDropout")] == [0.11]
     assert [layer.rate for layer in layers_of(model.teacher, "ReplayableDropout")] == [0.12]
