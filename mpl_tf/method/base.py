@@ -237,6 +237,8 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
         Returns the present value of each, by name. Without labels the compiled metrics are left out.
         """
         means = {**self._means, **vars(self._unsaved_means)}
+        # Of one dtype, as replicas exchange them in one piece.
+        scalars = {name: tf.cast(value, self.loss_dtype) for name, value in scalars.items()}
         for name, value in passes.replica_mean(scalars).items():
             means[name].update_state(value)
         if labels is not None:
