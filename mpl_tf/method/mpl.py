@@ -92,7 +92,8 @@ class MetaPseudoLabels(Steps, JvpStep, Diagnostics, TrainingModel):
         # A variable, because graph optimizers would fold "0 * signal" and skip the control's passes.
         self.meta_weight = self.add_weight(
             name="meta_weight", shape=(), dtype=self.loss_dtype, trainable=False,
-            initializer=tf.keras.initializers.Constant(meta_weight))
+            # Keras 3's own Constant goes through float32.
+            initializer=lambda shape, dtype=None: tf.constant(meta_weight, dtype, shape))
         if meta_scale == "measured":
             self.signal_statistics = self.add_weight(
                 name="signal_statistics", shape=(scales.STATISTICS,), dtype=self.loss_dtype,
