@@ -128,9 +128,8 @@ def _main(arguments):
         raise ValueError(f"--model_dir={chosen.model_dir} classifies points, not images: load its "
                          "saved_model in Python instead, see docs/serving.md")
     if not os.path.isdir(os.path.join(chosen.model_dir, "saved_model")):
-        raise ValueError(f"--model_dir={chosen.model_dir} has no saved_model: the run is not finished; "
-                         "the command that trained it continues it, and writes one at the end, unless it "
-                         "has --noexport" + (
+        raise ValueError(f"--model_dir={chosen.model_dir} has no saved_model: the run is not finished, or "
+                         "has --noexport; give the command that trained it again, with --export" + (
                              f" (python -m mpl_tf.evaluate --model_dir={shlex.quote(chosen.model_dir)} "
                              "tells the accuracy of its last checkpoint)"
                              if run_folder.has_checkpoint(chosen.model_dir) else ""))

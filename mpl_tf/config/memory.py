@@ -34,11 +34,15 @@ def shortages(c):
         size = 2 if c.precision == "mixed_bfloat16" else FLOAT
         flag = "unlabeled_batch_size" if unlabeled and c.flags.unlabeled_batch_size else "batch_size"
         batch = c.unlabeled_batch_size if unlabeled else c.batch_size
-        kept = found.activations * size * ((c.has_teacher and c.microbatch_size) or batch)
+        sliced = c.has_teacher and c.microbatch_size
+        if sliced:
+            flag, batch = "microbatch_size", c.microbatch_size
+        kept = found.activations * size * batch
         if kept > memory and not accelerated():
             yield (f"--{flag}={batch} examples in {name} keep {_gigabytes(kept)} for the gradient, "
-                   f"and this machine has {_gigabytes(memory)} of memory: use a smaller batch"
-                   + " or --meta_gradient=jvp and a --microbatch_size" * c.has_teacher)
+                   f"and this machine has {_gigabytes(memory)} of memory: use a smaller "
+                   + ("one" if sliced else "batch" + " or --meta_gradient=jvp and a --microbatch_size"
+                      * c.has_teacher))
     for flag in ("batch_size", *["unlabeled_batch_size"] * c.needs_unlabeled):
         need = FLOAT * math.prod(shape) * getattr(c, flag)
         if need > memory:

@@ -63,8 +63,8 @@ def model_fingerprint(folder):
     """
     path = os.path.join(folder, "saved_model", "variables", "variables.data-00000-of-00001")
     if not os.path.isfile(path):
-        raise ValueError(f"--model_dir={folder} has no saved_model: expected the folder of a "
-                         "finished run; train it to the end first")
+        raise ValueError(f"--model_dir={folder} has no saved_model: the run is not finished, or "
+                         "has --noexport; give the command that trained it again, with --export")
     return storage.sha256(path)
 
 

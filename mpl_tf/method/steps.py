@@ -103,9 +103,9 @@ class Steps:
                 unconnected_gradients=tf.UnconnectedGradients.ZERO)])
             measured = {}
         else:
-            meta, objective = (
-                meta_scale.over_weights(teacher_tape, target, upstream, weights)
-                for target, upstream in ((pseudo_labels, target_gradient), (teacher_loss, None)))
+            meta = meta_scale.over_weights(teacher_tape, pseudo_labels, target_gradient, weights)
+            with tf.control_dependencies(meta):     # not both passes' activations at a time
+                objective = meta_scale.over_weights(teacher_tape, teacher_loss, None, weights)
             gradients, measured = self._scaled(meta, objective, weight)
         self._apply_averaged("teacher", gradients, self.teacher_weight_decay)
         return measured

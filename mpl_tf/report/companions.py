@@ -75,6 +75,10 @@ def unlike(config: Any, other: Any, name: str) -> list[str]:
     companion = next((each for each in COMPANIONS if each.name == name), None)
     meant = set(companion.of(config.method) or ()) if companion else set()
     unused = set(config.unused()) | set(other.unused())
-    return [f"--{flag}: {getattr(config, flag)} here, {getattr(other, flag)} there" for flag in FIELDS
-            if flag not in meant | unused | _NEUTRAL | (RESULT_NEUTRAL - {"train_steps"})
+    slices = [0 if "microbatch_size" in each.unused() else each.microbatch_size or 0
+              for each in (config, other)]
+    whole = [f"--microbatch_size: {' here, '.join(str(size or 'whole batches') for size in slices)} there, of "
+             "which batch norm takes its statistics"] if slices[0] != slices[1] else []
+    return whole + [f"--{flag}: {getattr(config, flag)} here, {getattr(other, flag)} there" for flag in FIELDS
+            if flag not in meant | unused | _NEUTRAL | {"microbatch_size"} | (RESULT_NEUTRAL - {"train_steps"})
             and getattr(config, flag) != getattr(other, flag)]

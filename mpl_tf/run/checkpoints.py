@@ -1,7 +1,7 @@
 """Checkpoints: all that a run needs to continue as if it had never stopped.
 
 A checkpoint holds the networks with batch norm's averages, the optimizers with iterations and
-slots, the step, the seed, and what the host keeps: evaluations and times. The position in the data
+slots, what the signal's scale remembers, the step, the seed, and what the host keeps: evaluations and times. The position in the data
 and every random number are functions of (seed, step), so they need no place of their own.
 
 TensorFlow writes a checkpoint under temporary names. When it is complete, TensorFlow names it in
@@ -98,8 +98,11 @@ class Checkpoints:
             keras_seam.build_optimizer(optimizer, model.networks[role].trainable_variables)
         self._networks = {**model.networks, **({} if model.average is None
                                                else {AVERAGE: model.average})}
+        statistics = getattr(model, "signal_statistics", None)      # of meta_scale="measured"
+        kept = {} if statistics is None else dict(
+            zip(["signal_statistics"], keras_seam.tf_variables([statistics])))
         self._checkpoint = tf.train.Checkpoint(
-            **self._networks, step=self._step, seed=self._stored_seed, journal=self.journal,
+            **self._networks, **kept, step=self._step, seed=self._stored_seed, journal=self.journal,
             **{f"{role}_optimizer": optimizer for role, optimizer in model.optimizers.items()})
         self._folder, self._writer, self._at = folder, writer, None
         if writer:

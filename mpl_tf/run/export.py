@@ -5,6 +5,7 @@ docs/serving.md says how programs elsewhere use them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -50,6 +51,15 @@ def save_whole(student: tf.keras.Model, folder: str) -> str:
     with storage.partial(file) as temporary:
         save(student, temporary)
     return file
+
+
+def remove(folder: str) -> None:
+    """Removes what `export` writes, if it is there."""
+    folder = plain_path.plain(folder)
+    for name in ("student.keras", "classifier.keras"):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, name))
+    shutil.rmtree(os.path.join(folder, "saved_model"), ignore_errors=True)
 
 
 def signatures(network: tf.keras.Model, class_names: Optional[Sequence[str]] = None,

@@ -223,10 +223,16 @@ def finished(config):
 
     Exports are made later where --noexport left them out and a checkpoint is there to make them of.
     """
-    folder, results = config.model_dir, read_results(config.model_dir)
+    folder = config.model_dir
     if config.export and has_checkpoint(folder) and not os.path.isdir(os.path.join(folder, SAVED_MODEL)):
         return None
-    return results if results and results["train_steps"] == config.train_steps else None
+    return read_results(folder) if is_trained(config) else None
+
+
+def is_trained(config):
+    """Whether the run of `config` has taken all its steps and has its results."""
+    results = read_results(config.model_dir)
+    return bool(results) and results["train_steps"] == config.train_steps
 
 
 def read_results(folder):

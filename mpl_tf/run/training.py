@@ -51,6 +51,8 @@ def run(config: Config, figures: Optional[Callable[[Config, str], None]] = None,
     else:
         with run_folder.open_folder(config):
             results = run_folder.finished(config)
+            if results is None and run_folder.is_trained(config):       # its exports alone are missing
+                return _train(config, True)
             if results is None:
                 return _train(config, True, figures, report, observe)
     print(f"{config.model_dir} is finished, {config.train_steps} steps: nothing to do (a larger "
@@ -267,8 +269,10 @@ def write_outcome(config, outcome, probes=None, figures=None, report=None):
     if config.export:
         whole = composing.of_run(dataset.made, student) if dataset.made else student
         export.export(whole, folder, class_names, serving.view_of(config)["crop"])
-    elif not dataset.made:
-        export.save_whole(student, folder)
+    else:
+        export.remove(folder)       # what a shorter run has left is another network
+        if not dataset.made:
+            export.save_whole(student, folder)
     storage.write_json(os.path.join(folder, run_folder.CLASSES), list(class_names))
     if config.plots:
         pictures.write(os.path.join(folder, "curves.png"),

@@ -185,7 +185,7 @@ def test_an_exported_student_that_does_not_fit_its_run_is_one_line(trained, tmp_
     assert capsys.readouterr().out.startswith(f"{tmp_path / 'grass.jpg'}: 0 ")
     shutil.rmtree(tmp_path / "run" / "saved_model")
     assert predict.main(arguments) == 2
-    assert "has no saved_model: the run is not finished; the command that trained it continues it" in (
+    assert "has no saved_model: the run is not finished, or has --noexport; give the command that trained it" in (
         err := capsys.readouterr().err) and "evaluate" not in err
     shutil.copytree(run / "checkpoints", tmp_path / "run" / "checkpoints")
     assert predict.main(arguments) == 2

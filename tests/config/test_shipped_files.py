@@ -36,6 +36,14 @@ def test_variants_hold_only_differences(path):
         assert inherited is None or getattr(own, name) != getattr(inherited, name), line
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_file_is_a_header_and_then_flags_each_given_once(path):
+    header, _, rest = path.read_text().partition("\n\n")
+    assert all(line.startswith("#") for line in header.splitlines()), header
+    names = [line.split("=")[0] for line in rest.splitlines() if line.startswith("--")]
+    assert len(names) == len(set(names)), names
+
+
 def test_rows_of_table_1_have_a_file():
     rows = {(c.dataset, c.method, c.objective, c.label_smoothing > 0) for c in (
         config.parse([f"--flagfile={path}"]) for path in FILES)}

@@ -28,6 +28,14 @@ def both_by_steps(objective, way="nested_tape", network="dense", batch=None):
     return meta, flat(fd.teacher_step(model(0.0), batch)), batch
 
 
+def as_after_many_steps(model):
+    """The model, whose measured factor would be 0 in its first steps."""
+    if model.meta_scale == "measured":
+        model.signal_statistics.assign([3.0, 0.1, 1.0, 3.0])
+        model.teacher_optimizer.iterations.assign(50)
+    return model
+
+
 @pytest.mark.parametrize("objective, way, network", [
     ("supervised", "jvp", "conv"),
     pytest.param("uda", "nested_tape", "dense", marks=pytest.mark.slow),
@@ -117,10 +125,13 @@ def test_weight_0_is_the_baseline_bit_for_bit(objective, way, scale):
     control.compile(tiny.nesterov(), tiny.nesterov(), teacher_weight_decay=1e-3)
     baseline = mpl_tf.Baseline(fd.conv_network(2), made, seed=5)
     baseline.compile(tiny.nesterov(), weight_decay=1e-3)
+    as_after_many_steps(control)
     for model in (control, baseline):
         history = model.fit(data, verbose=0).history
         if model is control:
             assert history["meta_gradient_ratio"][-1] > 0    # it was computed, and multiplied by 0
+            assert scale == "relative" or float(
+                1 - control.signal_statistics[2] / control.signal_statistics[3]) > 0      # the room
     for ours, theirs in zip(control.teacher.weights, baseline.student.weights):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy())
 
@@ -166,10 +177,11 @@ def test_two_replicas_equal_one_device(way, scale):
     data = tiny.dataset(tiny.batches(3, labeled=4, unlabeled=6, dtype="float64"))
     made = lambda **options: tiny.model(meta_gradient=way, meta_scale=scale, meta_weight=0.5,
                                         student_weight_decay=0.01, teacher_weight_decay=0.01, **options)
-    one = made(run_eagerly=True)
+    one = as_after_many_steps(made(run_eagerly=True))
     logs = one.fit(data, verbose=0).history
     with tiny.two_replicas().scope():
-        two = made()
+        two = as_after_many_steps(made())
+    assert scale == "relative" or logs["meta_factor"][0] > 0
     logs_of_two = two.fit(data, verbose=0).history
     tiny.assert_same_state(two, one, rtol=1e-8, atol=1e-12)
     for name in logs:

@@ -167,6 +167,11 @@ def test_exports_can_be_left_out_and_made_later(tmp_path):
     again, _ = run(config.replace(export=True))
     assert {"classifier.keras", "saved_model"} <= set(os.listdir(config.model_dir))
     assert again["student_test_accuracy"] == results["student_test_accuracy"]
+    longer = config.replace(train_steps=6)
+    run(longer)     # with the shorter run's exports in its folder
+    assert not {"classifier.keras", "saved_model"} & set(os.listdir(config.model_dir))
+    again, _ = run(longer.replace(export=True))
+    config = longer
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     shutil.rmtree(tmp_path / "run" / "saved_model")
     assert run(config.replace(export=True))[0] == again     # nothing to make it of: not trained anew
@@ -179,6 +184,17 @@ def test_more_steps_continue_a_finished_run(straight, tmp_path):
     assert "steps      3 to 6" in out and results["train_steps"] == 6
     assert_same_state(tmp_path / "run", straight)
     assert results["teacher_test_accuracy"] is None
+
+
+def test_a_measured_scale_goes_on_as_it_was(tmp_path):
+    made = lambda name, steps: settings(tmp_path / name, meta_scale="measured", train_steps=steps,
+                                        student_dropout=0.0, report=False, export=False, eval_steps=100)
+    run(made("straight", 16))
+    run(made("in_two", 12))
+    run(made("in_two", 16))
+    one, other = state(tmp_path / "straight"), state(tmp_path / "in_two")
+    assert any("signal_statistics" in name and value.all() for name, value in one.items())
+    assert_same_state(tmp_path / "straight", tmp_path / "in_two")
 
 
 def test_sigterm_saves_and_the_same_command_continues(straight, tmp_path, monkeypatch, capsys):
