@@ -36,7 +36,8 @@ class MetaPseudoLabels(Steps, JvpStep, Diagnostics, TrainingModel):
       student, teacher: Keras models, images [B, ...] -> logits [B, K], with the same K.
       objective: what the teacher minimises beside the meta signal; see mpl_tf.objectives.
       meta_weight: the factor of the meta signal. 0.0 is the control at equal compute: it makes the
-        same passes and multiplies the signal by zero, so that the teacher trains as its baseline.
+        same passes and multiplies the signal by zero, so that the teacher trains as its baseline
+        (with microbatch_size only where no network has batch norm).
       meta_gradient: how the meta gradient is computed. "nested_tape" takes the least computation.
         "jvp" gives the same gradient by one forward-mode pass and takes less memory: it never
         keeps the activations of more than one backward pass. It replays passes, so the random

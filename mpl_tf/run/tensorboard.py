@@ -15,7 +15,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from mpl_tf.common import command, pictures, plain_path
-from mpl_tf.run import confusion, curves
+from mpl_tf.run import confusion, curves, run_folder
 
 MONTAGE_IMAGES = 16
 HEADING = 0.16      # the height of a line of words above a montage, in widths of an image
@@ -43,7 +43,8 @@ class Summaries:
 
     def __init__(self, folder, model, class_names, start_step=0):
         self._model, self._class_names, self._writes = model, class_names, folder is not None
-        self._earlier = folder is not None and os.path.basename(folder) == EARLIER
+        self._earlier = folder is not None and os.path.basename(folder) == EARLIER and os.path.isfile(
+            os.path.join(os.path.dirname(folder), run_folder.CONFIG))
         self.views = None       # of the last montage: arrays in [-1, 1], the weak views first
         self._writer = tf.summary.create_noop_writer()
         if self._writes:

@@ -168,6 +168,7 @@ def test_arrays_and_datasets_are_taken_as_printed():
     assert len(histories) == 2
 
 
+@pytest.mark.slow
 def test_the_network_by_its_path_trains_by_the_command_as_printed(tmp_path, monkeypatch):
     [words] = [words for _, words in RUN if "--student_network=my_networks:build" in words]
     (tmp_path / "my_networks.py").write_text(snippet("def build("))

@@ -37,7 +37,7 @@ def as_after_many_steps(model):
 
 
 @pytest.mark.parametrize("objective, way, network", [
-    ("supervised", "jvp", "conv"),
+    ("supervised", "nested_tape", "dense"), pytest.param("supervised", "jvp", "conv", marks=pytest.mark.slow),
     pytest.param("uda", "nested_tape", "dense", marks=pytest.mark.slow),
     pytest.param("randaugment", "nested_tape", "dense", marks=pytest.mark.slow),
     pytest.param("uda", "nested_tape", "conv", marks=pytest.mark.slow), pytest.param("uda", "jvp", "dense", marks=pytest.mark.slow)])
@@ -83,7 +83,7 @@ def test_the_recent_mean_forgets_and_the_largest_stays():
     assert float(logs["meta_factor"]) == pytest.approx((1 - recent / 2) * np.mean(lengths) / 0.5, rel=1e-9)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["jvp", pytest.param("nested_tape", marks=pytest.mark.slow)])
 def test_measured_adds_its_factor_times_the_exact_gradient(way):
     meta, own, batch = both_by_steps("supervised", way)
     model = fd.make_model("dense", "nesterov", way, mpl_tf.objectives.Supervised(), meta_weight=0.75,
@@ -245,7 +245,7 @@ def test_a_batch_of_one_has_no_wrong_image():
         model.fit(tiny.dataset(tiny.batches(1, unlabeled=1)), verbose=0)
 
 
-@pytest.mark.parametrize("scale", ["relative", "measured"])
+@pytest.mark.parametrize("scale", ["measured", pytest.param("relative", marks=pytest.mark.slow)])
 def test_it_is_kept_with_the_model_and_absent_means_absolute(tmp_path, scale):
     model = mpl_tf.MetaPseudoLabels(*tiny.networks(), mpl_tf.objectives.UDA(), 0.5,
                                     meta_scale=scale, meta_signal="shuffled")

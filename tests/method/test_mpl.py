@@ -190,6 +190,7 @@ def test_diagnostics_change_nothing_and_agree_with_the_step():
     np.testing.assert_allclose(tf.reduce_sum(found["pseudo_labels"], 1), 1.0)
 
 
+@pytest.mark.slow
 def test_gradient_cosine_against_numpy():
     batch = fd.make_batch((2,))
     gradients = []

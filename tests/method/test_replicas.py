@@ -83,7 +83,8 @@ def synchronized(role, seed):
     return tf.keras.Sequential([tf.keras.Input((2,)), *layers], name=role)
 
 
-@pytest.mark.parametrize("objective", ["supervised", pytest.param("uda", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["supervised", "uda"])
 def test_synchronized_batch_norm_on_two_replicas_equals_one_device(objective):
     tiny.use_float64()
     data = tiny.dataset(tiny.batches(3, labeled=4, unlabeled=6, dtype="float64"))

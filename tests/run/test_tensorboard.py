@@ -116,6 +116,7 @@ def test_a_run_is_called_by_its_folder_and_accuracies_come_first(tmp_path):
     (tmp_path / "new" / "tensorboard").mkdir(parents=True)
     (tmp_path / "begun" / "tensorboard").mkdir(parents=True)
     (tmp_path / "begun" / "tensorboard" / "events.out.tfevents.1.host").touch()
+    (tmp_path / "begun" / "config.json").touch()
     for folder in folders:
         board = tensorboard.Summaries(tensorboard.folder_of(folder), None, ["a", "b"])
         board.scalars(1, {"loss": 1.0})

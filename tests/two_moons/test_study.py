@@ -108,6 +108,7 @@ def test_cosines_are_those_of_figure_8(measured):
     assert at_60["MPL"][2] < at_60["control"][2] < 1.0
 
 
+@pytest.mark.slow
 def test_supervised_learns_its_points_and_pseudo_labels_follow_it(measured):
     dataset, learners = measured
     points = dataset.test.images
