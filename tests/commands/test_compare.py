@@ -57,3 +57,16 @@ def test_a_comparison_of_short_runs(tmp_path, capsys):
     assert (run["flags"]["seed"], run["flags"]["split_seed"], run["flags"]["batch_size"]) == (4, 4, 10)
     assert compare.main(argv) == 0      # finished: prints only
     assert "nothing to do" in capsys.readouterr().out
+
+
+def test_it_goes_seed_by_seed(tmp_path, monkeypatch):
+    """So that what an interrupted comparison has done is pairs."""
+    order = []
+    (tmp_path / "runs").mkdir()
+    monkeypatch.setattr(compare, "train", lambda config: order.append(
+        (config.meta_weight, config.seed)) or {"student_test_accuracy": 0.5})
+    for name, weight in (("a", 2), ("b", 3)):
+        (tmp_path / f"{name}.cfg").write_text(f"--dataset=digits\n--method=mpl\n--meta_weight={weight}\n")
+    assert compare.main(["--seeds=3,4", f"--output_dir={tmp_path / 'runs'}", str(tmp_path / "a.cfg"),
+                         str(tmp_path / "b.cfg")]) == 0
+    assert order == [(2, 3), (3, 3), (2, 4), (3, 4)]
