@@ -79,6 +79,6 @@ def unlike(config: Any, other: Any, name: str) -> list[str]:
               for each in (config, other)]
     whole = [f"--microbatch_size: {' here, '.join(str(size or 'whole batches') for size in slices)} there, of "
              "which batch norm takes its statistics"] if slices[0] != slices[1] else []
+    told = meant | unused | _NEUTRAL | {"microbatch_size"} | (RESULT_NEUTRAL - {"train_steps"})
     return whole + [f"--{flag}: {getattr(config, flag)} here, {getattr(other, flag)} there" for flag in FIELDS
-            if flag not in meant | unused | _NEUTRAL | {"microbatch_size"} | (RESULT_NEUTRAL - {"train_steps"})
-            and getattr(config, flag) != getattr(other, flag)]
+                    if flag not in told and getattr(config, flag) != getattr(other, flag)]

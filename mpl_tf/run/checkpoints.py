@@ -1,8 +1,9 @@
 """Checkpoints: all that a run needs to continue as if it had never stopped.
 
 A checkpoint holds the networks with batch norm's averages, the optimizers with iterations and
-slots, what the signal's scale remembers, the step, the seed, and what the host keeps: evaluations and times. The position in the data
-and every random number are functions of (seed, step), so they need no place of their own.
+slots, what the signal's scale remembers, the step, the seed, and what the host keeps: evaluations
+and times. The position in the data and every random number are functions of (seed, step), so they
+need no place of their own.
 
 TensorFlow writes a checkpoint under temporary names. When it is complete, TensorFlow names it in
 the file `checkpoint`, which it replaces by renaming. If the process is killed before that, the
@@ -98,9 +99,9 @@ class Checkpoints:
             keras_seam.build_optimizer(optimizer, model.networks[role].trainable_variables)
         self._networks = {**model.networks, **({} if model.average is None
                                                else {AVERAGE: model.average})}
-        statistics = getattr(model, "signal_statistics", None)      # of meta_scale="measured"
-        kept = {} if statistics is None else dict(
-            zip(["signal_statistics"], keras_seam.tf_variables([statistics])))
+        kept = {}
+        if hasattr(model, "signal_statistics"):     # of meta_scale="measured"
+            kept["signal_statistics"], = keras_seam.tf_variables([model.signal_statistics])
         self._checkpoint = tf.train.Checkpoint(
             **self._networks, **kept, step=self._step, seed=self._stored_seed, journal=self.journal,
             **{f"{role}_optimizer": optimizer for role, optimizer in model.optimizers.items()})
