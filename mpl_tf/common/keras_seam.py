@@ -74,6 +74,17 @@ def observe_calls(observe):
     return undo
 
 
+def as_written(function):
+    """Marks a function that holds no Python `if` or `for` over tensors: AutoGraph leaves it as it is.
+
+    Rewriting a step with all that it calls takes longer than building its graph. TensorFlow's public
+    do_not_convert also keeps Keras 2 from rewriting the calls of layers within, where a user's layer may
+    want it. Only the mark of what AutoGraph has rewritten already leaves that alone.
+    """
+    function.autograph_info__ = {}
+    return function
+
+
 # Optimizers and variables.
 
 

@@ -72,6 +72,7 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
         for mean in vars(self._unsaved_means).values():
             mean.reset_state()
 
+    @keras_seam.as_written
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None) -> tf.Tensor:
         """Returns the logits [B, K] of the student, or of a baseline's only network."""
         return self._network(inputs, training=training)
@@ -248,6 +249,7 @@ class TrainingModel(Calls, Saving, keras_seam.Model):
             keras_seam.share_averages(network.non_trainable_weights)
         return self._results([*measured, *(means[name] for name in scalars)])
 
+    @keras_seam.as_written
     def test_step(self, data: Any) -> Dict[str, tf.Tensor]:
         """Updates cross-entropy and compiled metrics by a batch (images, labels[, weights]).
 

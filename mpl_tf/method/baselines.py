@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Union
 
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
 from mpl_tf.method import objectives, passes, targets
 from mpl_tf.method.base import TrainingModel
 from mpl_tf.method.requirements import check_networks, check_objective
@@ -77,6 +78,7 @@ class Baseline(_OneNetwork):
         self.student = student
         self._add_means("loss", *objective.terms, "learning_rate")
 
+    @keras_seam.as_written
     def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
         """Takes one step on a batch; returns the means since the last reset, by name."""
         batch = self._unpack(data)
@@ -101,6 +103,7 @@ class _Imitator(_OneNetwork):
         self._add_means("loss", "pseudo_label_entropy", "pseudo_label_confidence", "agreement",
                         "learning_rate")
 
+    @keras_seam.as_written
     def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
         """Takes one step on the unlabeled part of a batch; returns the means since the last reset."""
         batch = self._unpack(data)

@@ -6,6 +6,7 @@ from typing import Dict
 
 import tensorflow as tf
 
+from mpl_tf.common import keras_seam
 from mpl_tf.method import meta_gradient, meta_scale, passes, slices
 from mpl_tf.method.update_rules import Rule
 
@@ -35,6 +36,7 @@ class Diagnostics:
         return tf.nest.map_structure(lambda value: strategy.experimental_local_results(value)[0],
                                      self._diagnose_replicas(data))
 
+    @keras_seam.as_written
     def _diagnose(self, data):
         batch = slices.check(self._unpack(data), self.microbatch_size)
         self._build(batch.student_view)

@@ -205,6 +205,7 @@ class MetaPseudoLabels(Steps, JvpStep, Diagnostics, TrainingModel):
                 (None, self.teacher.input_shape[-1]), self.loss_dtype)
         return found
 
+    @keras_seam.as_written
     def train_step(self, data: Dict[str, Dict[str, tf.Tensor]]) -> Dict[str, tf.Tensor]:
         """Takes one step of student and teacher on a batch.
 

@@ -117,6 +117,7 @@ class ReplayableDropout(tf.keras.layers.Layer):
         self.rate = rate
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
 
+    @keras_seam.as_written
     def call(self, inputs: tf.Tensor,
              training: Union[None, bool, int, tf.Tensor] = None) -> tf.Tensor:
         if training is None:
@@ -177,6 +178,7 @@ class FusedBatchNormalization(tf.keras.layers.BatchNormalization):
 
     replayable = True
 
+    @keras_seam.as_written
     def call(self, inputs: tf.Tensor, training: Optional[bool] = None,
              mask: Optional[tf.Tensor] = None) -> tf.Tensor:
         fused = (keras_seam.IS_KERAS_3 and training and self.trainable and mask is None
@@ -235,6 +237,7 @@ class GaussianFeatures(tf.keras.layers.Layer):
         self.width = float(width)
         self.centres = grid(self.low, self.high, self.width)
 
+    @keras_seam.as_written
     def call(self, points: tf.Tensor) -> tf.Tensor:
         centres = tf.constant(self.centres, points.dtype)
         squares = tf.reduce_sum((points[:, None, :] - centres) ** 2, axis=-1)
@@ -265,5 +268,6 @@ def grid(low: Sequence[float], high: Sequence[float], width: float) -> np.ndarra
 class LogProbabilities(tf.keras.layers.Layer):
     """log max(p, 1e-7) of distributions p [B, K]: logits [B, K] whose softmax is p within 1e-7 K."""
 
+    @keras_seam.as_written
     def call(self, probs: tf.Tensor) -> tf.Tensor:
         return tf.math.log(tf.maximum(probs, tf.constant(SMALLEST, probs.dtype)))

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import traceback
 
 import numpy as np
 import pytest
@@ -239,3 +240,41 @@ def test_diagnostics_tell_of_the_coming_step_and_change_nothing():
     assert diagnosed["gradient_cosine"] == diagnosed["objective_gradient_norm_weights"] == 0.0
     np.testing.assert_allclose(diagnosed["pseudo_labels"].sum(axis=1), 1.0, rtol=1e-5)
     assert diagnosed["pseudo_labels"].shape == (8, 3)
+
+
+def _rewritten():
+    """How many of the functions that are being called are AutoGraph's."""
+    return sum("autograph_generated" in frame.filename for frame in traceback.extract_stack())
+
+
+class Branching(tf.keras.layers.Layer):
+    """A user's layer with a Python `if` over a tensor, which Keras 2 lets AutoGraph rewrite."""
+
+    def call(self, inputs):
+        if tf.reduce_sum(inputs) > 1e9:
+            inputs = tf.zeros_like(inputs)
+        return inputs
+
+
+@pytest.mark.parametrize("baseline", [False, True])
+def test_a_step_is_traced_as_written_and_a_users_layer_as_keras_traces_it(baseline):
+    seen = []
+
+    class Watched(mpl_tf.objectives.Supervised):
+        def losses(self, *args, **kwargs):
+            seen.append(_rewritten())
+            return super().losses(*args, **kwargs)
+
+    layers = [] if tiny.KERAS_3 else [Branching()]     # Keras 3 has no AutoGraph within a step
+    student, teacher = (tf.keras.Sequential([tf.keras.Input([2]), *layers, tf.keras.layers.Dense(3)])
+                        for _ in range(2))
+    if baseline:
+        model = mpl_tf.Baseline(student, Watched())
+        model.compile("sgd")
+    else:
+        model = mpl_tf.MetaPseudoLabels(student, teacher, Watched())
+        model.compile("sgd", "sgd")
+    model.fit(tiny.dataset(tiny.batches()), verbose=0)
+    tf.function(model.train_step).get_concrete_function(tiny.batches()[0])
+    outer = 0 if tiny.KERAS_3 else 1     # a function of Keras 2's around the step
+    assert seen and set(seen) <= {0, outer}, seen
