@@ -128,7 +128,7 @@ def validation_loss(model, batch, step):
     view = batch["unlabeled"].get("augmented", batch["unlabeled"]["image"])
     weak = batch["unlabeled"]["image"]
     with layers.random_seed(passes.pass_seed(7, step, passes.TEACHER_UNLABELED)):
-        if model.objective.unlabeled:
+        if model.objective.unlabeled and model.objective.joint_views:
             logits = tf.split(teacher(tf.concat([weak, view], 0), training=True), 2)[1]
         else:
             logits = teacher(view, training=True)

@@ -30,8 +30,9 @@ def parse(arguments):
     parser.add_argument("--microbatch_size", type=whole(0, 10 ** 6), default=0,
                         help="with --what=memory: the examples in a slice (default: a quarter of the "
                         "batch)")
-    parser.add_argument("--objective", choices=["supervised", "uda"], default="supervised",
-                        help="with --what=memory: the teacher's objective (default: %(default)s)")
+    parser.add_argument("--objective", choices=list(memory.OBJECTIVES), default="supervised",
+                        help="with --what=memory: the teacher's objective; uda_apart has joint_views=False "
+                        "(default: %(default)s)")
     parser.add_argument("--row", help="with --what=memory: measures this row alone, in this process, and "
                         "prints it as JSON")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16", "both"],

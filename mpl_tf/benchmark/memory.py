@@ -22,6 +22,9 @@ import mpl_tf
 
 ROWS = ("supervised", "noisy_student", "reduced_mpl", "reduced_mpl_jvp", "mpl", "mpl_jvp",
         "mpl_jvp_slices")
+OBJECTIVES = {"supervised": lambda objectives: objectives.Supervised(),
+              "uda": lambda objectives: objectives.UDA(),
+              "uda_apart": lambda objectives: objectives.UDA(joint_views=False)}
 _MIB = 2 ** 20
 
 
@@ -46,7 +49,7 @@ def model_of(row, chosen):
     reduced = row.startswith("reduced_mpl")
     teacher = networks.calibration(10, name="teacher") if reduced else build("teacher")
     model = mpl_tf.MetaPseudoLabels(
-        build("student"), teacher, objectives.OBJECTIVES["supervised" if reduced else chosen.objective](),
+        build("student"), teacher, OBJECTIVES["supervised" if reduced else chosen.objective](objectives),
         meta_gradient="jvp" if "jvp" in row else "nested_tape",
         teacher_input="teacher_probs" if reduced else "image",
         microbatch_size=slice_size(chosen) if row.endswith("slices") else None)

@@ -2,10 +2,12 @@
 
 Each row is a real `train_step`. Its ratio is that to its unavoidable passes, which are measured
 beside it: plain forward and backward passes of the teacher on x_l and x_u and of the student on x_u
-and x_l (or of the only network), and for UDA the forward pass on the weak view. Each round measures
-the row and then its passes, and the median of the rounds' ratios is printed, so that it does not
-matter if the machine's speed drifts. For the memory see peak_memory. "first s" are the CPU seconds of the
-first call, which traces and compiles the step, and "nodes" the operations of its graph.
+and x_l (or of the only network), and for UDA the forward pass on the weak view. UDA's rows make one
+pass over both views, through both of which their gradient goes; those "apart" make two
+(joint_views=False). Each round measures the row and then its passes, and the median of the rounds'
+ratios is printed, so that it does not matter if the machine's speed drifts. For the memory see
+peak_memory. "first s" are the CPU seconds of the first call, which traces and compiles the step, and
+"nodes" the operations of its graph.
 """
 
 import ctypes
@@ -14,6 +16,9 @@ import statistics
 import time
 
 import mpl_tf  # noqa: F401
+
+METHODS = ("supervised", "uda", "uda_apart", "mpl_nested_tape", "mpl_jvp", "mpl_uda_nested_tape",
+           "mpl_uda_jvp", "mpl_uda_apart_nested_tape", "mpl_uda_apart_jvp")
 
 
 def make_batch(batch_size, image_size, seed=0):
@@ -34,8 +39,9 @@ def step_of(method, network, image_size):
     build = lambda role: networks.build(network, 10, (image_size, image_size, 3), dropout=0.3,
                                         role=role)
     sgd = lambda: tf.keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)
-    objective = objectives.UDA() if "uda" in method else objectives.Supervised()
-    if method in ("supervised", "uda"):
+    objective = (objectives.UDA(joint_views="apart" not in method) if "uda" in method
+                 else objectives.Supervised())
+    if not method.startswith("mpl"):
         model = mpl_tf.Baseline(build("student"), objective)
         model.compile(sgd(), weight_decay=5e-4)
     else:
@@ -134,15 +140,14 @@ def measure_steps(chosen):
     print(f"{chosen.network}, {chosen.image_size} px, batch {chosen.batch_size} + "
           f"{chosen.batch_size}, {chosen.rounds} rounds, TensorFlow {tf.__version__}, "
           f"{len(tf.config.list_physical_devices('GPU'))} GPU")
-    print(f"{'precision':15}{'step':22}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}"
+    print(f"{'precision':15}{'step':27}{'wall s':>9}{'CPU s':>9}{'peak MiB':>10}"
           f"{'wall ratio':>12}{'CPU ratio':>11}{'memory ratio':>14}{'first s':>9}{'nodes':>8}")
     rows = []
     precisions = (["float32", "mixed_bfloat16"] if chosen.precision == "both"
                   else [chosen.precision])
     for precision in precisions:
         tf.keras.mixed_precision.set_global_policy(precision)
-        for method in ("supervised", "uda", "mpl_nested_tape", "mpl_jvp", "mpl_uda_nested_tape",
-                       "mpl_uda_jvp"):
+        for method in METHODS:
             functions = [make(method, chosen.network, chosen.image_size)
                          for make in (step_of, unavoidable_passes_of)]
             calls = [lambda f=f: block(f(batch)) for f in functions]
@@ -160,7 +165,7 @@ def measure_steps(chosen):
                    "memory_ratio": memory[0] / memory[1] if all(memory) else None,
                    "first_cpu_seconds": first[1], "nodes": nodes}
             rows.append(row)
-            print("{precision:15}{step:22}{wall_seconds:9.3f}{cpu_seconds:9.3f}".format(**row)
+            print("{precision:15}{step:27}{wall_seconds:9.3f}{cpu_seconds:9.3f}".format(**row)
                   + (f"{row['peak_mib']:10.0f}" if row["peak_mib"] else f"{'-':>10}")
                   + "{wall_ratio:12.2f}{cpu_ratio:11.2f}".format(**row)
                   + (f"{row['memory_ratio']:14.2f}" if row["memory_ratio"] else f"{'-':>14}")

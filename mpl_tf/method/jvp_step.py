@@ -12,7 +12,7 @@ of a slice:
 The objective is evaluated on the logits of the whole batch in stage 1, so that any objective is what it
 is without slices. In stage 5 the teacher's passes are made again, each with what comes into it from
 stages 1 and 4. So x_l and x_u do not meet there. Where an objective wants two views of x_u in one pass
-(UDA), batch norm's statistics tie them, and both are held.
+(UDA with joint_views), batch norm's statistics tie them, and both are held.
 """
 
 from __future__ import annotations
@@ -103,26 +103,31 @@ class Labelled:
           dtype: of the logits.
         """
         self._weights = passes.weights(teacher)
-        seeds = [passes.pass_seed(seed, step, number)
-                 for number in (passes.TEACHER_LABELED, passes.TEACHER_UNLABELED)]
-        self._labeled = _Pass(teacher, [batch.labeled_view], seeds[0], size, dtype)
-        labeled = self._labeled.logits()
-        batches.check_labels(batch.labels, labeled[0].shape[-1])
-        self._consistency = objective.unlabeled
-        if self._consistency:   # batch norm's statistics are those of both views: one pass
-            self._unlabeled = _Pass(teacher, [batch.weak_view, batch.student_view], seeds[1], size, dtype)
-            unlabeled = self._unlabeled.logits()
+        self._passes = []
+
+        def logits_of(number, *views):
+            self._passes.append(_Pass(teacher, views, passes.pass_seed(seed, step, number), size, dtype))
+            return self._passes[-1].logits()
+
+        logits = logits_of(passes.TEACHER_LABELED, batch.labeled_view)
+        batches.check_labels(batch.labels, logits[0].shape[-1])
+        if objective.unlabeled:     # in the order of passes.objective_passes
+            if objective.joint_views:
+                logits += logits_of(passes.TEACHER_UNLABELED, batch.weak_view, batch.student_view)
+            else:
+                logits += logits_of(passes.TEACHER_WEAK, batch.weak_view)
+                logits += logits_of(passes.TEACHER_UNLABELED, batch.student_view)
+            strong_logits = logits[-1]
         else:
-            self._unlabeled = _Pass(teacher, [batch.student_view], seeds[1], size, dtype)
             with passes.averages_restored(teacher):
-                unlabeled = self._unlabeled.logits()
-        logits = [*labeled, *(unlabeled if self._consistency else [])]
+                [strong_logits] = logits_of(passes.TEACHER_UNLABELED, batch.student_view)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(logits)
             self.loss, self.terms = objectives.losses_of(
                 objective, batch.labels, *logits, sample_weight=batch.sample_weight)
-        self._of_logits = tape.gradient(self.loss, logits, unconnected_gradients=ZERO)
-        self.pseudo_labels = tf.nn.softmax(unlabeled[-1])
+        self._of_logits = tape.gradient(self.loss, logits)
+        self._of_logits += [None] * (not objective.unlabeled)     # of the logits that only q is made of
+        self.pseudo_labels = tf.nn.softmax(strong_logits)
 
     def gradient(self, target: Any, sources: Sequence[tf.Variable], output_gradients: Any = None,
                  unconnected_gradients: tf.UnconnectedGradients = ZERO) -> List[tf.Tensor]:
@@ -136,21 +141,24 @@ class Labelled:
         """
         asked = tf.nest.flatten(target)
         given = [None] * len(asked) if output_gradients is None else tf.nest.flatten(output_gradients)
-        of_targets = {id(each): upstream for each, upstream in zip(asked, given)}
-        found, upstream = [], [tf.zeros_like(self.pseudo_labels)] * (1 + self._consistency)
+        of_targets = {id(each): factor for each, factor in zip(asked, given)}
+        upstream = [None] * len(self._of_logits)
         if id(self.loss) in of_targets:
             factor = of_targets[id(self.loss)]
-            of_labeled, *upstream_of_views = [
-                each if factor is None else tf.cast(factor, each.dtype) * each for each in self._of_logits]
-            upstream = upstream_of_views or upstream
-            found.append(self._labeled.gradients([of_labeled], self._weights))
+            upstream = [each if each is None or factor is None else tf.cast(factor, each.dtype) * each
+                        for each in self._of_logits]
         if id(self.pseudo_labels) in of_targets:
-            upstream[-1] += meta_gradient.through_softmax(
-                self.pseudo_labels, of_targets[id(self.pseudo_labels)])
-        if self._consistency or id(self.pseudo_labels) in of_targets:
-            # One after the other: together they would hold the activations of x_l and of x_u.
-            with tf.control_dependencies([each for gradients in found for each in gradients]):
-                found.append(self._unlabeled.gradients(upstream, self._weights))
+            of_q = meta_gradient.through_softmax(self.pseudo_labels, of_targets[id(self.pseudo_labels)])
+            upstream[-1] = of_q if upstream[-1] is None else upstream[-1] + of_q
+        found = []
+        for each in self._passes:
+            own, upstream = upstream[:each.views], upstream[each.views:]
+            if any(one is not None for one in own):
+                # One after the other: together they would hold the activations of all.
+                with tf.control_dependencies([one for gradients in found for one in gradients]):
+                    found.append(each.gradients(own, self._weights))
+        if not found:
+            return [tf.zeros_like(weight) for weight in self._weights]
         # What comes into a pass here does not come out of its own logits. So nothing but a control edge
         # lets the weights be read before they are updated, and TensorFlow 2.21's graph optimizer loses some.
         with tf.control_dependencies([each for gradients in found for each in gradients]):
@@ -163,32 +171,36 @@ class _Pass:
     def __init__(self, network, views, seed, size, dtype):
         self._network, self._views, self._seed, self._size, self._dtype = (
             network, views, seed, size, dtype)
+        self.views = len(views)
         self._averages = [tf.identity(variable) for variable in passes.averages(network)]
 
     def logits(self):
         """The logits [B, K] of each view; the averages move."""
         _, beside = slices.over(
             self._size, self._views, lambda *views: ((), tf.concat(self._run(views), axis=-1)),
-            dtype=self._dtype, views=len(self._views))
-        return tf.split(beside, len(self._views), axis=-1)
+            dtype=self._dtype, views=self.views)
+        return tf.split(beside, self.views, axis=-1)
 
     def gradients(self, of_logits, weights):
         """The gradients over `weights` of what has the gradients `of_logits` over each view's logits.
 
+        None stands for zeros; one of them at least is given.
         The pass has the masks and the averages that it had, and leaves the averages as they are.
         """
         def body(*given):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(weights)
-                logits = self._run(given[:len(self._views)])
-            found = tape.gradient(logits, weights, output_gradients=given[len(self._views):],
+                logits = self._run(given[:self.views])
+            found = tape.gradient(logits, weights, output_gradients=given[self.views:],
                                   unconnected_gradients=ZERO)
             return [tf.convert_to_tensor(each) for each in found], None
 
+        nothing = tf.zeros_like(next(each for each in of_logits if each is not None))
+        of_logits = [nothing if each is None else each for each in of_logits]
         with passes.averages_restored(self._network):
             passes.assign(passes.averages(self._network), self._averages)
             return slices.over(self._size, [*self._views, *of_logits], body, weights,
-                               views=len(self._views))[0]
+                               views=self.views)[0]
 
     def _run(self, views):
         stacked = views[0] if len(views) == 1 else tf.concat(views, axis=0)

@@ -4,7 +4,8 @@ An objective says which views it needs and turns logits into a loss:
 
     flags          {argument of the constructor: the flag that gives it}, for `--objective=NAME`
     labeled_view   "image" or "augmented": the view of x_l that the supervised term sees
-    unlabeled      True if it needs the network's logits on both views of x_u, from one pass
+    unlabeled      True if it needs the network's logits on both views of x_u
+    joint_views    True if these come from one pass, so that batch norm's statistics are of both views
     terms          names of the unweighted parts of the loss, for the logs
     losses(labels, labeled_logits, weak_logits, strong_logits, sample_weight=None)
                    -> (loss, {term: scalar})
@@ -63,6 +64,7 @@ class Objective:
     flags: Mapping[str, str] = {}
     labeled_view: str = "image"
     unlabeled: bool = False
+    joint_views: bool = True
     terms: Tuple[str, ...] = ("supervised_loss",)
 
     def __init__(self, **config: Any) -> None:
@@ -145,7 +147,7 @@ class RandAugment(Supervised):
     labeled_view = "augmented"
 
 
-@objective("uda", weight="uda_weight", temperature="uda_temperature",
+@objective("uda", weight="uda_weight", temperature="uda_temperature", joint_views="uda_joint_views",
            label_smoothing="label_smoothing", supervised_weight="supervised_weight")
 class UDA(Objective):
     """CE(y_l, T(x_l)) + weight * CE(stop_gradient(softmax(T(weak)/tau)), T(strong)).
@@ -153,6 +155,11 @@ class UDA(Objective):
     Unsupervised Data Augmentation (Xie et al., 2019a) as Section 4.1 uses it. `weight` and
     `temperature` (tau) are Table 3's UDA factor and UDA temperature, for CIFAR-10 1.0 and 0.8.
     `supervised_weight` is the factor of the first term.
+
+    With joint_views both views of x_u make one pass, as UDA's published code does: batch norm's
+    statistics are those of both, and the gradient goes through the weak half too. Without, each view
+    has a pass and statistics of its own, and no gradient goes through the weak one: a step takes less
+    time and memory. Without batch norm (and dropout) both are the same.
     """
 
     unlabeled = True
@@ -163,9 +170,10 @@ class UDA(Objective):
     supervised_weight: float
 
     def __init__(self, weight: float = 1.0, temperature: float = 0.8,
-                 label_smoothing: float = 0.0, supervised_weight: float = 1.0) -> None:
+                 label_smoothing: float = 0.0, supervised_weight: float = 1.0,
+                 joint_views: bool = True) -> None:
         super().__init__(weight=weight, temperature=temperature, label_smoothing=label_smoothing,
-                         supervised_weight=supervised_weight)
+                         supervised_weight=supervised_weight, joint_views=joint_views)
 
     def losses(self, labels: tf.Tensor, labeled_logits: tf.Tensor,
                weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,

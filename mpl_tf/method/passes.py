@@ -16,7 +16,7 @@ from mpl_tf.common import keras_seam, random_bits
 from mpl_tf.method import batches, objectives, targets
 from mpl_tf.networks import layers
 
-TEACHER_LABELED, TEACHER_UNLABELED, STUDENT_UNLABELED, STUDENT_LABELED = range(4)
+TEACHER_LABELED, TEACHER_UNLABELED, STUDENT_UNLABELED, STUDENT_LABELED, TEACHER_WEAK = range(5)
 
 
 def pass_seed(seed: int, step: Union[int, tf.Tensor], number: int) -> tf.Tensor:
@@ -82,10 +82,13 @@ def objective_passes(
     if not objective.unlabeled:
         return (*objectives.losses_of(objective, batch.labels, labeled_logits,
                                       sample_weight=batch.sample_weight), labeled_logits, None)
-    views = tf.concat([batch.weak_view, batch.student_view], axis=0)
-    logits = forward(
-        network, views, pass_seed(seed, step, TEACHER_UNLABELED))
-    weak_logits, strong_logits = tf.split(logits, 2)
+    unlabeled = pass_seed(seed, step, TEACHER_UNLABELED)
+    if objective.joint_views:
+        views = tf.concat([batch.weak_view, batch.student_view], axis=0)
+        weak_logits, strong_logits = tf.split(forward(network, views, unlabeled), 2)
+    else:
+        weak_logits = forward(network, batch.weak_view, pass_seed(seed, step, TEACHER_WEAK))
+        strong_logits = forward(network, batch.student_view, unlabeled)
     return (*objectives.losses_of(objective, batch.labels, labeled_logits, weak_logits,
                                   strong_logits, batch.sample_weight),
             labeled_logits, strong_logits)

@@ -50,17 +50,19 @@ def test_one_supervised_step(kind, view):
     _assert_weights(model.student, expected)
 
 
-def test_one_uda_step():
-    """Both views pass together, so batch norm sees their joint statistics."""
+@pytest.mark.parametrize("joint", [True, False])
+def test_one_uda_step(joint):
+    """Both views pass together, so batch norm sees their joint statistics, or each has its own."""
     batch = tiny.batches(1, dtype="float64")[0]
-    model = mpl_tf.Baseline(_float64_network("student", 1), mpl_tf.objectives.UDA(2.0, 0.5))
+    model = mpl_tf.Baseline(_float64_network("student", 1), mpl_tf.objectives.UDA(2.0, 0.5, joint_views=joint))
     model.compile(tf.keras.optimizers.SGD(0.5))
     twin = _float64_network("student", 1)
     with tf.GradientTape() as tape:
         supervised = tf.reduce_mean(tf.keras.losses.sparse_categorical_crossentropy(
             batch["labeled"]["label"], twin(batch["labeled"]["image"], training=True), True))
-        views = np.concatenate([batch["unlabeled"]["image"], batch["unlabeled"]["augmented"]])
-        weak, strong = tf.split(twin(views, training=True), 2)
+        views = [batch["unlabeled"]["image"], batch["unlabeled"]["augmented"]]
+        weak, strong = (tf.split(twin(np.concatenate(views), training=True), 2) if joint
+                        else [twin(view, training=True) for view in views])
         consistency = tf.reduce_mean(tf.keras.losses.categorical_crossentropy(
             tf.stop_gradient(tf.nn.softmax(weak / 0.5)), strong, from_logits=True))
         loss = supervised + 2.0 * consistency

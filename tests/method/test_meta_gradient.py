@@ -43,10 +43,12 @@ def test_through_convolution_batch_norm_and_dropout(network, optimizer, way):
     assert max(errors) < 1e-5, errors
 
 
-@pytest.mark.parametrize("way", ["nested_tape", pytest.param("jvp", marks=pytest.mark.slow)])
-def test_with_udas_shared_pass_over_both_views(way):
+@pytest.mark.parametrize("way, joint", [
+    ("nested_tape", True), ("jvp", False), pytest.param("jvp", True, marks=pytest.mark.slow),
+    pytest.param("nested_tape", False, marks=pytest.mark.slow)])
+def test_with_udas_passes_over_both_views(way, joint):
     """UDA's weight is 0 here: what is left of the teacher's step is the meta gradient."""
-    objective = mpl_tf.objectives.UDA(weight=0.0, supervised_weight=0.0)
+    objective = mpl_tf.objectives.UDA(weight=0.0, supervised_weight=0.0, joint_views=joint)
     model = fd.make_model("conv", "nesterov", way, objective)
     errors = fd.relative_errors(model, fd.make_batch((6, 6, 2)))
     assert max(errors) < 1e-5, errors
@@ -83,13 +85,15 @@ def test_a_wrong_signal_is_caught(monkeypatch, way, factor):
     assert max(fd.relative_errors(model, fd.make_batch((2,)), warm_steps=0)) > 5e-3
 
 
-@pytest.mark.parametrize("network", ["conv", pytest.param("wrn", marks=pytest.mark.slow)])
-def test_both_ways_take_the_same_step(network):
+@pytest.mark.parametrize("network, joint", [
+    ("conv", True), ("conv", False), pytest.param("wrn", True, marks=pytest.mark.slow)])
+def test_both_ways_take_the_same_step(network, joint):
     """All weights, slots and averages after three float64 steps, UDA, dropout and batch norm on."""
     batch = fd.make_batch(fd.NETWORKS[network][1])
     states = []
     for way in WAYS:
-        model = fd.make_model(network, "nesterov", way, mpl_tf.objectives.UDA(), teacher_rate=0.1)
+        model = fd.make_model(network, "nesterov", way, mpl_tf.objectives.UDA(joint_views=joint),
+                              teacher_rate=0.1)
         for _ in range(3):
             model.traced_step(batch)
         states.append(fd.snapshot(model)[1])

@@ -106,11 +106,12 @@ def test_batch_norm_averages_move_when_they_should(objective, way):
 
 
 OBJECTIVES = {"supervised": mpl_tf.objectives.Supervised(label_smoothing=0.1),
-              "randaugment": mpl_tf.objectives.RandAugment(), "uda": mpl_tf.objectives.UDA()}
+              "randaugment": mpl_tf.objectives.RandAugment(), "uda": mpl_tf.objectives.UDA(),
+              "uda_apart": mpl_tf.objectives.UDA(joint_views=False)}
 
 
 @pytest.mark.parametrize("objective, way", [
-    ("supervised", "jvp"), ("uda", "nested_tape"),
+    ("supervised", "jvp"), ("uda", "nested_tape"), ("uda_apart", "jvp"),
     *(pytest.param(objective, way, marks=pytest.mark.slow) for objective, way in [
         ("supervised", "nested_tape"), ("uda", "jvp"), ("randaugment", "nested_tape"),
         ("randaugment", "jvp")])])

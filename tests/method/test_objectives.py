@@ -62,7 +62,8 @@ def test_udas_targets_are_constants():
 
 @pytest.mark.parametrize("objective", [
     objectives.Supervised(weight=0.5, label_smoothing=0.1), objectives.RandAugment(weight=0.25),
-    objectives.UDA(weight=2.0, temperature=0.7, label_smoothing=0.1, supervised_weight=0.5)])
+    objectives.UDA(weight=2.0, temperature=0.7, label_smoothing=0.1, supervised_weight=0.5,
+                   joint_views=False)])
 def test_config_round_trips(objective):
     config = tf.keras.utils.serialize_keras_object(objective)
     restored = tf.keras.utils.deserialize_keras_object(config)

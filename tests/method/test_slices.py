@@ -65,6 +65,7 @@ def assert_same(one, other):
 @pytest.mark.parametrize("network, optimizer, objective, weights, options", [
     ("dense", "rmsprop_momentum", "uda", True, dict(meta_signal="shuffled")),
     slow("masked", "nesterov", "uda", True, {}),
+    slow("masked", "nesterov", mpl_tf.objectives.UDA(joint_views=False), True, {}),
     slow("masked", "adam", "supervised", True, dict(meta_scale="relative")),
     slow("masked", "adam", "randaugment", False, {}),
     slow("masked", "sgd", "uda", False, dict(meta_scale="relative", meta_signal="shuffled")),
