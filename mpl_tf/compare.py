@@ -6,6 +6,7 @@
 Seed s sets --seed=s and --split_seed=s, so that rows are paired by seed and, where labels are drawn
 at random, by split. Each run has a folder of its own in output_dir: the same command continues an
 interrupted comparison, and only prints the table of a finished one. Flags after -- go to every run.
+output_dir/curves.png shows the accuracies over steps, means and standard errors over seeds.
 
     python -m mpl_tf.compare --baselines flags/digits.cfg
 
@@ -20,8 +21,9 @@ import re
 import sys
 
 from mpl_tf import config as config_module
-from mpl_tf.common import command, storage
+from mpl_tf.common import command, pictures, storage
 from mpl_tf.common.command import Parser
+from mpl_tf.run import curves
 from mpl_tf.run.tables import table
 from mpl_tf.train import train
 
@@ -122,7 +124,7 @@ def _main(arguments):
     if chosen.baselines:
         runs = with_companions(chosen, runs)
     import tensorflow as tf
-    figures = {}
+    figures, evaluations = {}, {name: [] for name in chosen.names}
     # Seed by seed, so that what an interrupted comparison has done is pairs.
     for seed, name in itertools.product(chosen.seeds, chosen.names):
         config = runs[name, seed]
@@ -132,6 +134,9 @@ def _main(arguments):
         if results.get(chosen.figure) is None:
             raise ValueError(f"{config.model_dir} has no {chosen.figure}: choose another --figure")
         figures[name, seed] = results[chosen.figure]
+        evaluations[name].append(results.get("evaluations", []))
+    pictures.write(os.path.join(chosen.output_dir, "curves.png"),
+                   lambda file: curves.of_several(file, evaluations))
     text = table(chosen.names, chosen.seeds, figures, chosen.reference)
     print(f"\n{chosen.figure}\n{text}")
     storage.write_json(os.path.join(chosen.output_dir, f"{chosen.figure}.json"), {

@@ -1,8 +1,14 @@
-"""A run's curves, in plain words: what training logs, and a figure of accuracies and losses."""
+"""Curves over steps, in plain words: what a run logs, its figure, and one of several runs beside each other."""
 
+import itertools
+import math
 import re
+import statistics
+
+from mpl_tf.common import pictures
 
 _BLUE, _ORANGE = "#0072b2", "#d55e00"       # colour-blind people can tell them apart
+_COLORS = (_BLUE, _ORANGE, "#009e73", "#777777", "#cc79a7", "#e69f00", "#56b4e9", "#000000")     # Okabe and Ito
 _LINES = {"test": "-", "labeled": ":", "holdout": "--"}
 _PARTS = {"test": "test data", "labeled": "labeled training data", "holdout": "held-out data"}
 _WORDS = {"student_loss": "student, on the teacher's labels",
@@ -92,3 +98,57 @@ def curves(file, evaluations):
     for axes in (accuracy_axes, loss_axes):
         legend_below(axes, 2 if axes is accuracy_axes else 1)
     FigureCanvasAgg(figure).print_png(file)
+
+
+def of_several(file, rows):
+    """Draws a figure of several runs, a PNG; `file` is open and binary, for `rows` see figure_of_several."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    FigureCanvasAgg(figure_of_several(rows)).print_png(file)
+
+
+def figure_of_several(rows):
+    """A matplotlib Figure of several runs: accuracies on test and on labeled training data over steps.
+
+    The second panel is that of the paper's Figure 9. A line is a mean over seeds, the band about it its
+    standard error.
+
+    Args:
+      rows: {name: a list of evaluations for each seed, see checkpoints.Journal}.
+    """
+    from matplotlib.figure import Figure
+    labels = 2 * len(rows)
+    figure = Figure((10, 4.4 + 0.2 * math.ceil(labels / 2)), dpi=100, layout="constrained")
+    for axes, part in zip(figure.subplots(1, 2), ("test", "labeled")):
+        for (name, seeds), color in zip(rows.items(), itertools.cycle(_COLORS)):
+            for role, line in (("student", "-"), ("teacher", "--")):
+                _draw_mean(axes, seeds, f"{role}_{part}_accuracy", color=color, linestyle=line,
+                           label=f"{role}, {pictures.shortened(name, lambda text: True)}")
+        axes.set_title(f"Accuracy on {_PARTS[part]}")
+        axes.set(ylabel="accuracy [%]")
+        over_steps(axes)
+    by_label = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels()):
+            by_label.setdefault(label, handle)
+    legend = figure.legend(by_label.values(), by_label, loc="outside lower center", ncols=2, fontsize="small",
+                           frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
+def _draw_mean(axes, seeds, name, color, **style):
+    """Draws mean and standard error of `name` at the steps that all of `seeds` have evaluated."""
+    of_seeds = [{each["step"]: 100 * each[name] for each in evaluations if each.get(name) is not None}
+                for evaluations in seeds]
+    steps = sorted(set.intersection(*map(set, of_seeds))) if of_seeds else []
+    if not steps:
+        return
+    values = [[each[step] for each in of_seeds] for step in steps]
+    means = [statistics.fmean(each) for each in values]
+    axes.plot(steps, means, color=color, marker="." if len(steps) < 20 else None, **style)
+    if len(seeds) > 1:
+        errors = [statistics.stdev(each) / math.sqrt(len(seeds)) for each in values]
+        axes.fill_between(steps, [mean - error for mean, error in zip(means, errors)],
+                          [mean + error for mean, error in zip(means, errors)], color=color, alpha=0.12,
+                          linewidth=0)

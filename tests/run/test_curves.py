@@ -34,3 +34,22 @@ def test_legends_say_what_is_drawn_and_hide_none_of_it():
         assert legend.x0 >= 0 and legend.y0 >= 0 and legend.x1 <= whole.x1
     assert all(tick == int(tick) for axes in figure.axes for tick in axes.get_xticks())
     np.testing.assert_allclose(figure.axes[0].lines[0].get_ydata(), [10.0, 20.0, 30.0])
+
+
+def test_several_runs_are_means_over_seeds_with_standard_errors(tmp_path):
+    seeds = [[{"step": step, "student_test_accuracy": value, "student_labeled_accuracy": 1.0}
+              for step, value in enumerate(values, start=1)] for values in ((0.2, 0.5), (0.4, 0.5, 0.9))]
+    rows = {"_hidden": seeds, "$x^2$": [EVALUATIONS], "never evaluated": [[]]}
+    figure = curves.figure_of_several(rows)
+    FigureCanvasAgg(figure).draw()
+    test, labeled = figure.axes
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "student, _hidden", "student, $x^2$", "teacher, $x^2$"]
+    np.testing.assert_allclose(test.lines[0].get_xydata(), [[1, 30], [2, 50]])    # the steps of both
+    [band] = test.collections[0].get_paths()
+    at_first = band.vertices[band.vertices[:, 0] == 1][:, 1]
+    np.testing.assert_allclose([at_first.min(), at_first.max()], [20, 40])   # 30 +- (14.14 / sqrt 2)
+    assert len(labeled.lines) == 1
+    with open(tmp_path / "curves.png", "wb") as file:
+        curves.of_several(file, rows)
+    assert (tmp_path / "curves.png").stat().st_size > 1000
