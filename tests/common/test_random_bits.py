@@ -85,3 +85,17 @@ def test_uniforms_are_uniform_and_independent():
     assert (((counts - 1000) ** 2 / 1000).sum(axis=1) < 50).all()    # chi-square, 19 freedoms
     correlation = np.corrcoef(everything.T) - np.eye(7)
     assert np.abs(correlation).max() < 0.04
+
+
+@pytest.mark.parametrize("compiled", [None, False, pytest.param(True, marks=pytest.mark.slow)])
+def test_any_part_of_a_tensor_has_its_bits(compiled):
+    part = random_bits.philox_part
+    if compiled is not None:
+        part = tf.function(part, jit_compile=compiled)
+    seed = tf.constant([3, -5])
+    whole = random_bits.philox_bits([7, 5, 3], seed).numpy().ravel()
+    for first, count in ((0, 105), (1, 104), (15, 30), (34, 1), (6, 0), (103, 2)):
+        np.testing.assert_array_equal(part(first, count, seed), whole[first:first + count])
+    far = 2 ** 40 + 2   # counters beyond 32 bits are those of Philox still
+    np.testing.assert_array_equal(part(tf.constant(far, tf.int64), 6, seed)[2:],
+                                  part(tf.constant(far + 2, tf.int64), 4, seed))

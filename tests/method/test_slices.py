@@ -5,9 +5,7 @@ import pytest
 import tensorflow as tf
 
 import mpl_tf
-from mpl_tf.common import random_bits
 from mpl_tf.method import meta_gradient, slices
-from mpl_tf.networks import layers
 from tests import finite_differences as fd, tiny
 from tests.method.test_reduced_model import calibration, with_probs
 
@@ -140,46 +138,6 @@ def test_diagnostics_are_those_of_the_whole_batch(network):
     for name in found[0]:
         if (network, name) != ("masked", "meta_gradient_agreement"):    # halves have masks of their own
             np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-8, err_msg=name)
-
-
-# ------------------------------------------------------------------------------------------- masks
-
-@pytest.mark.parametrize("compiled", [None, False, slow(True)])
-def test_any_part_of_a_tensor_has_its_bits(compiled):
-    part = random_bits.philox_part
-    if compiled is not None:
-        part = tf.function(part, jit_compile=compiled)
-    seed = tf.constant([3, -5])
-    whole = random_bits.philox_bits([7, 5, 3], seed).numpy().ravel()
-    for first, count in ((0, 105), (1, 104), (15, 30), (34, 1), (6, 0), (103, 2)):
-        np.testing.assert_array_equal(part(first, count, seed), whole[first:first + count])
-    far = 2 ** 40 + 2   # counters beyond 32 bits are those of Philox still
-    np.testing.assert_array_equal(part(tf.constant(far, tf.int64), 6, seed)[2:],
-                                  part(tf.constant(far + 2, tf.int64), 4, seed))
-
-
-def test_masks_are_those_of_the_whole_batch():
-    layer = layers.ReplayableDropout(0.5, name="dropout")
-    ones, seed = tf.ones([12, 3, 3]), tf.constant([1, 2])
-    with layers.random_seed(seed):
-        whole = layer(ones, training=True).numpy()
-    with layers.random_seed(seed), layers.rows([4], 2):
-        np.testing.assert_array_equal(layer(ones[:2], training=True), whole[4:6])
-    with layers.random_seed(seed), layers.rows([2, 8], 2):      # of two views, one after the other
-        np.testing.assert_array_equal(layer(ones[:4], training=True),
-                                      np.concatenate([whole[2:4], whole[8:10]]))
-    with layers.random_seed(seed), layers.rows([4], 2):     # rows of several numbers, folded into the batch
-        folded = tf.reshape(layer(tf.ones([6, 3]), training=True), [2, 3, 3])
-        np.testing.assert_array_equal(folded, whole[4:6])
-    with layers.random_seed(seed):
-        np.testing.assert_array_equal(layer(ones, training=True), whole)
-    for noise_shape, same in (((None, 1, 3), False), ((1, 3, 3), True)):    # of examples, of all alike
-        odd = layers.ReplayableDropout(0.5, noise_shape, name="odd")
-        with layers.random_seed(seed):
-            whole = odd(ones, training=True).numpy()
-        with layers.random_seed(seed), layers.rows([8], 4):
-            np.testing.assert_array_equal(odd(ones[:4], training=True), whole[8:])
-        assert np.array_equal(whole[:4], whole[8:]) == same
 
 
 # -------------------------------------------------------------------------------- batch norm, others

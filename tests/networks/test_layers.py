@@ -208,3 +208,27 @@ def test_the_name_of_earlier_versions_is_another_name_of_the_class():
         assert (type(again), again.rate, again.name) == (layers.ReplayableDropout, 0.25, "here")
     saved = tf.keras.layers.serialize(again)
     assert saved["registered_name"] == "mpl_tf>ReplayableDropout"
+
+
+def test_masks_of_rows_are_those_of_the_whole_batch():
+    layer = layers.ReplayableDropout(0.5, name="dropout")
+    ones, seed = tf.ones([12, 3, 3]), tf.constant([1, 2])
+    with layers.random_seed(seed):
+        whole = layer(ones, training=True).numpy()
+    with layers.random_seed(seed), layers.rows([4], 2):
+        np.testing.assert_array_equal(layer(ones[:2], training=True), whole[4:6])
+    with layers.random_seed(seed), layers.rows([2, 8], 2):      # of two views, one after the other
+        np.testing.assert_array_equal(layer(ones[:4], training=True),
+                                      np.concatenate([whole[2:4], whole[8:10]]))
+    with layers.random_seed(seed), layers.rows([4], 2):     # rows of several numbers, folded into the batch
+        folded = tf.reshape(layer(tf.ones([6, 3]), training=True), [2, 3, 3])
+        np.testing.assert_array_equal(folded, whole[4:6])
+    with layers.random_seed(seed):
+        np.testing.assert_array_equal(layer(ones, training=True), whole)
+    for noise_shape, same in (((None, 1, 3), False), ((1, 3, 3), True)):    # of examples, of all alike
+        odd = layers.ReplayableDropout(0.5, noise_shape, name="odd")
+        with layers.random_seed(seed):
+            whole = odd(ones, training=True).numpy()
+        with layers.random_seed(seed), layers.rows([8], 4):
+            np.testing.assert_array_equal(odd(ones[:4], training=True), whole[8:])
+        assert np.array_equal(whole[:4], whole[8:]) == same
