@@ -18,6 +18,7 @@ The rows are measured in turns, and each ratio is the median of the rounds' rati
 step of the same framework, and of PyTorch's rows to ours above.
 """
 
+import gc
 import statistics
 
 import numpy as np
@@ -148,7 +149,7 @@ def _vector(arrays):
     return np.concatenate([arrays[name].ravel() for name in sorted(arrays)])
 
 
-def differences(chosen, rows, batches):
+def differences(rows, batches):
     """Takes the first step of each exact row; returns (the meta weight, {row: {what: difference}}).
 
     Args:
@@ -178,18 +179,17 @@ def _weigh(row, meta_weight):
         row.both.meta_weight = meta_weight
 
 
-def check(chosen, rows, batches):
+def check(rows, batches):
     """Prints how far the ways are from our nested tape.
 
     Raises:
       FloatingPointError: in one line, where that is TOLERANCE or more.
     """
-    meta_weight, found = differences(chosen, rows, batches)
-    print(f"relative differences from {REFERENCE}, after a step from the same weights with a meta weight "
-          f"of {meta_weight:.4g}:")
+    meta_weight, found = differences(rows, batches)
+    print(f"relative differences from {REFERENCE}, after a step with a meta weight of {meta_weight:.4g}:")
+    print(" " * 23 + "".join(f"{what:>23}" for what in next(iter(found.values()))))
     for row, of_row in found.items():
-        print(f"  {row:23}" + ", ".join(f"{what} {value:.1e}" for what, value in of_row.items()),
-              flush=True)
+        print(f"{row:23}" + "".join(f"{value:23.1e}" for value in of_row.values()), flush=True)
     for row, of_row in found.items():
         for what, value in of_row.items():
             if not value < TOLERANCE:
@@ -224,11 +224,16 @@ def measure_beside_torch(chosen):
           f"{chosen.rounds} rounds, float32 on the CPU, TensorFlow {tf.__version__} and PyTorch {version} "
           f"with {threads} thread{'s' * (threads > 1)} each")
     rows, batches = make_rows(chosen)
-    check(chosen, rows, batches)
+    check(rows, batches)
     calls = {row: lambda row=row: rows[row](batches[row]) for row in rows}
     for call in calls.values():
         call()      # traces, where that has not been done
-    rounds = [{row: step.timed(call) for row, call in calls.items()} for _ in range(chosen.rounds)]
+    gc.collect()
+    gc.disable()    # TensorFlow's graphs are searched for seconds, in whichever row's time that falls
+    try:
+        rounds = [{row: step.timed(call) for row, call in calls.items()} for _ in range(chosen.rounds)]
+    finally:
+        gc.enable()
     return [_printed(row) for row in _table(rounds)]
 
 

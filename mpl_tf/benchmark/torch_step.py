@@ -6,6 +6,8 @@ PyTorch's documentation has for such a step: `create_graph=True` and torch.func'
 memory, as they do in TensorFlow.
 """
 
+import warnings
+
 import torch
 from torch import nn
 from torch.func import functional_call, jvp
@@ -198,5 +200,7 @@ def batch_of(labeled, label, unlabeled):
 
 def set_threads(count):
     """Has operations computed by `count` threads; returns PyTorch's version."""
+    # What jvp imports at its first call says this of PyTorch itself.
+    warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
     torch.set_num_threads(count)
     return torch.__version__
