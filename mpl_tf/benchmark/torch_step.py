@@ -6,12 +6,17 @@ PyTorch's documentation has for such a step: `create_graph=True` and torch.func'
 memory, as they do in TensorFlow.
 """
 
+import sys
 import warnings
 
-import torch
-from torch import nn
-from torch.func import functional_call, jvp
-from torch.nn import functional
+# Triton compiles for GPUs. It and TensorFlow 2.21 each bring an LLVM, and a process with both dies, so
+# PyTorch, which looks for it at the first optimizer, is not to find it.
+sys.modules.setdefault("triton", None)
+
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.func import functional_call, jvp  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -77,14 +82,15 @@ class Learner:
     """A network with its optimizer, SGD with Nesterov's momentum and weight decay on all matrices.
 
     Args:
-      network: a WideResNet. weights: {name: array}, all that it has to hold.
+      network: a WideResNet. weights: {name: array}, all that it has to hold, whose type it gets.
       rate, momentum, weight_decay: of the optimizer.
     """
 
     def __init__(self, network, weights, rate, momentum, weight_decay):
-        network.load_state_dict({name: torch.tensor(value) for name, value in weights.items()} | {
-            name: value for name, value in network.state_dict().items() if name.endswith("tracked")})
-        self.network = network.to(memory_format=torch.channels_last)
+        given = {name: torch.tensor(value) for name, value in weights.items()}
+        self.network = network.to(given["logits.weight"].dtype, memory_format=torch.channels_last)
+        network.load_state_dict({**{name: value for name, value in network.state_dict().items()
+                                    if name.endswith(".num_batches_tracked")}, **given})
         self.weights = dict(network.named_parameters())
         decayed = [weight for weight in self.weights.values() if weight.dim() > 1]
         others = [weight for weight in self.weights.values() if weight.dim() == 1]
@@ -200,7 +206,8 @@ def batch_of(labeled, label, unlabeled):
 
 def set_threads(count):
     """Has operations computed by `count` threads; returns PyTorch's version."""
-    # What jvp imports at its first call says this of PyTorch itself.
+    # What jvp imports at its first call says of PyTorch itself, and that a machine has no GPU.
     warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
+    warnings.filterwarnings("ignore", "CUDA initialization", UserWarning)
     torch.set_num_threads(count)
     return torch.__version__
