@@ -17,7 +17,8 @@ here and there is on the other side of ReLU's corner; PyTorch's gradient then di
 in float64 (WRN-28-2, 16 + 16 images), and nobody could tell that from a mistake.
 
 The rows are measured in turns, and each ratio is the median of the rounds' ratios: to the supervised
-step of the same framework, and of PyTorch's rows to ours above.
+step of the same framework, and of PyTorch's rows to ours above. PyTorch's threads wait for each other
+actively: where other processes run too, --threads=1 tells more.
 """
 
 import contextlib

@@ -75,7 +75,8 @@ def made():
 
     Both in float64. Tests may take steps as long as all rows take the same.
     """
-    pytest.importorskip("mpl_tf.benchmark.torch_step")
+    # PyTorch's threads wait for each other, and beside other processes for long.
+    pytest.importorskip("mpl_tf.benchmark.torch_step").set_threads(1)
     with beside_torch.computing_in("float64"):
         return beside_torch.make_rows(command.parse([*TINY, "--image_size=9"]))
 
@@ -104,6 +105,7 @@ def test_the_exact_steps_are_the_same_with_momentum_too(made):
 def test_a_table_is_printed_after_the_steps_were_found_equal(made, monkeypatch, capsys):
     """With the rows of the test above, as tracing them takes seconds."""
     types = []
+    monkeypatch.setattr(beside_torch, "cores", lambda: 1)
     monkeypatch.setattr(beside_torch, "make_rows", lambda _: types.append(tf.keras.backend.floatx()) or made)
     with mock.patch("tensorflow.keras.backend.clear_session"):
         table = beside_torch.measure_beside_torch(command.parse(TINY))
@@ -119,6 +121,7 @@ def test_a_table_is_printed_after_the_steps_were_found_equal(made, monkeypatch, 
 def test_a_step_that_differs_fails_in_one_line(monkeypatch, capfd):
     """A step without the meta gradient, whose new weights hardly tell; PyTorch is its own reference here."""
     torch_step = pytest.importorskip("mpl_tf.benchmark.torch_step")
+    torch_step.set_threads(1)
     chosen = command.parse([*TINY, "--image_size=4", "--batch_size=3"])
     networks_ = {role: networks.build("wrn-10-1", 10, (4, 4, 3), seed=seed)
                  for role, seed in (("student", 1), ("teacher", 2))}
