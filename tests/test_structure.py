@@ -169,6 +169,16 @@ def test_programs_and_facts_are_read_without_tensorflow():
     assert done.returncode == 0, done.stderr[-500:]
 
 
+def test_what_need_not_be_installed_is_imported_by_one_module_alone():
+    """References that benchmarks and tests compare with."""
+    for package, only in (("tensorflow_addons", "addons"), ("torch", "torch_step")):
+        found = {path.stem for path in _sources() for node in ast.walk(ast.parse(path.read_text()))
+                 if isinstance(node, (ast.Import, ast.ImportFrom))
+                 for name in [getattr(node, "module", None), *(each.name for each in node.names)]
+                 if not getattr(node, "level", 0) and name and name.partition(".")[0] == package}
+        assert found == {only}
+
+
 def test_the_wheel_holds_every_package():
     text = (ROOT / "pyproject.toml").read_text()
     listed = re.search(r"packages = \[(.*?)\]", text, re.DOTALL).group(1)

@@ -3,12 +3,13 @@
     python -m mpl_tf.benchmark --what=step
     python -m mpl_tf.benchmark --what=input [--data_dir=SHARDS]
     python -m mpl_tf.benchmark --what=memory [--network=efficientnet-b0 --image_size=224 --batch_size=8]
+    python -m mpl_tf.benchmark --what=torch [--threads=1]        (beside PyTorch: pip install torch)
 """
 
 import sys
 
 from mpl_tf import networks
-from mpl_tf.benchmark import memory
+from mpl_tf.benchmark import beside_torch, memory
 from mpl_tf.common import command
 from mpl_tf.common.command import Parser, whole
 
@@ -16,7 +17,7 @@ from mpl_tf.common.command import Parser, whole
 def parse(arguments):
     """Parses a command line; exits with one line for a bad argument."""
     parser = Parser("mpl_tf.benchmark", __doc__)
-    parser.add_argument("--what", choices=["step", "input", "memory"], default="step",
+    parser.add_argument("--what", choices=["step", "input", "memory", "torch"], default="step",
                         help="what is measured (default: %(default)s)")
     parser.add_argument("--network", default="wrn-28-2",
                         help="the network of teacher and student (default: %(default)s)")
@@ -37,6 +38,8 @@ def parse(arguments):
                         "prints it as JSON")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16", "both"],
                         default="both", help="the type of the activations (default: %(default)s)")
+    parser.add_argument("--threads", type=whole(1, 1024), help="with --what=torch: the threads of "
+                        "TensorFlow and of PyTorch (default: as many as the cores that may be used)")
     parser.add_argument("--data_dir", type=command.path_type, help="with --what=input: a folder "
                         "of shards of large images, such as ImageNet's (default: a temporary folder "
                         "of images that are drawn)")
@@ -50,6 +53,9 @@ def parse(arguments):
     if chosen.microbatch_size and chosen.batch_size % chosen.microbatch_size:
         parser.error(f"--microbatch_size={chosen.microbatch_size}: expected a divisor of "
                      f"--batch_size={chosen.batch_size}")
+    refused = beside_torch.refusal(chosen) if chosen.what == "torch" else None
+    if refused:
+        parser.error(refused)
     return chosen
 
 
@@ -65,6 +71,8 @@ def _main(arguments):
         step.measure_steps(chosen)
     elif chosen.what == "memory":
         memory.measure_memory(chosen)
+    elif chosen.what == "torch":
+        beside_torch.measure_beside_torch(chosen)
     else:
         from mpl_tf.benchmark import inputs
         inputs.measure_input(chosen.rounds, chosen.data_dir)

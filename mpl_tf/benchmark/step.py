@@ -15,7 +15,9 @@ import gc
 import statistics
 import time
 
-import mpl_tf  # noqa: F401
+import mpl_tf
+
+RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4      # of both networks, which Nesterov's momentum trains
 
 METHODS = ("supervised", "uda", "uda_apart", "mpl_nested_tape", "mpl_jvp", "mpl_uda_nested_tape",
            "mpl_uda_jvp", "mpl_uda_apart_nested_tape", "mpl_uda_apart_jvp")
@@ -31,25 +33,32 @@ def make_batch(batch_size, image_size, seed=0):
             "unlabeled": {"image": draw(1), "augmented": draw(2)}}
 
 
-def step_of(method, network, image_size):
-    """A function batch -> logs: the real train_step of `method`, as a tf.function."""
+def model_of(method, network, image_size, dropout=0.3, seeds=(0, 0)):
+    """The compiled model of `method`; `seeds` are those of the initial weights of student and teacher."""
     import tensorflow as tf
     from mpl_tf import networks
     from mpl_tf.method import objectives
-    build = lambda role: networks.build(network, 10, (image_size, image_size, 3), dropout=0.3,
-                                        role=role)
-    sgd = lambda: tf.keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True)
+    build = lambda role, seed: networks.build(network, 10, (image_size, image_size, 3),
+                                              dropout=dropout, role=role, seed=seed)
+    sgd = lambda: tf.keras.optimizers.SGD(RATE, momentum=MOMENTUM, nesterov=True)
     objective = (objectives.UDA(joint_views="apart" not in method) if "uda" in method
                  else objectives.Supervised())
+    student = build("student", seeds[0])
     if not method.startswith("mpl"):
-        model = mpl_tf.Baseline(build("student"), objective)
-        model.compile(sgd(), weight_decay=5e-4)
-    else:
-        model = mpl_tf.MetaPseudoLabels(
-            build("student"), build("teacher"), objective,
-            meta_gradient="jvp" if method.endswith("jvp") else "nested_tape")
-        model.compile(sgd(), sgd(), student_weight_decay=5e-4, teacher_weight_decay=5e-4)
-    return tf.function(model.train_step)
+        model = mpl_tf.Baseline(student, objective)
+        model.compile(sgd(), weight_decay=WEIGHT_DECAY)
+        return model
+    model = mpl_tf.MetaPseudoLabels(
+        student, build("teacher", seeds[1]), objective,
+        meta_gradient="jvp" if method.endswith("jvp") else "nested_tape")
+    model.compile(sgd(), sgd(), student_weight_decay=WEIGHT_DECAY, teacher_weight_decay=WEIGHT_DECAY)
+    return model
+
+
+def step_of(method, network, image_size):
+    """A function batch -> logs: the real train_step of `method`, as a tf.function."""
+    import tensorflow as tf
+    return tf.function(model_of(method, network, image_size).train_step)
 
 
 def unavoidable_passes_of(method, network, image_size):
