@@ -2,6 +2,7 @@
 
     python -m mpl_tf.benchmark --what=step
     python -m mpl_tf.benchmark --what=input [--data_dir=SHARDS]
+    python -m mpl_tf.benchmark --what=run [--data_dir=CIFAR-10 --objective=uda]
     python -m mpl_tf.benchmark --what=memory [--network=efficientnet-b0 --image_size=224 --batch_size=8]
 """
 
@@ -16,7 +17,7 @@ from mpl_tf.common.command import Parser, whole
 def parse(arguments):
     """Parses a command line; exits with one line for a bad argument."""
     parser = Parser("mpl_tf.benchmark", __doc__)
-    parser.add_argument("--what", choices=["step", "input", "memory"], default="step",
+    parser.add_argument("--what", choices=["step", "input", "run", "memory"], default="step",
                         help="what is measured (default: %(default)s)")
     parser.add_argument("--network", default="wrn-28-2",
                         help="the network of teacher and student (default: %(default)s)")
@@ -31,14 +32,15 @@ def parse(arguments):
                         help="with --what=memory: the examples in a slice (default: a quarter of the "
                         "batch)")
     parser.add_argument("--objective", choices=["supervised", "uda"], default="supervised",
-                        help="with --what=memory: the teacher's objective (default: %(default)s)")
+                        help="with --what=memory or run: the teacher's objective (default: %(default)s)")
     parser.add_argument("--row", help="with --what=memory: measures this row alone, in this process, and "
                         "prints it as JSON")
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16", "both"],
                         default="both", help="the type of the activations (default: %(default)s)")
     parser.add_argument("--data_dir", type=command.path_type, help="with --what=input: a folder "
                         "of shards of large images, such as ImageNet's (default: a temporary folder "
-                        "of images that are drawn)")
+                        "of images that are drawn); with --what=run: the folder of CIFAR-10 (default: "
+                        "images that are drawn)")
     chosen = parser.parse_args(arguments)
     try:
         networks.find(chosen.network)
@@ -64,6 +66,9 @@ def _main(arguments):
         step.measure_steps(chosen)
     elif chosen.what == "memory":
         memory.measure_memory(chosen)
+    elif chosen.what == "run":
+        from mpl_tf.benchmark import run
+        run.measure_run(chosen)
     else:
         from mpl_tf.benchmark import inputs
         inputs.measure_input(chosen.rounds, chosen.data_dir)
