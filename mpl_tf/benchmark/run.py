@@ -8,8 +8,9 @@ Four turns, again and again, each of the same number of steps, and medians over 
     step beside input   batches are taken from the pipeline and thrown away, and the step has its batch
                         in memory: so long does a step wait for its batch
 
-The loop is mpl_tf.run.training.loop with a new run's folder; evaluations, summaries and checkpoints, which
-come every some hundred steps, are left out. The images are CIFAR-10's, or are drawn where no --data_dir
+The loop is mpl_tf.run.training.loop with a new run's folder. `between steps` is its time outside of the
+train function: logs, bar and event file. Evaluations, summaries and checkpoints, which come every some
+hundred steps, are left out. The images are CIFAR-10's, or are drawn where no --data_dir
 is given. CPU seconds are those of all threads of the process.
 """
 
@@ -19,11 +20,12 @@ import time
 
 import mpl_tf  # noqa: F401
 
-TURN = 4.0                  # seconds that a turn takes, where that is
-FEWEST, MOST = 5, 200       # steps
+TURN = 1.5                  # seconds that a turn takes, within these numbers of steps
+FEWEST, MOST = 5, 100
 SETTLE = 0.3                # seconds, in which pipelines fill their buffers before a turn
 DRAWN, LABELED = 5000, 1000     # images that are drawn, and of these labeled ones
 ALONE, RUN, INPUT, BESIDE = "step alone", "run", "input alone", "step beside input"
+WAIT, BETWEEN = "waiting for a batch", "between steps"
 
 
 def config_of(chosen, folder):
@@ -48,6 +50,19 @@ def drawn_dataset():
     return datasets.Dataset("drawn", 10, tuple("abcdefghij"), part(LABELED), images, part(100), flip=True)
 
 
+class TimedFunction:
+    """A train function that sums up its (wall, CPU) seconds in `spent`."""
+
+    def __init__(self, function):
+        self._function, self.spent = function, (0.0, 0.0)
+
+    def __call__(self, batches):
+        began = _now()
+        logs = self._function(batches)
+        self.spent = tuple(sum_ + now - then for sum_, now, then in zip(self.spent, _now(), began))
+        return logs
+
+
 class Turns:
     """Takes the other turns between those of a run's loop, which calls `due` after each step.
 
@@ -55,17 +70,17 @@ class Turns:
 
     Args:
       make_batches: a function () -> an iterator over the run's batches.
-      take_step: a function of an iterator that takes a training step, and waits for it.
+      function: the run's train function, a TimedFunction.
       rounds: how many are measured; one more is not, in which things happen for the first time.
       stop: the run's StopRequest, which is asked when all is measured.
 
     Attributes:
       steps: of a turn.
-      by_round: [{turn: (wall, CPU) seconds of a step}], with the turn "wait", of which wall alone counts.
+      by_round: [{turn: (wall, CPU) seconds of a step}], with WAIT and BETWEEN, which are parts of turns.
     """
 
-    def __init__(self, make_batches, take_step, rounds, stop):
-        self._make_batches, self._take_step = make_batches, take_step
+    def __init__(self, make_batches, function, rounds, stop):
+        self._make_batches, self._function = make_batches, function
         self._rounds, self._stop = rounds, stop
         self._memory = self._beside = self._last = self._began = None
         self.steps, self.by_round = FEWEST, []
@@ -79,24 +94,34 @@ class Turns:
         if self._began is None:
             self._prepare()
         else:
-            found = {RUN: self._since(self._began), ALONE: self._alone(), INPUT: self._input()}
-            found[BESIDE], found["wait"] = self._stepping_beside_input()
+            found = {RUN: self._since(self._began)}
+            found[BETWEEN] = tuple(whole - inside / self.steps for whole, inside in zip(
+                found[RUN], self._function.spent))
+            found.update({ALONE: self._alone(), INPUT: self._input()})
+            found[BESIDE], found[WAIT] = self._stepping_beside_input()
             self.by_round.append(found)
         if len(self.by_round) > self._rounds:
             del self.by_round[0]        # in which the loop's own functions were traced
             self._stop.asked = 1
         time.sleep(SETTLE)
+        self._function.spent = (0.0, 0.0)
         self._last, self._began = step + self.steps, _now()
+
+    def _take_step(self, batches):
+        for value in self._function(batches).values():
+            float(value)
 
     def _prepare(self):
         import tensorflow as tf
         self._beside = self._make_batches()
         self._memory = iter(tf.data.Dataset.from_tensors(next(self._beside)).repeat())
         self._take_step(self._memory)       # traces
-        self._began = _now()
+        seconds = []
         for _ in range(FEWEST):
+            began = time.perf_counter()
             self._take_step(self._memory)
-        self.steps = max(FEWEST, min(MOST, round(TURN / self._since(self._began)[0])))
+            seconds.append(time.perf_counter() - began)
+        self.steps = max(FEWEST, min(MOST, round(TURN / min(seconds))))
 
     def _since(self, began):
         return tuple((now - then) / self.steps for now, then in zip(_now(), began))
@@ -120,13 +145,11 @@ class Turns:
 
     def _stepping_beside_input(self):
         time.sleep(SETTLE)
-        waited, began = 0.0, _now()
+        began, take = _now(), TimedFunction(next)
         for _ in range(self.steps):
-            asked = time.perf_counter()
-            next(self._beside)
-            waited += time.perf_counter() - asked
+            take(self._beside)
             self._take_step(self._memory)
-        return self._since(began), (waited / self.steps, 0.0)
+        return self._since(began), tuple(spent / self.steps for spent in take.spent)
 
 
 def _now():
@@ -148,13 +171,11 @@ def measure(chosen, folder):
     dataset = wiring.load_dataset(config) if chosen.data_dir else drawn_dataset()
     model = wiring.build_model(config, dataset)
     saved = checkpoints.Checkpoints(folder, model, config.seed)
-
-    def take_step(batches):
-        return [float(value) for value in keras_seam.step_function(model)(batches).values()]
-
+    # Both Keras keep a train function that is there, so the loop takes this one.
+    model.train_function = function = TimedFunction(keras_seam.step_function(model))
+    make_batches = lambda: wiring.train_batches(config, dataset, strategy)
     with watch.Clock(saved.journal, time.monotonic()) as clock, StopRequest("stopping") as stop:
-        turns = Turns(lambda: wiring.train_batches(config, dataset, strategy), take_step,
-                      chosen.rounds, stop)
+        turns = Turns(make_batches, function, chosen.rounds, stop)
         training.loop(config, strategy, dataset, model, saved, 0, True, clock, stop,
                       workers.Agreement(strategy), turns)
     return config, turns
@@ -171,17 +192,20 @@ def ratio(by_round, kind=0):
     return statistics.median(found[ALONE][kind] / found[RUN][kind] for found in by_round)
 
 
-def reading(middle, cores):
-    """One sentence: what waits for what. `middle` as of `medians`."""
-    (run, run_cpu), (alone, alone_cpu), (_, cpu), (beside, _), (wait, _) = (
-        middle[turn] for turn in (RUN, ALONE, INPUT, BESIDE, "wait"))
-    share = lambda seconds: f"{100 * seconds / run:.1f} %"
-    busy = alone_cpu / alone
-    return (f"A step of the run takes {1000 * run:.1f} ms, {1000 * (run - alone):+.1f} ms beside the step alone: it "
-            f"waits for its batch {share(wait)} of the time; the step itself is slower while the next batch is made, "
-            f"by {share(beside - wait - alone)}; logs, bar and event file take {share(run - beside)}. The step alone "
-            f"keeps {busy:.2f} of {cores} cores busy; if it left none idle, the input's {1000 * cpu:.1f} CPU ms would "
-            f"leave the run {alone_cpu / (alone_cpu + cpu):.3f} of the step's rate.")
+def reading(middle, share, cores):
+    """In plain words: what waits for what.
+
+    Args:
+      middle: as of `medians`. share: the loop's rate in the step's own. cores: how many there are.
+    """
+    run, (alone, alone_cpu), (input_wall, cpu) = middle[RUN][0], middle[ALONE], middle[INPUT]
+    percent = lambda part: f"{100 * middle[part][0] / run:.1f} %"
+    ready = middle[WAIT][0] < 0.01 * run
+    return (f"The step waits for its batch {percent(WAIT)} of the run's time, and the loop's Python between steps "
+            f"takes {percent(BETWEEN)}; the rest is the step"
+            + (", beside which the next batch is made in time" if ready else "")
+            + f". Alone it keeps {alone_cpu / alone:.2f} of {cores} cores busy: with none idle, the input's "
+            f"{1000 * cpu:.1f} CPU ms would leave {alone_cpu / (alone_cpu + cpu):.3f} of its rate.")
 
 
 def measure_run(chosen):
@@ -196,11 +220,13 @@ def measure_run(chosen):
           f"{config.unlabeled_batch_size}, {'CIFAR-10' if chosen.data_dir else 'drawn images'}, {len(turns.by_round)} "
           f"rounds of {turns.steps} steps, TensorFlow {tf.__version__}, {cores()} cores\n"
           f"{'turn':20}{'examples/s':>12}{'wall ms':>10}{'CPU ms':>10}   (a step)")
-    for turn in (ALONE, RUN, INPUT, BESIDE):
+    for turn in (ALONE, RUN, INPUT, BESIDE, WAIT, BETWEEN):
         wall, cpu = middle[turn]
-        print(f"{turn:20}{examples / wall:12,.0f}{1000 * wall:10.2f}{1000 * cpu:10.2f}")
-    print(f"run / step alone: {ratio(turns.by_round):.3f} of its rate; CPU {ratio(turns.by_round, 1):.3f}\n"
+        rate = "" if turn in (WAIT, BETWEEN) else f"{examples / wall:,.0f}"
+        print(f"{turn:20}{rate:>12}{1000 * wall:10.2f}{1000 * cpu:10.2f}")
+    share = ratio(turns.by_round)
+    print(f"run / step alone: {share:.3f} of its rate; by CPU seconds {ratio(turns.by_round, 1):.3f}\n"
           f"input CPU s a step / step CPU s a step: {middle[INPUT][1] / middle[ALONE][1]:.3f}; the run's CPU is "
           f"{middle[RUN][1] / (middle[ALONE][1] + middle[INPUT][1]):.3f} of the sum of both\n"
-          + reading(middle, cores()))
+          + reading(middle, share, cores()))
     return middle
