@@ -6,7 +6,7 @@ Four turns, again and again, each of the same number of steps, and medians over 
     run                 the loop of mpl_tf.train itself, its pipeline, logs, bar and event file included
     input alone         batches are taken from the pipeline, and no step
     step beside input   batches are taken from the pipeline and thrown away, and the step has its batch
-                        in memory: so long does a step wait for its batch
+                        in memory; `waiting for a batch` is how long the taking takes
 
 The loop is mpl_tf.run.training.loop with a new run's folder. `between steps` is its time outside of the
 train function: logs, bar and event file. Evaluations, summaries and checkpoints, which come every some
@@ -29,8 +29,15 @@ WAIT, BETWEEN = "waiting for a batch", "between steps"
 
 
 def config_of(chosen, folder):
-    """The Config of a run of the command line's settings in `folder`, which itself would never evaluate."""
+    """The Config of a run of the command line's settings in `folder`, which itself would never evaluate.
+
+    Raises:
+      ValueError: in one line, for settings that do not fit CIFAR-10 or each other.
+    """
     from mpl_tf import config
+    if chosen.image_size != 32:
+        raise ValueError(f"--image_size={chosen.image_size} with --what=run: expected 32, the size of CIFAR-10's "
+                         "images; leave it out")
     never = 10 ** 6
     return config.of(
         model_dir=folder, dataset="cifar10", data_dir=chosen.data_dir or "", method="mpl",
@@ -118,9 +125,9 @@ class Turns:
         self._take_step(self._memory)       # traces
         seconds = []
         for _ in range(FEWEST):
-            began = time.perf_counter()
+            began = _now()
             self._take_step(self._memory)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(_now()[0] - began[0])
         self.steps = max(FEWEST, min(MOST, round(TURN / min(seconds))))
 
     def _since(self, began):
@@ -135,8 +142,8 @@ class Turns:
 
     def _input(self):
         batches = self._make_batches()      # new, as it would else fill what it was found to need
-        until = time.perf_counter() + SETTLE
-        while time.perf_counter() < until:
+        until = _now()[0] + SETTLE
+        while _now()[0] < until:
             next(batches)
         began = _now()
         for _ in range(self.steps):
@@ -192,16 +199,16 @@ def ratio(by_round, kind=0):
     return statistics.median(found[ALONE][kind] / found[RUN][kind] for found in by_round)
 
 
-def reading(middle, share, cores):
+def reading(middle, cores):
     """In plain words: what waits for what.
 
     Args:
-      middle: as of `medians`. share: the loop's rate in the step's own. cores: how many there are.
+      middle: as of `medians`. cores: how many there are.
     """
-    run, (alone, alone_cpu), (input_wall, cpu) = middle[RUN][0], middle[ALONE], middle[INPUT]
+    run, (alone, alone_cpu), cpu = middle[RUN][0], middle[ALONE], middle[INPUT][1]
     percent = lambda part: f"{100 * middle[part][0] / run:.1f} %"
     ready = middle[WAIT][0] < 0.01 * run
-    return (f"The step waits for its batch {percent(WAIT)} of the run's time, and the loop's Python between steps "
+    return (f"The step waits for its batch at most {percent(WAIT)} of the run's time, and the loop's Python between steps "
             f"takes {percent(BETWEEN)}; the rest is the step"
             + (", beside which the next batch is made in time" if ready else "")
             + f". Alone it keeps {alone_cpu / alone:.2f} of {cores} cores busy: with none idle, the input's "
@@ -224,9 +231,8 @@ def measure_run(chosen):
         wall, cpu = middle[turn]
         rate = "" if turn in (WAIT, BETWEEN) else f"{examples / wall:,.0f}"
         print(f"{turn:20}{rate:>12}{1000 * wall:10.2f}{1000 * cpu:10.2f}")
-    share = ratio(turns.by_round)
-    print(f"run / step alone: {share:.3f} of its rate; by CPU seconds {ratio(turns.by_round, 1):.3f}\n"
+    print(f"run / step alone: {ratio(turns.by_round):.3f} of its rate; by CPU seconds {ratio(turns.by_round, 1):.3f}\n"
           f"input CPU s a step / step CPU s a step: {middle[INPUT][1] / middle[ALONE][1]:.3f}; the run's CPU is "
           f"{middle[RUN][1] / (middle[ALONE][1] + middle[INPUT][1]):.3f} of the sum of both\n"
-          + reading(middle, share, cores()))
+          + reading(middle, cores()))
     return middle
