@@ -195,8 +195,9 @@ def medians(by_round):
 
 
 def ratio(by_round, kind=0):
-    """The loop's rate in the step's own, the median over the rounds; kind 1: by CPU seconds."""
-    return statistics.median(found[ALONE][kind] / found[RUN][kind] for found in by_round)
+    """The loop's rate in the step's own: its quartiles over the rounds. kind 1: by CPU seconds."""
+    ratios = [found[ALONE][kind] / found[RUN][kind] for found in by_round]
+    return statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
 
 
 def reading(middle, cores):
@@ -231,7 +232,8 @@ def measure_run(chosen):
         wall, cpu = middle[turn]
         rate = "" if turn in (WAIT, BETWEEN) else f"{examples / wall:,.0f}"
         print(f"{turn:20}{rate:>12}{1000 * wall:10.2f}{1000 * cpu:10.2f}")
-    print(f"run / step alone: {ratio(turns.by_round):.3f} of its rate; by CPU seconds {ratio(turns.by_round, 1):.3f}\n"
+    wall, cpu = ("{1:.3f} (quartiles {0:.3f} to {2:.3f})".format(*ratio(turns.by_round, kind)) for kind in (0, 1))
+    print(f"run / step alone: {wall} of its rate; by CPU seconds {cpu}\n"
           f"input CPU s a step / step CPU s a step: {middle[INPUT][1] / middle[ALONE][1]:.3f}; the run's CPU is "
           f"{middle[RUN][1] / (middle[ALONE][1] + middle[INPUT][1]):.3f} of the sum of both\n"
           + reading(middle, cores()))

@@ -47,7 +47,8 @@ def test_a_turn_has_the_time_of_its_parts(clock):
     assert middle == {turn: pytest.approx((wall, 2 * wall)) for turn, wall in {
         run.RUN: INPUT + STEP + BETWEEN, run.BETWEEN: BETWEEN, run.ALONE: STEP, run.INPUT: INPUT,
         run.BESIDE: INPUT + STEP, run.WAIT: INPUT}.items()}
-    assert run.ratio(turns.by_round) == pytest.approx(STEP / (INPUT + STEP + BETWEEN))
+    assert run.ratio(turns.by_round) == pytest.approx([STEP / (INPUT + STEP + BETWEEN)] * 3)
+    assert run.ratio([{run.ALONE: (each, 0), run.RUN: (8, 0)} for each in range(1, 6)]) == [0.25, 0.375, 0.5]
 
 
 def test_what_waits_is_told():
