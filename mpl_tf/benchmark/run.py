@@ -209,8 +209,8 @@ def reading(middle, cores):
     run, (alone, alone_cpu), cpu = middle[RUN][0], middle[ALONE], middle[INPUT][1]
     percent = lambda part: f"{100 * middle[part][0] / run:.1f} %"
     ready = middle[WAIT][0] < 0.01 * run
-    return (f"The step waits for its batch at most {percent(WAIT)} of the run's time, and the loop's Python between steps "
-            f"takes {percent(BETWEEN)}; the rest is the step"
+    return (f"The step waits for its batch at most {percent(WAIT)} of the run's time, and the loop's Python "
+            f"between steps takes {percent(BETWEEN)}; the rest is the step"
             + (", beside which the next batch is made in time" if ready else "")
             + f". Alone it keeps {alone_cpu / alone:.2f} of {cores} cores busy: with none idle, the input's "
             f"{1000 * cpu:.1f} CPU ms would leave {alone_cpu / (alone_cpu + cpu):.3f} of its rate.")
@@ -224,9 +224,9 @@ def measure_run(chosen):
         config, turns = measure(chosen, folder)
     examples = config.batch_size + config.unlabeled_batch_size
     middle = medians(turns.by_round)
+    images = "CIFAR-10" if chosen.data_dir else "drawn images"
     print(f"{chosen.network}, {chosen.objective}, {config.precision}, batch {config.batch_size} + "
-          f"{config.unlabeled_batch_size}, {'CIFAR-10' if chosen.data_dir else 'drawn images'}, {len(turns.by_round)} "
-          f"rounds of {turns.steps} steps, TensorFlow {tf.__version__}, {cores()} cores\n"
+          f"{config.unlabeled_batch_size}, {images}, {len(turns.by_round)} rounds of {turns.steps} steps, TensorFlow {tf.__version__}, {cores()} cores\n"
           f"{'turn':20}{'examples/s':>12}{'wall ms':>10}{'CPU ms':>10}   (a step)")
     for turn in (ALONE, RUN, INPUT, BESIDE, WAIT, BETWEEN):
         wall, cpu = middle[turn]
