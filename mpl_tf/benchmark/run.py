@@ -226,7 +226,8 @@ def measure_run(chosen):
     middle = medians(turns.by_round)
     images = "CIFAR-10" if chosen.data_dir else "drawn images"
     print(f"{chosen.network}, {chosen.objective}, {config.precision}, batch {config.batch_size} + "
-          f"{config.unlabeled_batch_size}, {images}, {len(turns.by_round)} rounds of {turns.steps} steps, TensorFlow {tf.__version__}, {cores()} cores\n"
+          f"{config.unlabeled_batch_size}, {images}, {len(turns.by_round)} rounds of "
+          f"{turns.steps} steps, TensorFlow {tf.__version__}, {cores()} cores\n"
           f"{'turn':20}{'examples/s':>12}{'wall ms':>10}{'CPU ms':>10}   (a step)")
     for turn in (ALONE, RUN, INPUT, BESIDE, WAIT, BETWEEN):
         wall, cpu = middle[turn]
