@@ -2,6 +2,7 @@
 
     python -m mpl_tf.benchmark --what=step
     python -m mpl_tf.benchmark --what=input [--data_dir=SHARDS]
+    python -m mpl_tf.benchmark --what=run [--data_dir=CIFAR-10 --objective=uda]
     python -m mpl_tf.benchmark --what=memory [--network=efficientnet-b0 --image_size=224 --batch_size=8]
     python -m mpl_tf.benchmark --what=torch [--threads=1]        (beside PyTorch: pip install torch)
 """
@@ -17,7 +18,7 @@ from mpl_tf.common.command import Parser, whole
 def parse(arguments):
     """Parses a command line; exits with one line for a bad argument."""
     parser = Parser("mpl_tf.benchmark", __doc__)
-    parser.add_argument("--what", choices=["step", "input", "memory", "torch"], default="step",
+    parser.add_argument("--what", choices=["step", "input", "run", "memory", "torch"], default="step",
                         help="what is measured (default: %(default)s)")
     parser.add_argument("--network", default="wrn-28-2",
                         help="the network of teacher and student (default: %(default)s)")
@@ -32,7 +33,7 @@ def parse(arguments):
                         help="with --what=memory: the examples in a slice (default: a quarter of the "
                         "batch)")
     parser.add_argument("--objective", choices=list(memory.OBJECTIVES), default="supervised",
-                        help="with --what=memory: the teacher's objective; uda_apart has joint_views=False "
+                        help="with --what=memory or run: the teacher's objective; uda_apart has joint_views=False "
                         "(default: %(default)s)")
     parser.add_argument("--row", help="with --what=memory: measures this row alone, in this process, and "
                         "prints it as JSON")
@@ -42,7 +43,8 @@ def parse(arguments):
                         "TensorFlow and of PyTorch (default: as many as the cores that may be used)")
     parser.add_argument("--data_dir", type=command.path_type, help="with --what=input: a folder "
                         "of shards of large images, such as ImageNet's (default: a temporary folder "
-                        "of images that are drawn)")
+                        "of images that are drawn); with --what=run: the folder of CIFAR-10 (default: "
+                        "images that are drawn)")
     chosen = parser.parse_args(arguments)
     try:
         networks.find(chosen.network)
@@ -73,6 +75,9 @@ def _main(arguments):
         memory.measure_memory(chosen)
     elif chosen.what == "torch":
         beside_torch.measure_beside_torch(chosen)
+    elif chosen.what == "run":
+        from mpl_tf.benchmark import run
+        run.measure_run(chosen)
     else:
         from mpl_tf.benchmark import inputs
         inputs.measure_input(chosen.rounds, chosen.data_dir)
