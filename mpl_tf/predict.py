@@ -167,7 +167,8 @@ def classify(network, files, crop, names, chosen):
                 print(line(path, row, names, chosen.top, chosen.json_lines), flush=True)
     if chosen.csv:
         spreadsheet.write(chosen.csv, ("path", "class", "probability", "runner_up", "entropy"), rows)
-        print(command.shown(f"{command.counted(len(rows), 'image', 'images')} in {chosen.csv}"))
+        readable = f"{len(rows)} of " if len(rows) < len(files) else ""     # the others are told above
+        print(command.shown(f"{readable}{command.counted(len(files), 'image', 'images')} in {chosen.csv}"))
     return code
 
 

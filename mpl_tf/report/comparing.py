@@ -54,8 +54,12 @@ class Against:
     unlike: list[str]
 
     def mean(self, role: str = "student") -> statistics.Mean:
-        """The mean over seeds of the differences."""
-        return statistics.mean([pair.paired.difference for pair in self.pairs[role]])
+        """The mean over seeds of the differences; its interval is that over seeds and over images."""
+        pairs = self.pairs[role]
+        keys = pairs[0].run.predicted.keys
+        return statistics.mean_difference(
+            *([run.predicted.right(role) for run in runs] for runs in zip(*((pair.run, pair.other) for pair in pairs))),
+            same=all(np.array_equal(keys, pair.run.predicted.keys) for pair in pairs))
 
 
 def against(runs: Sequence[Run], others: Sequence[Run]) -> list[Against]:
@@ -171,10 +175,14 @@ def _told(against_):
     interval = f"95 % interval {points(low)} to {points(high)}"
     if count > 1:
         mean = against_.mean()
-        basis = f"{interval}, {count} seeds, above on {mean.above} of them"
+        basis = f"{interval} over seeds and images, {count} seeds, above on {mean.above} of them"
     else:
         p = pairs[0].paired.p_value
         basis = f"{interval}, exact McNemar p {f'= {p:.2g}' if p >= 0.001 else '< 0.001'}, one seed: another may differ"
+    if kind == "unknown" and all(run.predicted.right("student").all()
+                                 for pair in pairs for run in (pair.run, pair.other)):
+        return kind, ("Whether the meta gradient helped cannot be told: with it and without it the student has all "
+                      f"{where} right. Test on more of them, or give fewer labels, to see a difference")
     if kind == "unknown":
         return kind, (f"Whether the meta gradient helped cannot be told: with it the student is {points(value)} "
                       f"points from its control without it, on {where} ({basis})")

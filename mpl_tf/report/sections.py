@@ -104,8 +104,8 @@ def comparison(found, runs, others):
     return [element("h2", "Did the meta gradient help?"),
             element("p", f"The same test {what} were given to all. The difference is this run's accuracy minus "
                     "the other's, in points. An interval that holds 0 leaves open which of them is better. "
-                    f"The interval of one seed covers other test {what}, that of several seeds covers other "
-                    f"seeds, on these test {what}.", class_="note"),
+                    f"The interval of one seed covers other test {what}, that of several seeds other seeds "
+                    "too.", class_="note"),
             table(["", "seed", "this run", "other", "difference", "95 % interval", "only this : only other right",
                    "exact McNemar p"], rows, numbers=range(1, 8)), notes,
             _means(runs, others)]
@@ -121,9 +121,12 @@ def _means(runs, others):
                                               "others"), []).append(other)
     rows = []
     for name, group in groups.items():
-        mean = statistics.mean([float(run.predicted.right("student").mean()) for run in group])
+        rights = [run.predicted.right("student") for run in group]
+        mean = statistics.mean([float(right.mean()) for right in rights])
+        of_images = statistics.share(round(mean.value * len(rights[0])), len(rights[0]))
         rows.append([name, percent(mean.value), interval(dataclasses.replace(
-            mean, low=max(mean.low, 0), high=min(mean.high, 1))), mean.count])
+            mean, low=max(min(mean.low, of_images.low), 0), high=min(max(mean.high, of_images.high), 1))),
+            mean.count])
     return [element("p", "Accuracy of the student, mean over seeds:"),
             table(["", "mean", "95 % interval", "seeds"], rows, numbers=(1, 2, 3))]
 

@@ -82,7 +82,7 @@ def mcnemar(first_only: int, second_only: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-    """A mean over seeds with Student's interval, which is endless for one seed."""
+    """A mean over seeds with its interval, which is endless for one seed."""
     value: float
     low: float
     high: float
@@ -91,13 +91,34 @@ class Mean:
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """The Mean of one value a seed, at least one."""
+    """The Mean of one value a seed, at least one, with Student's interval."""
     count, value = len(values), statistics.fmean(values)
     half = float("inf")
     if count > 1:
         from scipy.special import stdtrit
         half = float(stdtrit(count - 1, 0.5 + LEVEL / 2)) * statistics.stdev(values) / count ** 0.5
     return Mean(value, value - half, value + half, count, sum(each > 0 for each in values))
+
+
+def mean_difference(first: Sequence[np.ndarray], second: Sequence[np.ndarray], same: bool) -> Mean:
+    """The Mean, over seeds, of two classifiers' difference in the share that is right.
+
+    Seeds that agree say nothing of other images, and images nothing of other seeds: of Student's interval
+    over seeds and Bonett and Price's over images, of what each image has on average over the seeds, it takes
+    what holds both.
+
+    Args:
+      first, second: of each seed whether an example is right, bool [N]; N examples, the same in both.
+      same: whether the seeds have the same examples.
+    """
+    differences = [np.asarray(one, float) - np.asarray(other, float) for one, other in zip(first, second)]
+    over_seeds = mean([float(each.mean()) for each in differences])
+    of_images = np.mean(differences, axis=0) if same else np.concatenate(differences)
+    count = len(of_images) + 2          # one more that only the first has right, and one that only the second
+    middle = of_images.sum() / count
+    half = _Z * ((np.square(of_images).sum() + 2) / count - middle ** 2) ** 0.5 / count ** 0.5
+    return dataclasses.replace(over_seeds, low=min(over_seeds.low, max(float(middle - half), -1.0)),
+                               high=max(over_seeds.high, min(float(middle + half), 1.0)))
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

@@ -108,6 +108,9 @@ def write(study, plan):
     print(f"in {study.folder}: {', '.join(files)}\n"
           f"best: trial {best.number}, {100 * best.value:.2f} % of the held-out labels; being the best of "
           f"{len(trials)}, it will be less on other examples", flush=True)
+    if best.number == 0 and best.params == plan.first():
+        print("trial 0 has the flag file's own values: nothing better was found; more --trials, longer ones "
+              "(--trial_steps) or a smaller --keep_one_in=2 may find it", flush=True)
 
 
 def _best_config(study, plan, best):

@@ -32,7 +32,7 @@ class Plan:
       left_out: {flag of the search file: the setting because of which it has no effect}.
       kept: {flag: value} that an earlier stage found; `base` has them.
       trial_steps: the steps of a trial.
-      keep_one_in: of how many trials one goes on, at a ninth and a third (for 3) of its steps.
+      keep_one_in: of how many trials one goes on, at a ninth and a third (for 3) of its steps, or later.
     """
     stage: str
     base: Config
@@ -44,19 +44,24 @@ class Plan:
 
     def trial(self, folder: str, **values: Any) -> Config:
         """The Config of a trial in `folder` with `values` of what is searched."""
-        warmup = self.base.warmup_steps
-        if warmup > SHORT_WARMUP * self.trial_steps:
-            warmup = self.trial_steps // 20
         return self.base.replace(
-            model_dir=folder, evaluate="holdout", train_steps=self.trial_steps, warmup_steps=warmup,
+            model_dir=folder, evaluate="holdout", train_steps=self.trial_steps, warmup_steps=self._warmup(),
             eval_steps=0, checkpoint_steps=0, summary_steps=self.trial_steps, keep_checkpoints=1,
             plots=False, **values)
 
+    def _warmup(self):
+        warmup = self.base.warmup_steps
+        return self.trial_steps // 20 if warmup > SHORT_WARMUP * self.trial_steps else warmup
+
     def rungs(self) -> tuple[int, ...]:
-        """The steps from which on a trial may be cut."""
+        """The steps from which on a trial may be cut: at first three warm-ups, a ninth of all at least."""
         factor = self.keep_one_in
+        if factor == 1:
+            return ()
         first = -(-self.trial_steps // factor ** 2)     # rounded up, so that a third would be the end
-        return (first, first * factor) if factor > 1 else ()
+        if self.base.schedule != "constant":
+            first = min(max(first, 3 * self._warmup()), max(first, self.trial_steps // factor))
+        return tuple(step for step in (first, first * factor) if step < self.trial_steps)
 
     def first(self) -> dict[str, Any]:
         """The base's own values of what is searched, as far as the ranges hold them."""

@@ -195,7 +195,7 @@ class Study:
 
 
 def _pruner(package, plan):
-    if plan.keep_one_in == 1:
+    if not plan.rungs():
         return package.pruners.NopPruner()
     return package.pruners.SuccessiveHalvingPruner(
         min_resource=plan.rungs()[0], reduction_factor=plan.keep_one_in)

@@ -105,6 +105,10 @@ def test_a_table_for_a_spreadsheet(trained, tmp_path, capsys, monkeypatch):
     arguments = [f"--model_dir={run}", f"--csv={table}", "--", *names]
     assert predict.main(arguments) == 0
     assert capsys.readouterr().out == f"5 images in {table}\n"
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    other = tmp_path / "other.csv"
+    assert predict.main([f"--model_dir={run}", f"--csv={other}", "--", names[0], "broken.jpg"]) == 1
+    assert capsys.readouterr().out == f"1 of 2 images in {other}\n"
     with open(table, encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "class", "probability", "runner_up", "entropy"]

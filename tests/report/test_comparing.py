@@ -57,14 +57,29 @@ def test_few_images_or_seeds_cannot_tell():
 
 
 def test_over_seeds_the_seeds_count():
-    runs = [made.run(_rights(200, share, seed), seed=seed) for seed, share in enumerate((0.91, 0.92, 0.93, 0.91))]
-    controls = [made.run(_rights(200, 0.88, 9), "c", seed=seed, meta_weight=0.0) for seed in range(4)]
+    runs = [made.run(_rights(2000, share, seed), seed=seed) for seed, share in enumerate((0.91, 0.92, 0.93, 0.91))]
+    controls = [made.run(_rights(2000, 0.88, 9), "c", seed=seed, meta_weight=0.0) for seed in range(4)]
     [found] = comparing.against(runs, controls[::-1])
     assert [pair.run.seed for pair in found.pairs["student"]] == [0, 1, 2, 3] == [
         pair.other.seed for pair in found.pairs["student"]]
     assert found.mean().value == pytest.approx(0.0375) and found.mean().above == 4
     told = _verdict(runs, controls)
     assert told.kind == "helped" and "4 seeds, above on 4 of them" in told.sentence
+
+
+def test_seeds_that_agree_on_few_images_cannot_tell():
+    """Each seed has one image of 14 more: no spread over seeds, and another image may go either way."""
+    def pair(first, second):
+        right = lambda count: np.arange(14) < count
+        return ([made.run(right(first), seed=seed) for seed in (0, 1)],
+                [made.run(right(second), "c", seed=seed, meta_weight=0.0) for seed in (0, 1)])
+
+    [found] = comparing.against(*pair(13, 12))
+    assert found.mean().low < -0.05 and found.mean().high > 0.2
+    told = _verdict(*pair(13, 12))
+    assert told.kind == "unknown" and "over seeds and images, 2 seeds, above on 2 of them" in told.sentence
+    assert "with it and without it the student has all 14 test images right. Test on more" in _verdict(
+        *pair(14, 14)).sentence
 
 
 def test_without_a_control_it_cannot_be_told():

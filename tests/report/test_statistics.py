@@ -102,3 +102,30 @@ def test_probabilities_and_entropy_are_scipys():
     found = statistics.probabilities(logits.astype(np.float32))
     np.testing.assert_allclose(found, special.softmax(logits.astype(np.float32).astype(float), axis=1))
     np.testing.assert_allclose(statistics.entropy(found), stats.entropy(found, axis=1), atol=1e-12)
+
+
+def test_over_seeds_and_images_the_interval_holds_both():
+    numbers = np.random.default_rng(0)
+    first, second = (numbers.random([5, 300]) < share for share in (0.8, 0.7))
+    one = statistics.mean_difference(first[:1], second[:1], same=True)
+    pair = statistics.paired(first[0], second[0])       # of one seed: the interval over images, and an endless one
+    assert one.low == -np.inf and one.value == pytest.approx(pair.difference)
+    alike = statistics.mean_difference([first[0]] * 3, [second[0]] * 3, same=True)
+    assert (alike.low, alike.high) == pytest.approx((pair.low, pair.high), rel=1e-9)
+    apart = statistics.mean_difference(first, second, same=False)
+    pooled = statistics.paired(first.ravel(), second.ravel())
+    seeds = statistics.mean((first.mean(1) - second.mean(1)).tolist())
+    assert apart.low == pytest.approx(min(pooled.low, seeds.low), rel=1e-9)
+    assert apart.high == pytest.approx(max(pooled.high, seeds.high), rel=1e-9)
+
+
+def test_the_interval_over_seeds_and_images_holds_what_it_says():
+    """Images of which each has its own gain, and seeds that flip some: the mean gain is within, 95 % of the time."""
+    numbers, within = np.random.default_rng(1), 0
+    for _ in range(300):
+        gain = numbers.choice([-0.3, 0.0, 0.4], 80, p=[0.2, 0.5, 0.3])      # 0.06 on average
+        base = numbers.random([4, 80])
+        first, second = base < 0.5 + gain / 2, base < 0.5 - gain / 2
+        found = statistics.mean_difference(first, second, same=True)
+        within += found.low <= 0.06 <= found.high
+    assert within >= 280        # 285 are expected of an exact one; it is no narrower

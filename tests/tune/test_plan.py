@@ -66,7 +66,12 @@ def test_a_range_whose_end_makes_no_run_is_refused():
 
 
 def test_rungs_are_a_ninth_and_a_third():
-    assert made(trial_steps=900).rungs() == (100, 300) and made(trial_steps=10).rungs() == (2, 6)
+    assert made(trial_steps=1800).rungs() == (200, 600) and made(trial_steps=10).rungs() == (2, 6)
+    rates = {**BASE, "schedule": "cosine"}
+    assert made(base={**rates, "warmup_steps": 40}, trial_steps=400).rungs() == (120, 360)   # three warm-ups
+    assert made(base={**rates, "warmup_steps": 70}, trial_steps=400).rungs() == (133, 399)
+    assert made(base={**rates, "warmup_steps": 90}, trial_steps=400).rungs() == (60, 180)    # shortened to 20
+    assert made(trial_steps=1).rungs() == ()
     assert made(keep_one_in=1).rungs() == ()
 
 
