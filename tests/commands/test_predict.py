@@ -105,10 +105,6 @@ def test_a_table_for_a_spreadsheet(trained, tmp_path, capsys, monkeypatch):
     arguments = [f"--model_dir={run}", f"--csv={table}", "--", *names]
     assert predict.main(arguments) == 0
     assert capsys.readouterr().out == f"5 images in {table}\n"
-    (tmp_path / "broken.jpg").write_bytes(b"no image")
-    other = tmp_path / "other.csv"
-    assert predict.main([f"--model_dir={run}", f"--csv={other}", "--", names[0], "broken.jpg"]) == 1
-    assert capsys.readouterr().out == f"1 of 2 images in {other}\n"
     with open(table, encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "class", "probability", "runner_up", "entropy"]
@@ -123,6 +119,10 @@ def test_a_table_for_a_spreadsheet(trained, tmp_path, capsys, monkeypatch):
     assert table.read_bytes() == before and sorted(os.listdir(tmp_path)) == sorted([*names, "table.csv"])
     assert predict.main([f"--model_dir={run}", "--csv=absent/x.csv", "--", *names]) == 2
     assert "absent is not a folder that can be written to" in capsys.readouterr().err
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    other = tmp_path / "other.csv"
+    assert predict.main([f"--model_dir={run}", f"--csv={other}", "--", names[0], "broken.jpg"]) == 1
+    assert capsys.readouterr().out == f"1 of 2 images in {other}\n"
 
 
 def test_what_cannot_be_read_is_named(trained, capsys):
