@@ -134,7 +134,7 @@ def test_the_flags_that_sentences_name_exist(file):
     known = {"flagfile", "help", "logdir", *config.FIELDS, *(flag for path in sources for flag in re.findall(
         r'add_argument\(\s*"--(\w+)"', path.read_text()))}
     text = re.sub(r"```.*?```", "", (ROOT / file).read_text(), flags=re.DOTALL)
-    named = set(re.findall(r"(?<![\w-])--(?:no(?=plots|report))?([a-z]\w*)", text))
+    named = set(re.findall(r"(?<![\w-])--(?:no(?=plots|report|uda))?([a-z]\w*)", text))
     assert named - known == set()
     assert file != "README.md" or {"duplicates", "exclude_dir", "holdout", "per_class"} <= named
 
