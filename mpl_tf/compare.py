@@ -6,7 +6,7 @@
 Seed s sets --seed=s and --split_seed=s, so that rows are paired by seed and, where labels are drawn
 at random, by split. Each run has a folder of its own in output_dir: the same command continues an
 interrupted comparison, and only prints the table of a finished one. Flags after -- go to every run.
-output_dir/curves.png shows the accuracies over steps, means and standard errors over seeds.
+output_dir/comparison.png shows the accuracies over steps, means and standard errors over seeds.
 
     python -m mpl_tf.compare --baselines flags/digits.cfg
 
@@ -135,7 +135,7 @@ def _main(arguments):
             raise ValueError(f"{config.model_dir} has no {chosen.figure}: choose another --figure")
         figures[name, seed] = results[chosen.figure]
         evaluations[name].append(results.get("evaluations", []))
-    pictures.write(os.path.join(chosen.output_dir, "curves.png"),
+    pictures.write(os.path.join(chosen.output_dir, "comparison.png"),
                    lambda file: curves.of_several(file, evaluations))
     text = table(chosen.names, chosen.seeds, figures, chosen.reference)
     print(f"\n{chosen.figure}\n{text}")

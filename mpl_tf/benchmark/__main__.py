@@ -15,6 +15,12 @@ from mpl_tf.common import command
 from mpl_tf.common.command import Parser, whole
 
 
+_READ_BY = {"objective": ("memory", "run", "torch"), "row": ("memory",), "microbatch_size": ("memory",),
+            "threads": ("torch",), "data_dir": ("input", "run"), "precision": ("step", "run", "torch"),
+            "network": ("step", "run", "memory", "torch"), "image_size": ("step", "run", "memory", "torch"),
+            "batch_size": ("step", "run", "memory", "torch")}
+
+
 def parse(arguments):
     """Parses a command line; exits with one line for a bad argument."""
     parser = Parser("mpl_tf.benchmark", __doc__)
@@ -46,6 +52,10 @@ def parse(arguments):
                         "of images that are drawn); with --what=run: the folder of CIFAR-10 (default: "
                         "images that are drawn)")
     chosen = parser.parse_args(arguments)
+    for name, modes in _READ_BY.items():
+        if getattr(chosen, name) != parser.get_default(name) and chosen.what not in modes:
+            parser.error(f"--{name} with --what={chosen.what}: it has an effect with --what="
+                         f"{' or '.join(modes)} only; leave it out")
     try:
         networks.find(chosen.network)
     except ValueError as error:

@@ -18,7 +18,7 @@ import statistics
 import tempfile
 import time
 
-import mpl_tf  # noqa: F401
+from mpl_tf.common import command
 
 TURN = 1.5                  # seconds that a turn takes, within these numbers of steps
 FEWEST, MOST = 5, 100
@@ -85,13 +85,14 @@ class Turns:
     Attributes:
       steps: of a turn.
       by_round: [{turn: (wall, CPU) seconds of a step}], with WAIT and BETWEEN, which are parts of turns.
+      complete: whether all rounds were measured; else a signal ended the loop.
     """
 
     def __init__(self, make_batches, function, rounds, stop):
         self._make_batches, self._function = make_batches, function
         self._rounds, self._stop = rounds, stop
         self._memory = self._beside = self._last = self._began = None
-        self.steps, self.by_round = FEWEST, []
+        self.steps, self.by_round, self.complete = FEWEST, [], False
 
     def due(self, step):
         """Whether the loop's turn ends after `step`."""
@@ -110,7 +111,7 @@ class Turns:
             self.by_round.append(found)
         if len(self.by_round) > self._rounds:
             del self.by_round[0]        # in which the loop's own functions were traced
-            self._stop.asked = 1
+            self._stop.asked, self.complete = 1, True
         time.sleep(SETTLE)
         self._function.spent = (0.0, 0.0)
         self._last, self._began = step + self.steps, _now()
@@ -186,6 +187,8 @@ def measure(chosen, folder):
         turns = Turns(make_batches, function, chosen.rounds, stop)
         training.loop(config, strategy, dataset, model, saved, 0, True, clock, stop,
                       workers.Agreement(strategy), turns)
+    if not turns.complete:
+        raise command.Stopped(f"stopped before {chosen.rounds} rounds were measured; nothing is kept", stop.asked)
     return config, turns
 
 
@@ -210,9 +213,11 @@ def reading(middle, cores):
     run, (alone, alone_cpu), cpu = middle[RUN][0], middle[ALONE], middle[INPUT][1]
     percent = lambda part: f"{100 * middle[part][0] / run:.1f} %"
     ready = middle[WAIT][0] < 0.01 * run
-    return (f"The step waits for its batch at most {percent(WAIT)} of the run's time, and the loop's Python "
-            f"between steps takes {percent(BETWEEN)}; the rest is the step"
-            + (", beside which the next batch is made in time" if ready else "")
+    slowed = max(1 - (alone + middle[WAIT][0] + middle[BETWEEN][0]) / run, 0.0)
+    return (f"The step waits for its batch at most {percent(WAIT)} of the run's time, the loop's Python between "
+            f"steps takes {percent(BETWEEN)}, the step as fast as alone {100 * min(alone / run, 1):.1f} %, and "
+            f"{100 * slowed:.1f} % are lost to what runs beside the step"
+            + ("; the next batch is made in time" if ready else "")
             + f". Alone it keeps {alone_cpu / alone:.2f} of {cores} cores busy: with none idle, the input's "
             f"{1000 * cpu:.1f} CPU ms would leave {alone_cpu / (alone_cpu + cpu):.3f} of its rate.")
 

@@ -79,7 +79,8 @@ def as_written(function):
 
     Rewriting a step with all that it calls takes longer than building its graph. TensorFlow's public
     do_not_convert also keeps Keras 2 from rewriting the calls of layers within, where a user's layer may
-    want it. Only the mark of what AutoGraph has rewritten already leaves that alone.
+    want it. Only the mark of what AutoGraph has rewritten already leaves that alone. It is an attribute
+    of the function, which `functools.wraps` copies.
     """
     function.autograph_info__ = {}
     return function

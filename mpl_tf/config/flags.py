@@ -117,8 +117,8 @@ class Flags:
         0.8, "The temperature of the consistency loss's targets; a value below 1 sharpens "
         "them.", above=0)
     uda_joint_views: bool = _flag(
-        True, "Both of UDA's views make one pass, with batch norm's statistics of both; --no gives each "
-        "its own pass, which takes less time and memory.")
+        True, "Both of UDA's views make one pass, with batch norm's statistics of both; "
+        "--nouda_joint_views gives each its own pass, which takes less time and memory.")
     meta_weight: float = _flag(
         1.0, "The factor of the meta gradient; 0 is the control at equal compute.", at_least=0)
     meta_scale: str = _flag(

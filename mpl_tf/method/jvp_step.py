@@ -162,7 +162,8 @@ class Labelled:
         # What comes into a pass here does not come out of its own logits. So nothing but a control edge
         # lets the weights be read before they are updated, and TensorFlow 2.21's graph optimizer loses some.
         with tf.control_dependencies([each for gradients in found for each in gradients]):
-            return [tf.add_n(each) if len(each) > 1 else tf.identity(each[0]) for each in zip(*found)]
+            # Added up in a tape's order, the last pass first, as the control has to be the baseline to the bit.
+            return [tf.add_n(each) if len(each) > 1 else tf.identity(each[0]) for each in zip(*found[::-1])]
 
 
 class _Pass:

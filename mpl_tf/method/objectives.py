@@ -172,8 +172,11 @@ class UDA(Objective):
     def __init__(self, weight: float = 1.0, temperature: float = 0.8,
                  label_smoothing: float = 0.0, supervised_weight: float = 1.0,
                  joint_views: bool = True) -> None:
+        if not isinstance(joint_views, bool):
+            raise ValueError(f"{type(self).__name__}: joint_views={joint_views!r}: give True or False")
+        # Not in the config while it is the default: subclasses of before know no such argument.
         super().__init__(weight=weight, temperature=temperature, label_smoothing=label_smoothing,
-                         supervised_weight=supervised_weight, joint_views=joint_views)
+                         supervised_weight=supervised_weight, **({} if joint_views else {"joint_views": False}))
 
     def losses(self, labels: tf.Tensor, labeled_logits: tf.Tensor,
                weak_logits: Optional[tf.Tensor] = None, strong_logits: Optional[tf.Tensor] = None,

@@ -1,6 +1,5 @@
 """Curves over steps, in plain words: what a run logs, its figure, and one of several runs beside each other."""
 
-import itertools
 import math
 import re
 import statistics
@@ -9,6 +8,8 @@ from mpl_tf.common import pictures
 
 _BLUE, _ORANGE = "#0072b2", "#d55e00"       # colour-blind people can tell them apart
 _COLORS = (_BLUE, _ORANGE, "#009e73", "#777777", "#cc79a7", "#e69f00", "#56b4e9", "#000000")     # Okabe and Ito
+_MARKERS = (".", "s", "^", "D", "v", "P")      # of the rows that have the same colour
+_LETTERS = 40           # of a row's name in a legend
 _LINES = {"test": "-", "labeled": ":", "holdout": "--"}
 _PARTS = {"test": "test data", "labeled": "labeled training data", "holdout": "held-out data"}
 _WORDS = {"student_loss": "student, on the teacher's labels",
@@ -116,13 +117,14 @@ def figure_of_several(rows):
       rows: {name: a list of evaluations for each seed, see checkpoints.Journal}.
     """
     from matplotlib.figure import Figure
-    labels = 2 * len(rows)
-    figure = Figure((10, 4.4 + 0.2 * math.ceil(labels / 2)), dpi=100, layout="constrained")
+    figure = Figure((10, 4.4 + 0.2 * len(rows)), dpi=100, layout="constrained")
+    shown = _told_apart(rows)
     for axes, part in zip(figure.subplots(1, 2), ("test", "labeled")):
-        for (name, seeds), color in zip(rows.items(), itertools.cycle(_COLORS)):
+        for number, (name, seeds) in enumerate(rows.items()):
+            turn, color = divmod(number, len(_COLORS))
             for role, line in (("student", "-"), ("teacher", "--")):
-                _draw_mean(axes, seeds, f"{role}_{part}_accuracy", color=color, linestyle=line,
-                           label=f"{role}, {pictures.shortened(name, lambda text: True)}")
+                _draw_mean(axes, seeds, f"{role}_{part}_accuracy", color=_COLORS[color], linestyle=line,
+                           marker=_MARKERS[turn % len(_MARKERS)], label=f"{role}, {shown[name]}")
         axes.set_title(f"Accuracy on {_PARTS[part]}")
         axes.set(ylabel="accuracy [%]")
         over_steps(axes)
@@ -137,7 +139,17 @@ def figure_of_several(rows):
     return figure
 
 
-def _draw_mean(axes, seeds, name, color, **style):
+def _told_apart(names):
+    """{name: what a legend of two columns has room for}; names that look alike there are numbered."""
+    found = {}
+    for name in names:
+        short = pictures.shortened(name, lambda text: len(text) <= _LETTERS)
+        alike = sum(each == short or each.startswith(f"{short} (") for each in found.values())
+        found[name] = f"{short} ({alike + 1})" if alike else short
+    return found
+
+
+def _draw_mean(axes, seeds, name, color, marker, **style):
     """Draws mean and standard error of `name` at the steps that all of `seeds` have evaluated."""
     of_seeds = [{each["step"]: 100 * each[name] for each in evaluations if each.get(name) is not None}
                 for evaluations in seeds]
@@ -146,7 +158,7 @@ def _draw_mean(axes, seeds, name, color, **style):
         return
     values = [[each[step] for each in of_seeds] for step in steps]
     means = [statistics.fmean(each) for each in values]
-    axes.plot(steps, means, color=color, marker="." if len(steps) < 20 else None, **style)
+    axes.plot(steps, means, color=color, marker=marker, markevery=max(1, len(steps) // 15), markersize=5, **style)
     if len(seeds) > 1:
         errors = [statistics.stdev(each) / math.sqrt(len(seeds)) for each in values]
         axes.fill_between(steps, [mean - error for mean, error in zip(means, errors)],

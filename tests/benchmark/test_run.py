@@ -42,7 +42,7 @@ def test_a_turn_has_the_time_of_its_parts(clock):
         taken += 1
         if turns.due(taken):
             turns.record(taken, None)
-    assert taken == 3 * turns.steps and len(turns.by_round) == 2
+    assert taken == 3 * turns.steps and len(turns.by_round) == 2 and turns.complete
     middle = run.medians(turns.by_round)
     assert middle == {turn: pytest.approx((wall, 2 * wall)) for turn, wall in {
         run.RUN: INPUT + STEP + BETWEEN, run.BETWEEN: BETWEEN, run.ALONE: STEP, run.INPUT: INPUT,
@@ -56,7 +56,7 @@ def test_what_waits_is_told():
               run.BETWEEN: (0.01, 0.0), run.BESIDE: (0.2, 0.3)}
     said = run.reading(middle, 4)
     for words in ("waits for its batch at most 25.0 %", "between steps takes 5.0 %", "2.00 of 4 cores",
-                  "100.0 CPU ms", "0.667 of"):
+                  "100.0 CPU ms", "0.667 of", "as fast as alone 50.0 %", "20.0 % are lost"):
         assert words in said
     assert "in time" not in said
     assert "in time" in run.reading({**middle, run.WAIT: (0.001, 0.0)}, 4)
@@ -75,3 +75,14 @@ def test_the_loop_of_a_run_is_measured(capsys, monkeypatch):
 def test_another_size_is_refused(capsys):
     assert command.main(["--what=run", "--image_size=64"]) == 2
     assert "expected 32" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv, line", [
+    (["--what=step", "--objective=uda"], "--objective with --what=step: it has an effect with --what=memory or run or "),
+    (["--what=run", "--threads=1"], "--threads with --what=run"),
+    (["--what=memory", "--precision=float32"], "--precision with --what=memory"),
+    (["--what=input", "--network=mlp"], "--network with --what=input")])
+def test_a_flag_without_effect_is_refused(argv, line, capsys):
+    with pytest.raises(SystemExit) as error:
+        command.parse(argv)
+    assert error.value.code == 2 and line in capsys.readouterr().err

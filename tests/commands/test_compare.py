@@ -55,9 +55,9 @@ def test_a_comparison_of_short_runs(tmp_path, capsys):
     run = json.loads((tmp_path / "runs" / "short_seed4" / "results.json").read_text())
     assert written["figures"]["short"][1] == run["student_test_accuracy"]
     assert (run["flags"]["seed"], run["flags"]["split_seed"], run["flags"]["batch_size"]) == (4, 4, 10)
-    (tmp_path / "runs" / "curves.png").unlink()
+    (tmp_path / "runs" / "comparison.png").unlink()
     assert compare.main(argv) == 0      # finished: prints and draws only
-    assert (tmp_path / "runs" / "curves.png").stat().st_size > 1000
+    assert (tmp_path / "runs" / "comparison.png").stat().st_size > 1000
     assert "nothing to do" in capsys.readouterr().out
 
 

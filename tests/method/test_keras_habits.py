@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import mpl_tf
 from mpl_tf.method import passes
+from mpl_tf.networks import layers as layers_
 from tests import tiny
 
 LOGGED = {"accuracy", "loss", "student_loss", "R", "teacher_supervised_loss",
@@ -276,5 +277,8 @@ def test_a_step_is_traced_as_written_and_a_users_layer_as_keras_traces_it(baseli
         model.compile("sgd", "sgd")
     model.fit(tiny.dataset(tiny.batches()), verbose=0)
     tf.function(model.train_step).get_concrete_function(tiny.batches()[0])
+    own = [type(model).train_step, type(model).test_step, type(model).call, layers_.ReplayableDropout.call]
+    own += [] if baseline else [type(model)._diagnose]
+    assert all(hasattr(function, "autograph_info__") for function in own)
     outer = 0 if tiny.KERAS_3 else 1     # a function of Keras 2's around the step
     assert seen and set(seen) <= {0, outer}, seen

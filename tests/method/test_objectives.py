@@ -78,7 +78,8 @@ def test_config_round_trips(objective):
     (lambda: objectives.RandAugment(label_smoothing=-0.1), "RandAugment: label_smoothing=-0.1"),
     (lambda: objectives.UDA(temperature=0.0), "UDA: temperature=0.0"),
     (lambda: objectives.UDA(temperature=-1.0), "temperature=-1.0"),
-    (lambda: objectives.UDA(supervised_weight=-2.0), "supervised_weight=-2.0")])
+    (lambda: objectives.UDA(supervised_weight=-2.0), "supervised_weight=-2.0"),
+    (lambda: objectives.UDA(joint_views="False"), "joint_views='False': give True or False")])
 def test_impossible_values_are_refused_in_one_line(make, words):
     with pytest.raises(ValueError) as error:
         make()
@@ -90,3 +91,13 @@ def test_a_label_out_of_range_makes_the_loss_not_a_number():
     for objective in (objectives.Supervised(), objectives.UDA(label_smoothing=0.1)):
         loss, _ = objective.losses(labels, *map(tf.constant, (LABELED, WEAK, STRONG)))
         assert np.isnan(loss)
+
+
+def test_a_subclass_of_before_joint_views_is_restored():
+    class Former(objectives.UDA):
+        def __init__(self, weight=1.0, temperature=0.8, label_smoothing=0.0, supervised_weight=1.0):
+            super().__init__(weight, temperature, label_smoothing, supervised_weight)
+
+    restored = Former.from_config(Former(weight=3.0).get_config())
+    assert restored.weight == 3.0 and restored.joint_views is True
+    assert objectives.UDA.from_config(objectives.UDA(joint_views=False).get_config()).joint_views is False

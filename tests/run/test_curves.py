@@ -53,3 +53,15 @@ def test_several_runs_are_means_over_seeds_with_standard_errors(tmp_path):
     with open(tmp_path / "curves.png", "wb") as file:
         curves.of_several(file, rows)
     assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_rows_are_told_apart_and_their_names_are_not_cut():
+    names = [f"{'a long name' * 6}_rate_0.{number}_{'W' * 60}" for number in range(9)]
+    figure = curves.figure_of_several({name: [EVALUATIONS] for name in names})
+    FigureCanvasAgg(figure).draw()
+    [legend], lines = figure.legends, figure.axes[0].lines
+    assert len({text.get_text() for text in legend.get_texts()}) == len(lines) == 18
+    assert len({(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines}) == 18
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1
+    assert all(box.y1 < axes.get_window_extent().y0 for axes in figure.axes)
