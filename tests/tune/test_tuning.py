@@ -91,6 +91,19 @@ def test_the_same_command_goes_on_and_another_is_refused(supervised, quick, caps
     assert "--batch_size: 8 there, 9 now" in capsys.readouterr().err
 
 
+def test_trials_of_other_data_are_not_compared(supervised, quick, capsys):
+    noted = supervised / "study" / "trials" / "0000" / "data.json"
+    before = noted.read_text()
+    noted.write_text(json.dumps({**json.loads(before), "holdout": "31 examples (0123)"}))
+    try:
+        assert tuning.main(arguments(supervised, trials=9)) == 2
+    finally:
+        noted.write_text(before)
+    err = capsys.readouterr().err
+    assert f"--study={supervised / 'study'} was trained on other data: holdout 31 examples (0123) then, 30 " in err
+    assert err.endswith("or a new --study\n") and len(trials(supervised)) < 9
+
+
 def test_the_teachers_stage_keeps_the_students_values(supervised, quick, tmp_path):
     assert tuning.main(arguments(tmp_path, "--stage=teacher", f"--from={supervised / 'study'}",
                                  trials=2)) == 0
@@ -106,6 +119,7 @@ def test_the_teachers_stage_keeps_the_students_values(supervised, quick, tmp_pat
 @pytest.mark.parametrize("argv, named", [
     (["--flagfile=digits.cfg"], "--study"),
     (["--study=x", "--flagfile=digits.cfg", "--from=y"], "expected --stage=teacher"),
+    (["--study=x", "--flagfile=digits.cfg", "--", "--model_dir=y"], "the flag to give, before --"),
     (["--study=x", "--flagfile=digits.cfg", "--trials=0"], "whole number of 1 or more"),
     (["--study=x", "--flagfile=digits.cfg", "--batch_size=3"], "flags of the trials go after --"),
     (["--study=x", "--flagfile=digits.cfg", f"--name={'n' * 501}"], "at most 500 characters"),
