@@ -119,7 +119,6 @@ def test_the_teachers_stage_keeps_the_students_values(supervised, quick, tmp_pat
 @pytest.mark.parametrize("argv, named", [
     (["--flagfile=digits.cfg"], "--study"),
     (["--study=x", "--flagfile=digits.cfg", "--from=y"], "expected --stage=teacher"),
-    (["--study=x", "--flagfile=digits.cfg", "--", "--model_dir=y"], "the flag to give, before --"),
     (["--study=x", "--flagfile=digits.cfg", "--trials=0"], "whole number of 1 or more"),
     (["--study=x", "--flagfile=digits.cfg", "--batch_size=3"], "flags of the trials go after --"),
     (["--study=x", "--flagfile=digits.cfg", f"--name={'n' * 501}"], "at most 500 characters"),
@@ -128,6 +127,12 @@ def test_bad_arguments_are_refused(argv, named, capsys):
     with pytest.raises(SystemExit) as error:
         tuning.parse(argv)
     assert error.value.code == 2 and named in capsys.readouterr().err
+
+
+def test_a_folder_for_its_trials_is_refused(tmp_path, capsys):
+    assert tuning.main(arguments(tmp_path, extra=["--model_dir=y"])) == 2
+    assert "--model_dir after --: each trial has a folder of its own in --study" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
 
 
 def test_what_comes_of_a_run_is_told(tmp_path, monkeypatch):
