@@ -23,10 +23,14 @@ import sys
 from mpl_tf import config as config_module
 from mpl_tf.common import command, pictures, storage
 from mpl_tf.common.command import Parser
-from mpl_tf.run import curves
+from mpl_tf.run import curves, run_folder
 from mpl_tf.run.tables import table
 from mpl_tf.train import train
 
+# Flags of the runs that this program sets itself.
+OWN = {"model_dir": "each run has a folder of its own in --output_dir, which is the flag to give, before --",
+       "seed": "the runs' seeds are --seeds, such as --seeds=0,1,2, before --",
+       "split_seed": "it is each run's seed; the flag to give is --seeds, before --"}
 FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_|balanced_)?accuracy|median_last_evaluations"
 
 
@@ -81,6 +85,7 @@ def configs(chosen, extra):
     Raises:
       ValueError: in one line, for bad flags; no run has been started by then.
     """
+    command.refuse(extra, OWN)
     return {(name, seed): config_module.from_arguments([
         f"--flagfile={path}", *extra, f"--seed={seed}", f"--split_seed={seed}",
         f"--model_dir={_folder(chosen, name, seed)}"])
@@ -129,7 +134,11 @@ def _main(arguments):
     for seed, name in itertools.product(chosen.seeds, chosen.names):
         config = runs[name, seed]
         print(f"--- {name}, seed {seed}", flush=True)
-        results = train(config)
+        try:
+            results = train(config)
+        except run_folder.OtherData as error:
+            raise ValueError(error.line(
+                config.model_dir, run_folder.SAME_DATA + "a new --output_dir")) from None
         tf.keras.backend.clear_session()
         if results.get(chosen.figure) is None:
             raise ValueError(f"{config.model_dir} has no {chosen.figure}: choose another --figure")

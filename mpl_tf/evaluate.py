@@ -36,11 +36,17 @@ def _main(arguments):
     if given.data_dir:
         changes["data_dir"] = given.data_dir
     of_run = config_module.of(**{**run_folder.read_flags(given.model_dir), **changes})
-    step, figures = evaluate(of_run)
-    from mpl_tf.run import evaluation
+    step, figures, dataset = _evaluated(of_run)
+    from mpl_tf.run import evaluation, same_data
     print(f"{given.model_dir}, step {step}\n{evaluation.table(figures)}")
-    print(comparison(step, figures, run_folder.read_results(
-        given.model_dir)))
+    changed = same_data.changes_of_loaded(of_run, dataset)
+    kind = "images" if of_run.source.serves_images else "examples"
+    parts = {"test": dataset.test, "labeled": dataset.labeled, "holdout": dataset.holdout}
+    lines, others = count_lines({name: len(split.labels) if split else 0 for name, split in parts.items()},
+                                changed, kind)
+    print("\n".join(lines))
+    print(f"these data are not the run's: nothing is compared with {run_folder.RESULTS}" if others else
+          comparison(step, figures, run_folder.read_results(given.model_dir)))
 
 
 def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
@@ -52,12 +58,39 @@ def evaluate(of_run: config_module.Config) -> Tuple[int, Dict[str, float]]:
     Raises:
       ValueError, FileNotFoundError: in one line, for a missing checkpoint or missing data.
     """
+    return _evaluated(of_run)[:2]
+
+
+def _evaluated(of_run):
+    """As `evaluate`, and the datasets.Dataset."""
     from mpl_tf.run import evaluation, finished, wiring
     step, dataset, networks = finished.restored(of_run)
     accuracies = {role: evaluation.accuracy_function(network)
                   for role, network in networks.items()}
     with wiring.records_in_one_line(dataset):
-        return step, evaluation.evaluate(accuracies, wiring.eval_datasets(of_run, dataset))[0]
+        return step, evaluation.evaluate(accuracies, wiring.eval_datasets(of_run, dataset))[0], dataset
+
+
+def count_lines(counts, changed, kind="images"):
+    """How many test examples there are, and the run had, and so of other parts that differ.
+
+    Args:
+      counts: {"test", "labeled", "holdout": how many examples were evaluated}.
+      changed: as of run_folder.data_changes. kind: what the examples are.
+
+    Returns:
+      (lines, whether a part that was evaluated is not the run's).
+    """
+    lines, others = [], False
+    for name, count in counts.items():
+        said = f"{name}: {count} {kind}"
+        if name in changed:
+            then = changed[name][0].partition(" ")[0].replace("none", "0")
+            said += f"; the run had {then}" + " of other data" * (then == str(count))
+            others = True
+        if name in changed or name == "test":
+            lines.append(said)
+    return lines, others
 
 
 def comparison(step, figures, results):

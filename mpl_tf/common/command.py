@@ -182,6 +182,18 @@ def _list(package, names, arguments):
         print(f"  python -m {package}.{name:<14} {what}")
 
 
+def refuse(arguments, instead):
+    """Raises ValueError, in one line, for a flag that a program sets itself, which would have no effect.
+
+    Args:
+      arguments: the flags that the user gave. instead: {the name of such a flag: what to give}.
+    """
+    for text in arguments:
+        name = text.lstrip("-").partition("=")[0]
+        if text.startswith("-") and name in instead:
+            raise ValueError(f"{text.partition('=')[0]} after --: {instead[name]}")
+
+
 _RATES = ("student_learning_rate", "teacher_learning_rate")
 # What other programs call it.
 _ELSEWHERE = {"epochs": ("train_steps",), "num_epochs": ("train_steps",), "lr": _RATES,

@@ -35,15 +35,16 @@ MD5 = {
         labeled_selection="first", objective="uda", student_network="wrn-28-2",
         class_names=CLASSES, sizes=SIZES, image_size=32, flip=True, photographs=True,
         per_class=50_000)
-def cifar10(data_dir):
+def cifar10(data_dir, download=True):
     """Reads CIFAR-10 as {"train": Split, "test": Split} in the official order.
 
     data_dir: a folder with the official files, or one that data_prep wrote. In any other folder
-    TensorFlow Datasets reads CIFAR-10, or downloads it there.
+    TensorFlow Datasets reads CIFAR-10, or downloads it there if `download`.
     """
     splits = ("train", "test")
     found = (prepared.read_arrays(data_dir, "cifar10", splits) or read(data_dir)
-             or tfds.read("cifar10", data_dir, splits, URL))
+             or tfds.read("cifar10", data_dir, splits, URL, download)
+             or tfds.missing("cifar10", data_dir))
     return check_sizes(found, SIZES, f"cifar10 in {data_dir}")
 
 

@@ -61,7 +61,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
          predictions_dir: str | os.PathLike[str] | None = None,
          selection: str | os.PathLike[str] | None = None, train_split: str = "",
          test_split: str = "", unlabeled_split: str = "", feature_components: int = 0,
-         feature_unit_length: bool = False, test: bool = True) -> Dataset:
+         feature_unit_length: bool = False, test: bool = True, download: bool = True) -> Dataset:
     """Reads a data set and splits it.
 
     Args:
@@ -100,6 +100,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
       train_split, test_split, unlabeled_split: for data sets of tfds, see `tfds_sets.tfds_set`.
       feature_components, feature_unit_length: for features, see feature_transform.fit.
       test: False drops the test examples, so that nothing chosen by this Dataset can have seen them.
+      download: False reads what is there already, and downloads and prepares nothing.
 
     Returns:
       A Dataset.
@@ -119,7 +120,7 @@ def load(name: str, data_dir: str | os.PathLike[str] | None = None,
     own = dict(name=name, noise=noise, extra_unlabeled=extra_unlabeled, labeled_shards=labeled_shards,
                holdout_shards=holdout_shards, train_split=train_split, test_split=test_split,
                unlabeled_split=unlabeled_split, feature_components=feature_components,
-               feature_unit_length=feature_unit_length)
+               feature_unit_length=feature_unit_length, download=download)
     if extra_unlabeled and "extra_unlabeled" not in source.options:
         raise ValueError(f"extra_unlabeled with {name}: only svhn has extra images; leave it out")
     own.update(data_dir=data_dir, image_size=image_size or source.image_size,
@@ -209,14 +210,18 @@ def describe(dataset: Dataset) -> dict[str, str]:
     """Counts and digests that tell a Dataset from any other, but do not depend on its path."""
     parts = {"labeled": (dataset.labeled.images, dataset.labeled.labels),
              "unlabeled": (dataset.unlabeled, ())}
-    if dataset.test is not None:
-        parts["test"] = dataset.test.images, dataset.test.labels
+    for name, split in (("test", dataset.test), ("holdout", dataset.holdout)):
+        if split is not None:
+            parts[name] = split.images, split.labels
     described: dict[str, str] = {}
     for name, (images, labels) in parts.items():
         digest = as_images(images).digest()
         digest.update(np.ascontiguousarray(np.asarray(labels, np.int64)).data)
         described[name] = f"{len(images)} examples ({digest.hexdigest()})"
     described.setdefault("test", "none")
+    names = "\0".join(dataset.class_names).encode("utf-8", "surrogatepass")
+    digest = hashlib.blake2b(names, digest_size=8).hexdigest()
+    described["classes"] = f"{dataset.num_classes} names ({digest})"
     for name, probs in (("labeled_probs", dataset.labeled_probs),
                         ("unlabeled_probs", dataset.unlabeled_probs)):
         if probs is not None:       # may be larger than memory: a thousand rows are enough

@@ -22,17 +22,18 @@ SHA256 = {
 @source("svhn", "73,257 + 26,032 images of 32x32, and 531,131 extra ones", labeled_examples=1000,
         labeled_selection="first", objective="uda", student_network="wrn-28-2",
         class_names=CLASSES, sizes=SIZES, image_size=32, photographs=True, per_class=35_000)
-def svhn(data_dir, extra_unlabeled):
+def svhn(data_dir, extra_unlabeled, download=True):
     """Reads SVHN as {"train": Split, "test": Split} in the official order.
 
     Args:
       data_dir: a folder with the official files, or one that data_prep wrote. In any other folder
-        TensorFlow Datasets reads SVHN, or downloads it there.
+        TensorFlow Datasets reads SVHN, or downloads it there if `download`.
       extra_unlabeled: adds "extra" to the result, a Split.
     """
     splits = ("train", "test", "extra") if extra_unlabeled else ("train", "test")
     found = (prepared.read_arrays(data_dir, "svhn", splits) or read(data_dir, splits)
-             or tfds.read("svhn_cropped", data_dir, splits, URL + file_name("train")))
+             or tfds.read("svhn_cropped", data_dir, splits, URL + file_name("train"), download)
+             or tfds.missing("svhn", data_dir))
     return check_sizes(found, SIZES, f"svhn in {data_dir}")
 
 

@@ -19,6 +19,11 @@ def require_network(url):
         urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=20).close()
 
 
+def missing(name, data_dir):
+    """Raises FileNotFoundError: there is no such data set, and none is to be downloaded."""
+    raise FileNotFoundError(f"{name} is not in {data_dir or 'the default folder'} (any more)")
+
+
 def read(name, data_dir=None, splits=("train", "test"), url="", download=True):
     """Reads a data set through TFDS.
 

@@ -42,7 +42,8 @@ def check_name(name: str) -> Mapping[str, Any]:
         "of a folder SPLIT/CLASS/IMAGE, --data_dir", "tfds:", check_name, labeled_examples=0,
         labeled_selection="random", objective="uda", student_network="wrn-28-2", of_images=True,
         photographs=True)
-def tfds_set(name, data_dir=None, image_size=0, train_split="", test_split="", unlabeled_split=""):
+def tfds_set(name, data_dir=None, image_size=0, train_split="", test_split="", unlabeled_split="",
+             download=True):
     """Reads (class names, {"train": Split, "test": Split, and "extra" where there are more images}).
 
     Args:
@@ -53,14 +54,15 @@ def tfds_set(name, data_dir=None, image_size=0, train_split="", test_split="", u
         "train[:80%]". "" stands for train, and for test or validation.
       unlabeled_split: more unlabeled images, whose labels are not read; "": a split unlabelled or
         unlabeled, where there is one; "none": none.
+      download: False prepares, and so downloads, nothing.
 
     Raises:
       ValueError, FileNotFoundError: in one line.
     """
-    return read(made(name, data_dir), name, image_size, train_split, test_split, unlabeled_split)
+    return read(made(name, data_dir, download), name, image_size, train_split, test_split, unlabeled_split)
 
 
-def made(name, data_dir=None):
+def made(name, data_dir=None, download=True):
     """The builder of TFDS called `name`, its files prepared.
 
     Raises:
@@ -88,6 +90,8 @@ def made(name, data_dir=None):
                          "and version") from error
     keys(builder.info, name)    # before anything is downloaded
     if not os.path.exists(builder.data_dir):
+        if not download:
+            tfds.missing(name, folder)
         _prepare(builder, name, folder or "TensorFlow Datasets' own folder")
     return builder
 

@@ -41,17 +41,28 @@ def run_of(folder, data_dir=None):
     """The comparing.Run in `folder`; predictions that an older run has not stored are made again.
 
     Raises:
-      ValueError, FileNotFoundError: in one line: there is no finished run, or its data are missing.
+      ValueError, FileNotFoundError: in one line: there is no finished run, or its data are missing or others.
     """
     from mpl_tf.run import finished, predicted, wiring
     config, results = read(folder, data_dir)
     found = predicted.read(folder, results["train_steps"])
     if found is None:
         step, dataset, networks = finished.restored(config)
+        _check_data(config, dataset)
         with wiring.records_in_one_line(dataset):
             found, _ = predicted.measure(networks, dataset.test, step, config.eval_batch_size)
         _keep(folder, found, step == results["train_steps"])
     return comparing.Run(folder, config, found)
+
+
+def _check_data(config, dataset):
+    """Raises ValueError, in one line, unless `dataset` is the run's."""
+    from mpl_tf.run import same_data
+    changed = same_data.changes_of_loaded(config, dataset)
+    if changed:
+        raise ValueError(run_folder.OtherData(config.model_dir, changed).line(
+            remedy="a report would mix both: give the run's as --data_dir, or train another --model_dir on "
+            "these and report that"))
 
 
 def _keep(folder, found, current):
@@ -81,6 +92,7 @@ def from_folder(folder, data_dir=None):
         log.warning("the report has no pictures and no list of images to label: %s",
                     " ".join(command.readable(error).split())[:300])
         return contents.gather(config, results, names, run.predicted)
+    _check_data(config, dataset)
     functions = {role: predicted.logits_function(network) for role, network in networks.items()}
     return contents.gather(config, results, names, run.predicted, dataset, functions, _views(config, dataset))
 

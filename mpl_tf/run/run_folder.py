@@ -44,9 +44,34 @@ _RESULTS = {**_EVALUATION, **_TESTED, "evaluate?": str,
             "evaluations": [{"step": WHOLE, **_EVALUATION}]}
 
 
+SAME_DATA = ("give the same --data_dir, --unlabeled_dir, --fixed_teacher and --predictions_dir (they may have "
+             "moved), or ")
+
+
+class OtherData(ValueError):
+    """A run was trained on other data than there are now. The text says so in one line.
+
+    Args:
+      folder: the run's model_dir.
+      changed: {part of the data: (as the run has noted it, as it is now)}.
+    """
+
+    def __init__(self, folder, changed):
+        self.folder, self.changed = folder, changed
+        super().__init__(self.line())
+
+    def line(self, subject: str = "", remedy: str = "") -> str:
+        """The text, with other words for the run's folder and for what to do."""
+        changed = ", ".join(f"{name} {then} then, {now} now" for name, (then, now) in self.changed.items())
+        return (f"{subject or f'--model_dir={self.folder}'} was trained on other data: {changed}; "
+                + (remedy or SAME_DATA + "a new --model_dir"))
+
+
 @contextlib.contextmanager
-def open_folder(config: config_module.Config) -> Iterator[None]:
+def open_folder(config: config_module.Config) -> Iterator[dict | None]:
     """Holds config.model_dir for the run of this process: other processes are refused meanwhile.
+
+    The block gets the flags that the folder had in config.json, if its run has saved something, else None.
 
     It creates the folder if there is none, removes what a killed process left half written, and
     writes the flags to config.json. Checkpoints and results that are there stay. Where the folder was
@@ -72,7 +97,11 @@ def open_folder(config: config_module.Config) -> Iterator[None]:
     made = [] if started else _missing_folders(folder)
     with _hold(folder, config, started if progress else None):
         try:
-            yield
+            yield started if progress else None
+        except OtherData:
+            if progress:
+                put_back(folder, started)
+            raise
         except BaseException:
             with contextlib.suppress(OSError):      # the error is what has to be told
                 if started is None and set(os.listdir(folder)) <= {CONFIG, DATA, NETWORKS}:
@@ -109,6 +138,11 @@ def _hold(folder, config, progress):
         raise ValueError(f"--model_dir={folder} cannot be written ({error.strerror or error}): "
                          "choose another --model_dir, or give this one write permission") from error
     return lock
+
+
+def put_back(folder, flags):
+    """Writes flags to config.json that were there before, as where today's data are not the run's."""
+    storage.write_json(os.path.join(folder, CONFIG), {"program": "mpl_tf", "flags": flags})
 
 
 def note_steps(config):
@@ -200,22 +234,30 @@ def check_data(folder, data):
         where they are stored.
 
     Raises:
-      ValueError: in one line, if there is a checkpoint that was trained on other data.
+      OtherData: if there is a checkpoint that was trained on other data.
+      ValueError: in one line, if the note is damaged.
     """
-    path = os.path.join(folder, DATA)
-    noted = storage.read_json(path, "move it elsewhere if you are sure that the data are the run's, or "
-                              "choose another --model_dir",
-                              {**dict.fromkeys(("labeled", "unlabeled", "test"), str), ...: str})
-    if noted == data:
-        return
-    if noted is not None and has_checkpoint(folder):
-        changed = ", ".join(f"{name} {noted[name]} then, {data.get(name, 'none')} now"
-                            for name in noted if data.get(name) != noted[name])
-        if changed:     # a run of an earlier version has noted fewer things
-            raise ValueError(f"--model_dir={folder} was trained on other data: {changed}; give the "
-                             "same --data_dir, --unlabeled_dir, --fixed_teacher and "
-                             "--predictions_dir (they may have moved), or another --model_dir")
-    storage.write_json(path, data)
+    changed = data_changes(folder, data)
+    if changed and has_checkpoint(folder):
+        raise OtherData(folder, changed)
+    if noted_data(folder) != data:
+        storage.write_json(os.path.join(folder, DATA), data)
+
+
+def noted_data(folder: str) -> dict[str, str] | None:
+    """What the run in `folder` has noted of its data; None where there is no note."""
+    return storage.read_json(os.path.join(folder, DATA), "move it elsewhere if you are sure that the data "
+                             "are the run's, or choose another --model_dir",
+                             {**dict.fromkeys(("labeled", "unlabeled", "test"), str), ...: str})
+
+
+def data_changes(folder: str, data: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """{part: (as the run in `folder` has noted it, as it is in `data`)} of what differs.
+
+    A run of an earlier version has noted fewer things, or none: the others are not compared.
+    """
+    return {name: (then, data.get(name, "none")) for name, then in (noted_data(folder) or {}).items()
+            if data.get(name) != then}
 
 
 def finished(config):

@@ -15,7 +15,8 @@ from mpl_tf.common import command, keras_seam, pictures, storage
 from mpl_tf.common.stop_request import StopRequest
 from mpl_tf.config import FIELDS, Config
 from mpl_tf.run import (checkpoints, composing, curves, devices, evaluation, export, kept_networks,
-                        predicted, restoring, run_folder, serving, tensorboard, watch, wiring, workers)
+                        predicted, restoring, run_folder, same_data, serving, tensorboard, watch, wiring,
+                        workers)
 from mpl_tf.run.probes import Probes
 from mpl_tf.run.progress import Progress
 
@@ -48,15 +49,20 @@ def run(config: Config, figures: Optional[Callable[[Config, str], None]] = None,
         results = run_folder.finished(config)
         if results is None:
             return _train(config, writer=False)
+        unseen = same_data.look(config)
     else:
-        with run_folder.open_folder(config):
+        with run_folder.open_folder(config) as before:
             results = run_folder.finished(config)
             if results is None and run_folder.is_trained(config):       # its exports alone are missing
                 return _train(config, True)
             if results is None:
                 return _train(config, True, figures, report, observe)
+            unseen = same_data.look(config)
+            if unseen:
+                run_folder.put_back(config.model_dir, before)
     print(f"{config.model_dir} is finished, {config.train_steps} steps: nothing to do (a larger "
-          f"--train_steps continues it)\n{evaluation.table(results)}", flush=True)
+          f"--train_steps continues it)\n" + f"its data were not looked at: {command.shown(unseen)}\n" * bool(
+              unseen) + evaluation.table(results), flush=True)
     return results
 
 
@@ -80,7 +86,7 @@ def _train_on(strategy, agreement, config, writer, figures, report, observe, sta
     dataset = wiring.load_dataset(config)
     with strategy.scope():
         model = wiring.build_model(config, dataset)
-        data = {**datasets.describe(dataset), **wiring.describe_fixed_teacher(config, model)}
+        data = {**datasets.describe(dataset), **wiring.describe_fixed_teacher(config, lambda: model.teacher)}
         if writer:
             run_folder.check_data(config.model_dir, data)
         saved = checkpoints.Checkpoints(_checkpoints_of(config), model, config.seed,

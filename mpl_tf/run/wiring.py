@@ -21,10 +21,11 @@ from mpl_tf.run import composing, devices, kept_networks, keras_files
 MOST_LABELED = 10_000
 
 
-def load_dataset(config, stored=True):
+def load_dataset(config, stored=True, download=True):
     """Loads the datasets.Dataset that the flags describe; raises as `datasets.load`.
 
     stored: whether to load the predictions and the selection too, which only training needs.
+    download: False reads what is there already.
     """
     stored = {name: getattr(config, name) for name in ("predictions_dir", "selection")
               if stored and getattr(config, name)}
@@ -37,7 +38,8 @@ def load_dataset(config, stored=True):
         skip_corrupt=config.skip_corrupt, train_split=config.train_split,
         test_split=config.test_split, unlabeled_split=config.unlabeled_split,
         feature_components=config.feature_components,
-        feature_unit_length=config.feature_unit_length, test=config.evaluate == "all", **stored)
+        feature_unit_length=config.feature_unit_length, test=config.evaluate == "all", download=download,
+        **stored)
     if config.color != "none" and dataset.unlabeled.shape[-1] != 3:     # only the files told it
         raise ValueError(f"--color={config.color} with --dataset={config.dataset}, whose images are "
                          "grey: expected photographs; leave it out")
@@ -159,12 +161,15 @@ def build_optimizer(config, role):
                                    nesterov=name == "nesterov")
 
 
-def describe_fixed_teacher(config, model):
-    """{"fixed_teacher": a digest of its weights} where the method has one, else {}."""
+def describe_fixed_teacher(config, teacher):
+    """{"fixed_teacher": a digest of its weights} where the method has one, else {}.
+
+    teacher: a function without arguments that returns that network.
+    """
     if not config.needs_fixed_teacher:
         return {}
     digest = hashlib.blake2b(digest_size=8)
-    for weight in model.teacher.get_weights():
+    for weight in teacher().get_weights():
         digest.update(np.ascontiguousarray(weight).data)
     return {"fixed_teacher": digest.hexdigest()}
 
@@ -179,16 +184,7 @@ def load_fixed_teacher(config, student, made=None):
       ValueError: in one line: there is no such network, its file is not to be loaded (see
         keras_files), or it does not fit the student.
     """
-    path = config.fixed_teacher
-    name = composing.HEAD if made else "student.keras"
-    file = os.path.join(path, name) if os.path.isdir(path) else path
-    if not os.path.isfile(file):
-        raise ValueError(f"--fixed_teacher={path} has no {name}: expected the model_dir of a "
-                         "finished run, or a .keras file; train it to the end first")
-    try:
-        teacher = keras_files.load(file)
-    except ValueError as error:
-        raise ValueError(f"--fixed_teacher={error}") from error
+    path, teacher = config.fixed_teacher, read_fixed_teacher(config, made)
     wrong = made and os.path.isdir(path) and composing.check_head(path, made.transform)
     if wrong:
         raise ValueError(f"--fixed_teacher={path}: {wrong}")
@@ -199,6 +195,20 @@ def load_fixed_teacher(config, student, made=None):
                          "trained on such data")
     teacher.trainable = False
     return teacher
+
+
+def read_fixed_teacher(config, made=None):
+    """Reads the network in --fixed_teacher, whatever the student is; as `load_fixed_teacher`."""
+    path = config.fixed_teacher
+    name = composing.HEAD if made else "student.keras"
+    file = os.path.join(path, name) if os.path.isdir(path) else path
+    if not os.path.isfile(file):
+        raise ValueError(f"--fixed_teacher={path} has no {name}: expected the model_dir of a "
+                         "finished run, or a .keras file; train it to the end first")
+    try:
+        return keras_files.load(file)
+    except ValueError as error:
+        raise ValueError(f"--fixed_teacher={error}") from error
 
 
 def train_batches(config, dataset, strategy_, start_step=0):

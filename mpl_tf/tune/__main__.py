@@ -14,13 +14,19 @@ same command continues a study, and may be started several times, on several mac
 """
 
 import argparse
+import os
 import re
 import sys
 
 from mpl_tf import config as config_module
 from mpl_tf.common import command
 from mpl_tf.common.command import Parser, whole
+from mpl_tf.run import run_folder
 from mpl_tf.tune import outcome, plan as plans, space, study as studies, workers
+
+
+# A flag of the runs that this program sets itself.
+OWN = {"model_dir": "each trial has a folder of its own in --study, which is the flag to give, before --"}
 
 
 def parse(arguments):
@@ -72,6 +78,7 @@ def planned(chosen, extra):
     Raises:
       ValueError: in one line, for bad flags or files; nothing has been started or written by then.
     """
+    command.refuse(extra, OWN)
     searched = space.read(chosen.search).get(chosen.stage, ())
     base = config_module.from_arguments([
         f"--flagfile={chosen.flagfile}", *extra, f"--model_dir={chosen.study}"])
@@ -91,6 +98,8 @@ def _main(arguments):
         workers.share_cores(*map(int, chosen.worker.split("/")))
     plan = planned(chosen, extra)
     study = studies.Study(chosen.study, plan, chosen.storage, chosen.name)
+    if not chosen.worker:
+        check_data(study, plan)
     print(describe(chosen, plan, study), flush=True)
     if chosen.workers > 1 and not chosen.worker:
         try:
@@ -102,6 +111,30 @@ def _main(arguments):
     if not chosen.worker:
         outcome.write(study, plan)
     return command.DONE
+
+
+def check_data(study, plan):
+    """Refuses data that are not those of the trials so far: their accuracies are compared.
+
+    All trials have the same data, so the first of this folder that has noted them is looked at.
+
+    Raises:
+      ValueError: in one line, as of run.same_data.look.
+    """
+    for number in range(len(study.trials())):
+        folder = study.run_folder(number)
+        if os.path.isdir(folder) and run_folder.noted_data(folder):
+            flags = run_folder.read_flags(folder)
+            config = plan.trial(folder, **{each.name: flags[each.name] for each in plan.searched})
+            from mpl_tf.run import same_data        # which imports TensorFlow
+            try:
+                unseen = same_data.look(config)
+            except run_folder.OtherData as error:
+                raise ValueError(error.line(f"--study={study.folder}",
+                                            run_folder.SAME_DATA + "a new --study")) from None
+            if unseen:
+                print(f"the data of the trials were not looked at: {command.shown(unseen)}", flush=True)
+            return
 
 
 def describe(chosen, plan, study):

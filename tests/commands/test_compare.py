@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mpl_tf import compare
-from mpl_tf.run import tables
+from mpl_tf.run import run_folder, tables
 
 
 def test_table_against_hand_worked_numbers():
@@ -59,6 +59,29 @@ def test_a_comparison_of_short_runs(tmp_path, capsys):
     assert compare.main(argv) == 0      # finished: prints and draws only
     assert (tmp_path / "runs" / "comparison.png").stat().st_size > 1000
     assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given, words", [
+    (["--model_dir=x"], "--model_dir after --: each run has a folder of its own in --output_dir"),
+    (["-model_dir", "x"], "-model_dir after --: "), (["--seed=3"], "--seed after --: the runs' seeds are --seeds"),
+    (["--split_seed=3"], "--split_seed after --: it is each run's seed; the flag to give is --seeds")])
+def test_flags_that_it_sets_itself_are_refused(tmp_path, capsys, monkeypatch, given, words):
+    monkeypatch.setattr(compare, "train", None)
+    assert compare.main(["flags/digits.cfg", f"--output_dir={tmp_path / 'runs'}", "--", *given]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {words}") and err.count("\n") == 1 and not (tmp_path / "runs").exists()
+
+
+def test_a_run_of_other_data_is_named(tmp_path, capsys, monkeypatch):
+    def train(config):
+        raise run_folder.OtherData(config.model_dir, {"test": ("3 examples (a)", "4 examples (b)")})
+
+    monkeypatch.setattr(compare, "train", train)
+    assert compare.main(["flags/digits.cfg", "--seeds=7", f"--output_dir={tmp_path / 'runs'}"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {tmp_path / 'runs' / 'digits_seed7'} was trained on other data: "
+                          "test 3 examples (a) then, 4 examples (b) now; give the same --data_dir, ")
+    assert err.endswith("or a new --output_dir\n")
 
 
 def test_it_goes_seed_by_seed(tmp_path, monkeypatch):

@@ -99,6 +99,18 @@ def test_figures_are_compared_with_the_results():
         **figures, "student_test_balanced_accuracy": 0.5, "train_steps": 4})
 
 
+def test_how_many_were_evaluated_is_said_and_how_many_the_run_had():
+    counts = {"test": 6, "labeled": 12, "holdout": 0}
+    assert evaluate.count_lines(counts, {}) == (["test: 6 images"], False)
+    assert evaluate.count_lines(counts, {"unlabeled": ("3 examples (a)", "4 examples (b)")}) == (
+        ["test: 6 images"], False)
+    changed = {"test": ("4 examples (a)", "6 examples (b)"), "labeled": ("12 examples (a)", "12 examples (b)"),
+               "holdout": ("1 examples (a)", "none")}
+    assert evaluate.count_lines(counts, changed, "examples") == ([
+        "test: 6 examples; the run had 4", "labeled: 12 examples; the run had 12 of other data",
+        "holdout: 0 examples; the run had 1"], True)
+
+
 def test_the_table_has_a_row_for_each_network():
     results = {"student_test_accuracy": 0.75, "teacher_test_accuracy": None,
                "student_labeled_accuracy": 1.0, "median_last_evaluations": 0.5,

@@ -78,6 +78,21 @@ def test_predictions_that_are_missing_are_made_again(trained, tmp_path):
         of_run.run_of(str(tmp_path / "older"))
 
 
+def test_a_page_of_two_data_sets_is_refused(trained, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(trained / "run", run)
+    noted = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps({**noted, "unlabeled": "61 examples (0123)"}))
+    before = (run / "report.html").read_bytes()
+    assert program.main([f"--model_dir={run}"]) == 2
+    err = capsys.readouterr().err
+    assert "was trained on other data: unlabeled 61 examples (0123) then, 1297 examples" in err
+    assert "a report would mix both" in err and err.count("\n") == 1
+    os.remove(run / predicted.FILE)     # nor are the others' predictions kept as the run's
+    assert program.main([f"--model_dir={run}"]) == 2
+    assert not (run / predicted.FILE).exists() and (run / "report.html").read_bytes() == before
+
+
 def test_many_runs_in_one_process_are_no_warning(caplog):
     """TensorFlow warned of functions that are traced too often, which here are those of several runs."""
     network = tf.keras.Sequential([tf.keras.Input([2]), tf.keras.layers.Dense(3)])

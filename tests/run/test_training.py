@@ -142,8 +142,18 @@ def test_evaluate_reproduces_the_figures(finished, capsys):
     folder, results, _ = finished
     assert evaluate.main([f"--model_dir={folder}"]) == 0
     out = capsys.readouterr().out
-    assert "the same as results.json's" in out and "step 6" in out
+    assert "test: 500 images\nthe same as results.json's" in out and "step 6" in out
     assert f"{100 * results['student_test_accuracy']:.2f}" in out
+
+
+def test_evaluate_says_that_the_data_are_others(finished, tmp_path, capsys):
+    shutil.copytree(finished[0], tmp_path / "run")
+    path = tmp_path / "run" / "data.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "test": "499 examples (0123)"}))
+    assert evaluate.main([f"--model_dir={tmp_path / 'run'}"]) == 0
+    out = capsys.readouterr().out
+    assert "\ntest: 500 images; the run had 499\nthese data are not the run's: nothing is compared" in out
+    assert "labeled:" not in out and "the same as" not in out
 
 
 def test_a_killed_process_before_the_results_loses_nothing(finished, tmp_path):

@@ -91,6 +91,19 @@ def test_the_same_command_goes_on_and_another_is_refused(supervised, quick, caps
     assert "--batch_size: 8 there, 9 now" in capsys.readouterr().err
 
 
+def test_trials_of_other_data_are_not_compared(supervised, quick, capsys):
+    noted = supervised / "study" / "trials" / "0000" / "data.json"
+    before = noted.read_text()
+    noted.write_text(json.dumps({**json.loads(before), "holdout": "31 examples (0123)"}))
+    try:
+        assert tuning.main(arguments(supervised, trials=9)) == 2
+    finally:
+        noted.write_text(before)
+    err = capsys.readouterr().err
+    assert f"--study={supervised / 'study'} was trained on other data: holdout 31 examples (0123) then, 30 " in err
+    assert err.endswith("or a new --study\n") and len(trials(supervised)) < 9
+
+
 def test_the_teachers_stage_keeps_the_students_values(supervised, quick, tmp_path):
     assert tuning.main(arguments(tmp_path, "--stage=teacher", f"--from={supervised / 'study'}",
                                  trials=2)) == 0
@@ -114,6 +127,12 @@ def test_bad_arguments_are_refused(argv, named, capsys):
     with pytest.raises(SystemExit) as error:
         tuning.parse(argv)
     assert error.value.code == 2 and named in capsys.readouterr().err
+
+
+def test_a_folder_for_its_trials_is_refused(tmp_path, capsys):
+    assert tuning.main(arguments(tmp_path, extra=["--model_dir=y"])) == 2
+    assert "--model_dir after --: each trial has a folder of its own in --study" in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
 
 
 def test_what_comes_of_a_run_is_told(tmp_path, monkeypatch):
