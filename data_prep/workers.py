@@ -26,6 +26,11 @@ def results(function, arguments, workers):
             yield function(*each)
 
 
+def timed(function, *arguments):
+    """(the time of time.monotonic(), which all processes share, when the call began, its result)."""
+    return time.monotonic(), function(*arguments)
+
+
 def _in_processes(function, arguments, workers):
     """As `results`, in processes.
 

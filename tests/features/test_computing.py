@@ -80,8 +80,8 @@ def test_only_the_first_images_of_the_named_splits(tmp_path):
 
 
 @pytest.mark.parametrize("changes, said", [
-    ({"views": 2}, "is of another augmented views"), ({"seed": 5}, "is of another augmented views"),
-    ({"backbone": "other"}, "is of another backbone"), ({"crop": "whole"}, "is of another view")])
+    ({"views": 2}, "belongs to other augmented views"), ({"seed": 5}, "belongs to other augmented views"),
+    ({"backbone": "other"}, "belongs to another backbone"), ({"crop": "whole"}, "belongs to another view")])
 def test_a_folder_of_other_features_is_refused(tmp_path, changes, said):
     folder, options = made(tmp_path)
     before = contents(folder)
@@ -89,7 +89,7 @@ def test_a_folder_of_other_features_is_refused(tmp_path, changes, said):
         changes = {"backbone": backbone(tmp_path / "other.keras", seed=2)}
     with pytest.raises(ValueError, match=said) as refused:
         made(tmp_path, **changes)
-    assert "\n" not in str(refused.value) and "compute into an empty folder" in str(refused.value)
+    assert "\n" not in str(refused.value) and "give another --output_dir, or --overwrite" in str(refused.value)
     assert contents(folder) == before
 
 
