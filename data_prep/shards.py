@@ -190,10 +190,11 @@ def _write_all(tasks, make, output, skip_corrupt, workers):
     total = sum(len(split_items) for split_items in
                 {task.split: task.items for task in tasks}.values())
     with Bar(total, " images", "preparing", initial=done) as bar:
-        arguments = ((work.write_shard, task.file, task.sources(), make, output.path(task.file), skip_corrupt)
+        arguments = ((task.file, task.sources(), make, output.path(task.file), skip_corrupt)
                      for task in todo)
-        for moment, (file, note, found) in work.results(work.timed, arguments, min(workers, len(todo))):
-            bar.began(moment)
+        for file, note, found, began in work.results(work.write_shard, arguments,
+                                                    min(workers, len(todo))):
+            bar.began(began)
             bar.update(note["examples"] + len(note["skipped"]) if note else len(found))
             if note is None:
                 problems += found

@@ -26,11 +26,6 @@ def results(function, arguments, workers):
             yield function(*each)
 
 
-def timed(function, *arguments):
-    """(the time of time.monotonic(), which all processes share, when the call began, its result)."""
-    return time.monotonic(), function(*arguments)
-
-
 def _in_processes(function, arguments, workers):
     """As `results`, in processes.
 
@@ -77,13 +72,15 @@ def write_shard(file, items, make, path, skip_corrupt):
     """Makes records of `items` and writes them to `path`, whole or not at all.
 
     Returns:
-      (file, note, problems): note is a dict about the finished shard. If an image cannot be read and
+      (file, note, problems, began): note is a dict about the finished shard; began is when its first image was
+      taken up, a time of time.monotonic(), which all processes share: importing TensorFlow took seconds before. If an image cannot be read and
       skip_corrupt is off, the shard is not written, note is None, and problems has a line for each
       such image.
     """
-    skipped, lengths, labels = [], [], []
+    skipped, lengths, labels, began = [], [], [], []
 
     def serialized():
+        began.append(time.monotonic())
         for item in items:
             try:
                 record = make(item)
@@ -107,6 +104,6 @@ def write_shard(file, items, make, path, skip_corrupt):
                                  f"be read ({skipped[0]}): replace them{fewer}")
             digest, size = storage.sha256(temporary), os.path.getsize(temporary)
     except _Unreadable:
-        return file, None, skipped
+        return file, None, skipped, began[0]
     return file, {"examples": len(lengths), "bytes": size, "sha256": digest,
-                  "skipped": skipped, "lengths": lengths, "labels": labels}, []
+                  "skipped": skipped, "lengths": lengths, "labels": labels}, [], began[0]

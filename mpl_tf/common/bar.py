@@ -31,7 +31,7 @@ class Bar:
     def began(self, moment):
         """Says when work began, a time of time.monotonic(), where that is later than the bar: it is told once.
 
-        Processes take seconds to start, which would count as work otherwise.
+        Processes take seconds to start and to import TensorFlow, which would count as work otherwise.
         """
         waited = moment - self._began
         if waited > 0 and self._done == self._initial:
