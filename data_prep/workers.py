@@ -72,10 +72,10 @@ def write_shard(file, items, make, path, skip_corrupt):
     """Makes records of `items` and writes them to `path`, whole or not at all.
 
     Returns:
-      (file, note, problems, began): note is a dict about the finished shard; began is when its first image was
-      taken up, a time of time.monotonic(), which all processes share: importing TensorFlow took seconds before. If an image cannot be read and
+      (file, note, problems, began): note is a dict about the finished shard. If an image cannot be read and
       skip_corrupt is off, the shard is not written, note is None, and problems has a line for each
-      such image.
+      such image. began is when the first image was taken up, a time of time.monotonic(), which all
+      processes share: until then importing TensorFlow takes seconds.
     """
     skipped, lengths, labels, began = [], [], [], []
 

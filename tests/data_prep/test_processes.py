@@ -92,7 +92,8 @@ def test_the_time_that_tensorflow_takes_to_come_is_no_conversion(tmp_path, monke
 
     monkeypatch.setattr(workers.tfrecord, "write", slowly)
     make = functools.partial(unlabeled.make_record, str(tmp_path / "in"), None)
-    file, note, problems, began = workers.write_shard("x-00000-of-00001", [("a.jpg",)], make, str(tmp_path / "x"), False)
+    file, note, problems, began = workers.write_shard("x-00000-of-00001", [("a.jpg",)], make,
+                                                      str(tmp_path / "x"), False)
     assert note["examples"] == 1 and not problems and moments[0] <= began <= time.monotonic()
     told = []
     monkeypatch.setattr(shards.Bar, "began", lambda self, moment: told.append(moment))

@@ -115,7 +115,6 @@ def test_overwrite_removes_the_features_and_nothing_else(tmp_path):
 
 
 def test_overwrite_needs_features_that_are_data_preps(tmp_path):
-    shards(tmp_path)
     put(str(tmp_path / "features" / "notes.txt"), "mine")
     with pytest.raises(ValueError, match="holds 'notes.txt' and no features.json"):
         made(tmp_path, overwrite=True)
