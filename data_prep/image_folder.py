@@ -9,9 +9,11 @@ BMP, WebP, TIFF and PPM files are read, and their EXIF orientation is applied. L
 read too. What is left out is counted, with an example. Test images that also lie in unlabeled/, byte
 for byte, are left out of it.
 
-With --labels_csv=FILE the images lie in SOURCE in any way, and FILE says what they are: a table with the
-columns file, class (empty: unlabeled) and perhaps split (train, test or unlabeled) in any order.
-Images that it does not name are unlabeled ones.
+With --labels_csv=FILE a table says what images are. It has the columns file, class (empty: unlabeled) and
+perhaps split (train, test or unlabeled) in any order. Where SOURCE has folders in labeled/, it adds to them:
+it gives classes to images of unlabeled/, and the folders' labels and test images stay; all such images
+train, unless a split says test, or their class has no two images in labeled/. Otherwise the images lie in
+SOURCE in any way, and those that it does not name are unlabeled ones. The flag may be given several times.
 """
 
 import argparse
@@ -20,17 +22,16 @@ import os
 import shlex
 import sys
 
-from data_prep import class_folders
 from data_prep import command
 from data_prep import duplicates as equal
+from data_prep import folders
+from data_prep import labels_added
 from data_prep import labels_csv
 from data_prep import shards
 from data_prep import sources
 from mpl_tf.shards import image_files
-from mpl_tf.shards.listing import list_images
 from mpl_tf.shards.schema import Record
 
-FOLDERS = ("labeled", "unlabeled", "test")
 WITHOUT_GPU = ("--student_network=small_conv --teacher_network=small_conv --image_size=32 "
                "--train_steps=2000 --warmup_steps=100")
 
@@ -39,8 +40,9 @@ def run(arguments):
     """Prepares a folder of images as the command line says."""
     parser = command.parser("image_folder", __doc__, "folder with labeled/, and perhaps unlabeled/ and "
                             "test/; with --labels_csv, the folder that its paths are relative to")
-    parser.add_argument("--labels_csv", type=command.path_type, help="a table, CSV in UTF-8, of the images' "
-                        "files and classes, in place of folders for the classes")
+    parser.add_argument("--labels_csv", type=command.path_type, action="append", help="a table, CSV in UTF-8, "
+                        "of images' files and classes, beside the folders of labeled/ or in their place; may "
+                        "be given several times")
     parser.add_argument("--test_fraction", type=_fraction, default=0.2, help="the fraction of each "
                         "class's labeled images, at least one image, that becomes the test set "
                         "where there is no test/ (default: %(default)s)")
@@ -68,28 +70,22 @@ def next_step(output_dir):
             f"without a GPU add: {WITHOUT_GPU} (about 20 minutes on 2 cores)")
 
 
-def by_folders(source_dir):
-    """What lies in a user's folder with labeled/, a sources.Found."""
-    lines, left_out = unused(source_dir)
-    class_names, more = _class_names(source_dir)
-    lines += more
-    train = _class_items(source_dir, "labeled", class_names, class_names, lines, left_out)
-    own_test = os.path.isdir(os.path.join(source_dir, "test"))
-    test = _test_items(source_dir, class_names, lines, left_out) if own_test else None
-    return sources.Found(
-        class_names, train, test, _unlabeled(source_dir, left_out), lines, left_out, place="labeled/{}",
-        more="add images, or a test/ folder", test_note="the images of test/",
-        unlabeled_place=os.path.join(source_dir, "unlabeled"))
+def _found(source_dir, labels):
+    """What folders and labels files say, a sources.Found."""
+    if not labels:
+        return folders.read(source_dir)
+    return (labels_added if folders.are_classes(source_dir) else labels_csv).read(labels, source_dir)
 
 
-def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=None):
+def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=()):
     """Returns the Plan for a user's folder; ValueError, in one line, if it cannot be used.
 
-    labels: the path of a labels file, or None for a folder with labeled/.
+    labels: paths of labels files, which a folder with labeled/ need not have.
     """
-    found = labels_csv.read(labels, source_dir) if labels else by_folders(source_dir)
+    found = _found(source_dir, labels)
     lines, class_names, train = found.lines, found.class_names, found.train
-    own_test, test, unlabeled = found.test is not None, found.test or [], found.unlabeled
+    own_test, unlabeled = found.test is not None, found.unlabeled
+    test = found.test or list(found.more_test)
     absent = [name for label, name in enumerate(class_names)
               if own_test and label not in {label for _, label in test}]
     if absent:
@@ -107,10 +103,12 @@ def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=None):
                      f"classes, {len(pairs[1])} in labeled/ and test/")
     notes = {"test": found.test_note}
     if not own_test:
-        train, test = set_aside(train, class_names, test_fraction, seed, same, found.place, found.more,
-                                source_dir)
+        train, drawn = set_aside(train, class_names, test_fraction, seed, same, found.place, found.more,
+                                 source_dir, found.later)
+        test += drawn
         notes["test"] = (f"{test_fraction:g} of each class's labeled images, at least one each, "
-                         f"drawn by seed {seed}: there were no test images")
+                         f"drawn by seed {seed}: there were no test images"
+                         + ("; those that labels files name are not drawn" if found.later else ""))
     left, more, counts = equal.split_unlabeled(unlabeled or [], train, test, same)
     if unlabeled and not left:
         raise ValueError(f"{found.unlabeled_place} has only images that are test images too, byte "
@@ -131,111 +129,38 @@ def plan(source_dir, seed, test_fraction, duplicates="refuse", labels=None):
             items, order, has_labels) for split, items, order, has_labels in splits))
 
 
-def unused(source_dir):
-    """(lines, Listing) about what lies in SOURCE and is none of the folders that are read.
-
-    Raises:
-      ValueError: in one line: what has the name of one of them is no folder.
-    """
-    for path in (os.path.join(source_dir, name) for name in FOLDERS):
-        if os.path.lexists(path) and not os.path.isdir(path):
-            found = "a file" if os.path.exists(path) else "a link that leads nowhere"
-            raise ValueError(f"{path} is {found}: expected a folder of images; mend it, or rename "
-                             "it")
-    found = list_images(source_dir, deep=False)
-    lines = []
-    for name in sources.list_folders(source_dir):
-        if name not in FOLDERS:
-            alike = class_folders.like(name, FOLDERS)
-            meant = f"; is {alike}/ meant? Then rename it" if alike else ""
-            lines.append(f"{os.path.join(source_dir, name)} is not used: only labeled/, unlabeled/ "
-                         f"and test/ are{meant}")
-    if found.names:
-        lines.append(command.counted(len(found.names), "image lies", "images lie")
-                     + f" directly in {source_dir}, such as {found.names[0]}, and "
-                     f"{'is' if len(found.names) == 1 else 'are'} left out: what belongs to the data goes "
-                     "into unlabeled/, or into labeled/ and the folder of its class")
-    found.names = []
-    return lines, found
-
-
-def _class_names(source_dir):
-    """(names of the classes, lines about them)."""
-    labeled = os.path.join(source_dir, "labeled")
-    if not os.path.isdir(labeled):
-        alike = class_folders.like("labeled", sources.list_folders(source_dir))
-        command.require_folder(labeled, expected="a folder for each class, with its images" + (
-            f"; is {alike!r} meant? Then rename it" if alike else ""))
-    class_names, lines = class_folders.names(labeled)
-    if len(class_names) < 2:
-        found, more = class_folders.outside(source_dir, "labeled")
-        why = "; ".join([*more, *found.left_out("labeled/")])
-        raise ValueError(f"{labeled} has "
-                         + command.counted(len(class_names), "folder with a class", "folders with classes")
-                         + f": expected at least 2, each with its images{f' ({why})' if why else ''}")
-    return class_names, lines
-
-
-def _test_items(source_dir, class_names, lines, left_out):
-    """The images of test/, [(relative path, label)]; appends to `lines` and `left_out`."""
-    folder = os.path.join(source_dir, "test")
-    present = sources.list_folders(folder)
-    if not present:
-        raise ValueError(f"{folder} has no folders with classes: add them, or remove it, so that a "
-                         "part of labeled/ becomes the test set")
-    class_folders.names(folder)     # refuses what cannot be told apart
-    return _class_items(source_dir, "test", present, class_names, lines, left_out)
-
-
-def _class_items(source_dir, folder, present, class_names, lines, left_out):
-    """The images of the class folders `present`, and what lies beside them, as _test_items."""
-    labels = class_folders.labels(os.path.join(source_dir, folder), present, class_names)
-    items, found, deep = class_folders.items(source_dir, folder, labels)
-    beside, outside = class_folders.outside(source_dir, folder)
-    left_out.add(found)
-    left_out.add(beside, f"{folder}/")
-    lines += [*outside, *deep]
-    return items
-
-
-def _unlabeled(source_dir, left_out):
-    """The relative paths of the unlabeled images; None without unlabeled/."""
-    folder = os.path.join(source_dir, "unlabeled")
-    if not os.path.isdir(folder):
-        return None
-    found = list_images(folder)
-    names = [f"unlabeled/{name}" for name in found.names]
-    found.names = []
-    left_out.add(found, "unlabeled/")
-    if not names:
-        raise ValueError(f"{folder} has no images: put some there, or remove it")
-    return names
-
-
 def set_aside(items, class_names, fraction, seed, same=None, place="labeled/{}",
-              more="add images, or a test/ folder", folder=None):
+              more="add images, or a test/ folder", folder=None, later=frozenset()):
     """Splits items into (train, test), with at least one image of each class in both.
 
     same: of duplicates.same_files: equal images come into the same part. place, more: how an error
     names a class, and how it says to give it more images. folder: that of the items' files, which
-    equal files are looked up in that are perhaps no images, such as empty ones.
+    equal files are looked up in that are perhaps no images, such as empty ones. later: names of images that
+    came after the others: these are divided as if there were none, where a class has enough of them.
     """
     train, test = [], []
     for label, class_name in enumerate(class_names):
         members = [item for item in items if item[1] == label]
-        groups = equal.grouped(sources.shuffled(members, seed, "test"), same or {})
+        ordered = sources.shuffled(members, seed, "test")
+        first = [item for item in ordered if item[0] not in later]
+        groups = equal.grouped(first, same or {})
+        if len(groups) < 2:
+            first, groups = ordered, equal.grouped(ordered, same or {})
         if len(groups) < 2:
             found = f"1 image in {len(members)} copies" if len(members) > 1 else "1 image"
             if len(members) > 1 and folder and not equal.is_image(os.path.join(folder, members[0][0])):
                 found = f"{len(members)} equal files, which are no images that can be read"
             raise ValueError(f"{place.format(class_name)} has {found}: expected at least 2 images, one "
                              f"to train and one to test; {more}")
-        count = max(1, round(fraction * len(members)))
+        count = max(1, round(fraction * len(first)))
         for number, group in enumerate(groups):
             last = number == len(groups) - 1
             chosen = test if count > 0 and not last else train
             chosen += group
             count -= len(group) if chosen is test else 0
+        tested, divided = {same[name] for name, _ in test if name in (same or {})}, set(first)
+        for item in (item for item in ordered if item not in divided):
+            (test if (same or {}).get(item[0]) in tested else train).append(item)
     return train, test
 
 

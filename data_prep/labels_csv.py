@@ -7,13 +7,16 @@
 
 UTF-8 with or without a byte-order mark; separated by commas, semicolons (Excel's in much of Europe) or
 tabs. Everything that does not fit is refused, in one line with its place, before anything is written.
+Several files are read as one; what one leaves open another may say.
 """
 
 import csv
+import dataclasses
 import io
 import os
 
 from data_prep import class_folders, sources
+from data_prep.image_names import Names
 from mpl_tf.common import formats
 from mpl_tf.common.command import counted
 from mpl_tf.shards.listing import list_images
@@ -29,54 +32,119 @@ SEPARATORS = ",;\t"
 EXAMPLE = "such as file,class or file,class,split"
 
 
-def read(path, folder):
-    """What a labels file says of the images in a folder, a sources.Found.
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a file: where it stands, the file's name as it is written there, and what it says.
 
-    Images that it does not name are unlabeled ones.
+    Attributes:
+      path, number: the labels file and the line. cell: the name of the image.
+      split: one of SPLITS. class_name: "" where there is none. given: whether the split is written there.
+    """
+    path: str
+    number: int
+    cell: str
+    split: str
+    class_name: str
+    given: bool
+
+    @property
+    def place(self):
+        """The file and the line, for an error."""
+        return f"{self.path}, line {self.number}"
+
+    @property
+    def silent(self):
+        """Whether it says nothing of its image."""
+        return not self.class_name and not self.given
+
+
+def read(paths, folder):
+    """What labels files say of the images in a folder, a sources.Found.
+
+    Images that they do not name are unlabeled ones.
 
     Raises:
-      ValueError: in one line: the file, or a row of it, cannot be used.
+      ValueError: in one line: a file, or a row of it, cannot be used.
     """
-    rows = list(_rows(path))
     listing = list_images(folder)
-    names = _Names(folder, listing)
-    lines, seen, train, test, unlabeled = [], {}, [], [], []
-    wrong = []
-    for number, cells in rows:
-        try:
-            name = names.find(cells["file"])
-        except LookupError as error:
-            wrong.append(f"line {number}: {error}")
-            continue
-        if name in seen:
-            raise ValueError(f"{path}: line {seen[name]} and line {number} both name {name!r}: leave one of "
-                             "them")
-        seen[name] = number
-        split, class_name = _split(path, number, cells)
-        {"train": train, "test": test, "unlabeled": unlabeled}[split].append((name, class_name, number))
-    if wrong:
-        more = f" (and {len(wrong) - 1} more such lines)" if len(wrong) > 1 else ""
-        raise ValueError(f"{path}, {wrong[0]}{more}")
-    dropped = [name for name, class_name, _ in unlabeled if class_name]
-    if dropped:
-        lines.append(counted(len(dropped), "image has", "images have")
-                     + f" a class and the split unlabeled, such as {dropped[0]}: the class is not used")
-    rest = sorted(set(listing.names) - set(seen))
+    named, path = located(parsed(paths), folder, listing), " and ".join(paths)
+    lines = unused_classes(named)
+    train, test, unlabeled = ([(name, row) for name, row in named.items() if row.split == split]
+                              for split in SPLITS)
+    rest = sorted(set(listing.names) - set(named))
+    tests = [name for name in rest if name.startswith("test/")]
+    if tests:
+        raise ValueError(f"{counted(len(tests), 'image', 'images')} of {os.path.join(folder, 'test')}, such as "
+                         f"{tests[0]}, would become unlabeled, as {path} does not name "
+                         f"{'it' if len(tests) == 1 else 'them'}: name test images with the split test, rename "
+                         "the folder if they are none, or put the labeled images into labeled/CLASS/")
     if rest:
         lines.append(counted(len(rest), f"image of {folder} is", f"images of {folder} are")
                      + f" not in {path}, such as {rest[0]}: taken as unlabeled")
     class_names = _class_names(path, train, test, lines)
     labels = {name: label for label, name in enumerate(class_names)}
-    train, test = ([(name, labels[class_name]) for name, class_name, _ in part] for part in (train, test))
+    train, test = ([(name, labels[row.class_name]) for name, row in part] for part in (train, test))
     listing.names = []
-    listing.others = [name for name in listing.others
-                      if not _same(os.path.join(folder, name), path)]
+    listing.others = without(listing.others, folder, paths)
     return sources.Found(
-        class_names, train, test or None, sorted([name for name, _, _ in unlabeled] + rest) or None,
+        class_names, train, test or None, sorted([name for name, _ in unlabeled] + rest) or None,
         lines, listing, place="the class {!r}",
         more="label more of it, or name test images in a column split",
         test_note="the images that the labels file calls test ones",
         unlabeled_place=f"the unlabeled part of {path}")
+
+
+def parsed(paths):
+    """The Rows of labels files, a list."""
+    return [Row(path, number, cells["file"], *_split(path, number, cells), bool(cells.get("split")))
+            for path in paths for number, cells in _rows(path)]
+
+
+def located(rows, folder, listing):
+    """{relative path of an image: its Row}; where two files name it, the one that says something.
+
+    listing: a Listing of the folder, whose names are those of the images.
+
+    Raises:
+      ValueError: in one line: there is no such image, or two rows do not agree about it.
+    """
+    names, found, wrong = Names(folder, listing), {}, []
+    for row in rows:
+        try:
+            name = names.find(row.cell)
+        except LookupError as error:
+            wrong.append(f"{row.place}: {error}")
+            continue
+        before = found.get(name)
+        if before and before.path == row.path and before.number != row.number:
+            raise ValueError(f"{row.path}: line {before.number} and line {row.number} both name {name!r}: leave "
+                             "one of them")
+        if before and not before.silent and not row.silent and (
+                before.class_name, before.split) != (row.class_name, row.split):
+            raise ValueError(f"{before.place} and {row.place} do not agree about {name!r}, which "
+                             f"{_said(before)} there and {_said(row)} here: correct one of them")
+        if not before or before.silent:
+            found[name] = row
+    if wrong:
+        more = f" (and {len(wrong) - 1} more such lines)" if len(wrong) > 1 else ""
+        raise ValueError(f"{wrong[0]}{more}")
+    return found
+
+
+def _said(row):
+    return f"is {f'{row.class_name!r} in {row.split}' if row.class_name else 'unlabeled'}"
+
+
+def unused_classes(named):
+    """Lines about images of {name: Row} whose class is not used."""
+    dropped = [name for name, row in named.items() if row.class_name and row.split == "unlabeled"]
+    return [counted(len(dropped), "image has", "images have")
+            + f" a class and the split unlabeled, such as {dropped[0]}: the class is not used"] if dropped else []
+
+
+def without(others, folder, paths):
+    """The relative paths of `others` that are none of the labels files."""
+    return [name for name in others if not any(_same(os.path.join(folder, name), path) for path in paths)]
 
 
 def _same(one, other):
@@ -126,11 +194,12 @@ def _rows(path):
             if not begun:
                 begun = True
                 continue
-            if any(cell.strip() for cell in cells[len(header):]):
-                raise ValueError(f"{path}, line {number} has {len(cells)} cells, but the header "
-                                 f"{len(header)}: put names that have {separator!r} in them into double quotes")
-            yield number, {column: cells[place].strip() if place < len(cells) else ""
-                           for column, place in columns.items()}
+            if len(cells) < len(header) or any(cell.strip() for cell in cells[len(header):]):
+                raise ValueError(
+                    f"{path}, line {number} has {counted(len(cells), 'column', 'columns')}, the header "
+                    f"{len(header)}: put {separator!r} between all columns, around empty ones too, and names "
+                    "that have it in them into double quotes")
+            yield number, {column: cells[place].strip() for column, place in columns.items()}
     except csv.Error as error:
         raise ValueError(f"{path}, line {skipped + reader.line_num} is no CSV ({error}): mend it, or export "
                          "the table again") from error
@@ -177,70 +246,33 @@ def _split(path, number, cells):
 
 
 def _class_names(path, train, test, lines):
-    class_names = sorted({class_name for _, class_name, _ in train})
+    class_names = sorted({row.class_name for _, row in train})
     if len(class_names) < 2:
         named = f", {class_names[0]!r}" if class_names else ""
         raise ValueError(f"{path} has labeled images of "
                          f"{counted(len(class_names), 'class', 'classes')}{named}: expected at least "
                          "2, each with images to train on")
-    by_loose = {}
+    lines += alike(class_names, path)
+    for name, row in test:
+        if row.class_name not in class_names:
+            raise ValueError(only_tested(name, row, class_names))
+    return class_names
+
+
+def alike(class_names, path):
+    """Lines about classes whose names differ hardly; path: what has them, in words."""
+    lines, by_loose = [], {}
     for name in class_names:
         other = by_loose.setdefault(class_folders.loose(name), name)
         if other != name:
             lines.append(f"{path} has the classes {other!r} and {name!r}, whose names differ only in case or "
                          "spaces: write one name if one class is meant")
-    for name, class_name, number in test:
-        if class_name not in class_names:
-            alike = class_folders.like(class_name, class_names)
-            meant = f"; is {alike!r} meant?" if alike else ""
-            raise ValueError(f"{path}, line {number}: the class {class_name!r} has test images, such as "
-                             f"{name}, and none to train on{meant}: correct the class, or label others of it")
-    return class_names
+    return lines
 
 
-class _Names:
-    """Finds the files of a folder by the names that people write for them."""
-
-    def __init__(self, folder, listing):
-        self._folder, self._listing = folder, listing
-        self._known = {class_folders.composed(name): name for name in listing.names}
-        self._known.update({name: name for name in listing.names})
-        self._alike = None
-
-    def find(self, cell):
-        """The relative path of the image that a cell names; LookupError, with a reason, if none."""
-        for name in dict.fromkeys((cell, cell.replace("\\", "/"))):
-            name = self._inside(name)
-            found = self._known.get(name) or self._known.get(class_folders.composed(name))
-            if found:
-                return found
-        if not cell:
-            raise LookupError("the file's name is empty: give it, or remove the line")
-        if name.startswith("../") or name == ".." or os.path.isabs(name):
-            raise LookupError(f"{cell!r} leads out of {self._folder}: expected a path relative to it; "
-                              "put the image there")
-        for part, why in ((self._listing.others, "is no image by its name"),
-                          (self._listing.hidden, "is hidden: rename it"),
-                          (self._listing.broken, "is a link that leads nowhere")):
-            if name in part:
-                raise LookupError(f"{cell!r} {why}")
-        raise LookupError(f"{cell!r} is not in {self._folder}{self._meant(name)}: correct the name, or "
-                          "remove the line")
-
-    def _inside(self, name):
-        """`name` relative to the folder, its dots resolved."""
-        if os.path.isabs(name):
-            for base in (os.path.abspath(self._folder), os.path.realpath(self._folder)):
-                relative = os.path.relpath(os.path.normpath(name), base)
-                if not relative.startswith(".."):
-                    return relative.replace(os.sep, "/")
-        return os.path.normpath(name).replace(os.sep, "/") if name else name
-
-    def _meant(self, name):
-        """A hint at a file whose name differs in folder, case or suffix alone."""
-        def key(path):
-            return class_folders.loose(os.path.splitext(os.path.basename(path))[0])
-        if self._alike is None:
-            self._alike = {key(known): known for known in reversed(self._listing.names)}
-        alike = self._alike.get(key(name)) or self._alike.get(class_folders.loose(os.path.basename(name)))
-        return f"; is {alike!r} meant?" if alike else ""
+def only_tested(name, row, class_names):
+    """An error's line about the test image `name`, of whose class there are none to train on."""
+    other = class_folders.like(row.class_name, class_names)
+    meant = f"; is {other!r} meant?" if other else ""
+    return (f"{row.place}: the class {row.class_name!r} has test images, such as {name}, and none to train "
+            f"on{meant}: correct the class, or label others of it")

@@ -22,6 +22,7 @@ class Output:
 
     Attributes:
       finished: the contents of dataset.json, where this very plan has been carried out; else None.
+      replaced: those of another that --overwrite removes; else None.
 
     Raises (on entering):
       ValueError: in one line: the folder holds other files or another plan's shards, or another
@@ -30,7 +31,7 @@ class Output:
 
     def __init__(self, folder, described, overwrite):
         self.folder, self._described, self._overwrite = os.fspath(folder), described, overwrite
-        self.finished, self._stack = None, contextlib.ExitStack()
+        self.finished, self.replaced, self._stack = None, None, contextlib.ExitStack()
 
     def __enter__(self):
         if os.path.exists(self.folder) and not os.path.isdir(self.folder):
@@ -99,6 +100,7 @@ class Output:
                              f"{' and others' if foreign[1:] else ''}, which data_prep did not "
                              "write: choose a new or empty folder")
         if self._overwrite:
+            self.replaced = sidecar
             self._remove(sorted(ours - {prepared.SIDECAR}))
             shutil.rmtree(self.path(PROGRESS), ignore_errors=True)
             self._remove([prepared.SIDECAR])        # last: until then it says whose the others are

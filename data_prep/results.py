@@ -27,6 +27,22 @@ def lost_class(split, class_names, part):
     return None
 
 
+def fewer(replaced, splits, output_dir):
+    """Lines about what --overwrite replaces by less, such as a data set made with one table more.
+
+    Args:
+      replaced: the contents of dataset.json, or None. splits: of shards.Plan.describe().
+    """
+    if not replaced:
+        return []
+    before = replaced["plan"]["splits"]
+    less = [f"{before[name]['examples']} examples of {name}, now {splits.get(name, {'examples': 0})['examples']}"
+            for name in before if name in ("train", "test")
+            and splits.get(name, {"examples": 0})["examples"] < before[name]["examples"]]
+    return [f"{output_dir} had {' and '.join(less)}; what is replaced was made by: {replaced.get('command')}"] if (
+        less) else []
+
+
 def warnings(split, class_names, part):
     """Lines about a split of which much cannot be read; arguments as in `lost_class`."""
     skipped, total = len(part["skipped"]), len(split.items)

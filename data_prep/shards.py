@@ -105,6 +105,7 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
             _refuse_lost(plan, output.finished["splits"], output_dir)
             say(f"{output_dir} is finished already: {summary(output.finished)}")
             return output.finished
+        say(*results.fewer(output.replaced, described["splits"], output_dir))
         tasks = [_Task(split.name, shard, split.num_shards, split.items) for split in plan.splits
                  for shard in range(split.num_shards)]
         notes = _write_all(tasks, make, output, skip_corrupt, workers)
@@ -191,8 +192,9 @@ def _write_all(tasks, make, output, skip_corrupt, workers):
     with Bar(total, " images", "preparing", initial=done) as bar:
         arguments = ((task.file, task.sources(), make, output.path(task.file), skip_corrupt)
                      for task in todo)
-        for file, note, found in work.results(work.write_shard, arguments,
-                                             min(workers, len(todo))):
+        for file, note, found, began in work.results(work.write_shard, arguments,
+                                                    min(workers, len(todo))):
+            bar.began(began)
             bar.update(note["examples"] + len(note["skipped"]) if note else len(found))
             if note is None:
                 problems += found

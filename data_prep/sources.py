@@ -23,6 +23,8 @@ class Found:
       place, more: how to name a class, and how to give it more images, in an error.
       test_note: what the test images are, for dataset.json.
       unlabeled_place: where the unlabeled images lie, for an error.
+      later: names of those of `train` that came after the folders' own: a test set is drawn without them.
+      more_test: as `test`; they join a test set that is drawn.
     """
     class_names: list
     train: list
@@ -34,6 +36,8 @@ class Found:
     more: str
     test_note: str
     unlabeled_place: str
+    later: frozenset = frozenset()
+    more_test: tuple = ()
 
 
 def list_folders(folder):

@@ -72,13 +72,15 @@ def write_shard(file, items, make, path, skip_corrupt):
     """Makes records of `items` and writes them to `path`, whole or not at all.
 
     Returns:
-      (file, note, problems): note is a dict about the finished shard. If an image cannot be read and
+      (file, note, problems, began): note is a dict about the finished shard. If an image cannot be read and
       skip_corrupt is off, the shard is not written, note is None, and problems has a line for each
-      such image.
+      such image. began is when the first image was taken up, a time of time.monotonic(), which all
+      processes share: until then importing TensorFlow takes seconds.
     """
-    skipped, lengths, labels = [], [], []
+    skipped, lengths, labels, began = [], [], [], []
 
     def serialized():
+        began.append(time.monotonic())
         for item in items:
             try:
                 record = make(item)
@@ -102,6 +104,6 @@ def write_shard(file, items, make, path, skip_corrupt):
                                  f"be read ({skipped[0]}): replace them{fewer}")
             digest, size = storage.sha256(temporary), os.path.getsize(temporary)
     except _Unreadable:
-        return file, None, skipped
+        return file, None, skipped, began[0]
     return file, {"examples": len(lengths), "bytes": size, "sha256": digest,
-                  "skipped": skipped, "lengths": lengths, "labels": labels}, []
+                  "skipped": skipped, "lengths": lengths, "labels": labels}, [], began[0]

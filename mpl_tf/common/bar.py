@@ -28,6 +28,18 @@ class Bar:
         self._bar = tqdm(total=total, initial=initial, unit=unit, desc=what, dynamic_ncols=True,
                          disable=not (show and terminal))
 
+    def began(self, moment):
+        """Says when work began, a time of time.monotonic(), where that is later than the bar: it is told once.
+
+        Processes take seconds to start and to import TensorFlow, which would count as work otherwise.
+        """
+        waited = moment - self._began
+        if waited > 0 and self._done == self._initial:
+            self._began = moment
+            if not self._bar.disable:
+                self._bar.start_t += waited
+                self._bar.last_print_t += waited
+
     def update(self, count):
         """Counts `count` more as done."""
         self._done += count

@@ -32,6 +32,24 @@ def cell(value):
     return os.path.join(os.curdir, text) if isinstance(value, Path) else f"'{text}"
 
 
+def filled(path, column):
+    """Whether a table is there that a person has written into a column of, which was written empty.
+
+    A file that is no such table any more, such as a spreadsheet of that name, counts as filled too.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            content = file.read()
+        first = content.partition("\n")[0]
+        separator = max(",;\t", key=first.count)
+        rows = csv.DictReader(io.StringIO(content, newline=""), delimiter=separator)
+        return column not in (rows.fieldnames or ()) or any((row[column] or "").strip() for row in rows)
+    except FileNotFoundError:
+        return False
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return True
+
+
 def write(path, header, rows):
     """Writes a table as CSV in UTF-8, whole or not at all; with a mark by which Excel knows it."""
     with storage.partial(path) as temporary, open(

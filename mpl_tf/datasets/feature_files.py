@@ -12,6 +12,7 @@ into one folder. TensorFlow is not imported here.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -97,6 +98,26 @@ def read_plan(folder: str) -> dict[str, Any]:
                          f"{len(plan['class_names'])} classes and {plan['backbone']['features']} "
                          f"features: {remedy}")
     return plan
+
+
+def remove_shards(folder: str) -> bool:
+    """Removes the features and the backbone that a folder's plan names, and nothing else.
+
+    features.json stays: it says whose the files are until another replaces it.
+
+    Returns:
+      Whether there is a plan.
+
+    Raises:
+      ValueError: in one line, as `read_plan`: whose the files are cannot be told.
+    """
+    if not os.path.lexists(os.path.join(folder, PLAN)):
+        return False
+    names = [name for name in read_plan(folder)["shards"] if os.path.basename(name) == name]
+    for path in (*(shard_path(folder, name) for name in names), os.path.join(folder, BACKBONE)):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+    return True
 
 
 def splits_of(plan: Mapping[str, Any]) -> dict[str, list[str]]:

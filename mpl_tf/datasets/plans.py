@@ -28,13 +28,19 @@ def claim(path: str, plan: Mapping[str, Any], read: Callable[[], Mapping[str, An
         old = read()
         wrong = [said(key, old) for key in plan if key != "sources" and old[key] != plan[key]]
         if wrong:
-            raise ValueError(f"{path} is of another {' and of other '.join(wrong)}: {elsewhere}")
+            raise ValueError(f"{path} belongs to {' and '.join(map(_other, wrong))}: {elsewhere}")
         return
     foreign = sorted(each for each in os.listdir(folder) if not each.startswith(storage.PARTIAL))
     if foreign:
         raise ValueError(f"--output_dir={folder} holds {foreign[0]!r} and no {name}: choose a new or "
                          "empty folder")
     storage.write_json(path, plan, shared=True)     # several machines may begin together
+
+
+def _other(words):
+    """"another network", "other shards"."""
+    several = words.partition(" (")[0].endswith("s")
+    return f"{'other' if several else 'another'} {words}"
 
 
 def check_source(path: str, source: str, keys: Sequence[bytes], numbers: Sequence[int],

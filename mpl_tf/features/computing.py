@@ -20,10 +20,14 @@ from mpl_tf.shards import reading, tfrecord
 from mpl_tf.shards.reading import Task
 
 AHEAD = 3       # batches read ahead
+NAMED = {"class_names": "classes", "labeled": "labeled shards"}     # parts of a plan, in words
 
 
-def compute(options: Options) -> None:
+def compute(options: Options) -> bool:
     """Writes the features that are still missing in the output folder, and prints the progress.
+
+    Returns:
+      Whether the features of all shards are there.
 
     Raises:
       ValueError, FileNotFoundError: in one line, before any long work: of the backbone, of the sources
@@ -32,7 +36,7 @@ def compute(options: Options) -> None:
     plan, tasks, todo, model = begin(options)
     if todo:
         _compute_all(options, plan, todo, model)
-    end(options.output_dir, tasks)
+    return end(options.output_dir, tasks)
 
 
 def begin(options: Options) -> Tuple[Dict[str, Any], List[Task], List[Task], Any]:
@@ -47,6 +51,8 @@ def begin(options: Options) -> Tuple[Dict[str, Any], List[Task], List[Task], Any
     model = backbones.load(options.backbone, options.image_size, options.weights)
     plan = sources.plan(options, model, composing.digest(model))
     os.makedirs(options.output_dir, exist_ok=True)
+    if options.overwrite and files.remove_shards(options.output_dir):
+        storage.write_json(os.path.join(options.output_dir, files.PLAN), plan, shared=True)
     write_plan(options.output_dir, plan)
     path = os.path.join(options.output_dir, files.BACKBONE)
     if not os.path.exists(path):    # its name tells the format, and it may be written twice at once
@@ -59,10 +65,11 @@ def begin(options: Options) -> Tuple[Dict[str, Any], List[Task], List[Task], Any
     return plan, sources.tasks, todo, model
 
 
-def end(folder: str, tasks: Sequence[Task]) -> None:
-    """Prints how many shards, of those in all `tasks`, are done."""
+def end(folder: str, tasks: Sequence[Task]) -> bool:
+    """Prints how many shards, of those in all `tasks`, are done; returns whether all are."""
     there = sum(os.path.isfile(files.shard_path(folder, task.name)) for task in tasks)
     print(f"{folder}: the features of {there} of {len(tasks)} files are there", flush=True)
+    return there == len(tasks)
 
 
 def _compute_all(options, plan, todo, model):
@@ -146,6 +153,8 @@ def write_plan(folder: str, plan: Mapping[str, Any]) -> None:
             was, now = (f"{each[key]['name']}, {each[key]['digest'][:8]}" for each in (old, plan))
         elif key == "augmented":
             key, was, now = "augmented views", _said(old), _said(plan)
+        elif key in NAMED:
+            return NAMED[key]
         elif key == "view":
             was, now = old[key], plan[key]
         else:
@@ -153,7 +162,7 @@ def write_plan(folder: str, plan: Mapping[str, Any]) -> None:
         return f"{key} ({was}; now {now})"
 
     plans.claim(os.path.join(folder, files.PLAN), plan, lambda: files.read_plan(folder),
-                "compute into an empty folder", said)
+                "give another --output_dir, or --overwrite", said)
 
 
 def _said(plan):

@@ -26,6 +26,7 @@ class Options:
       first: {split: how many of its images, the first ones, are read}; others are read completely.
       batch_size: images of a forward pass. skip_corrupt: leaves out images that cannot be read.
       shard_index, num_shards: computes only every num_shards-th shard, from number shard_index on.
+      overwrite: removes the features that are in output_dir first.
     """
     backbone: str
     sources: Sequence[str]
@@ -44,6 +45,7 @@ class Options:
     skip_corrupt: bool = False
     shard_index: int = 0
     num_shards: int = 1
+    overwrite: bool = False
 
 
 class Sources:

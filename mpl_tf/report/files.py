@@ -1,7 +1,11 @@
-"""The files of a report: report.html, report.csv and label_next.csv."""
+"""The files of a report: report.html, report.csv and label_next.csv.
+
+A label_next.csv in which somebody has written classes stays, and label_next_2.csv is the new one.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 
 from mpl_tf.common import spreadsheet, storage
@@ -23,9 +27,17 @@ def write(folder, contents, found=(), runs=None, others=()):
     spreadsheet.write(os.path.join(folder, FIGURES), ("network", "figure", "value", "low", "high", "count"),
                       [*figures(contents), *differences(found)])
     rows = galleries.label_rows(contents)
+    name = next_name(folder)
     if rows:
-        spreadsheet.write(os.path.join(folder, NEXT), galleries.HEADER, rows)
-    return [PAGE, FIGURES, *[NEXT] * bool(rows)]
+        spreadsheet.write(os.path.join(folder, name), galleries.HEADER, rows)
+    return [PAGE, FIGURES, *[name] * bool(rows)]
+
+
+def next_name(folder):
+    """NEXT, or with a number the first name whose table holds no classes: those that a person wrote stay."""
+    base, suffix = os.path.splitext(NEXT)
+    names = itertools.chain([NEXT], (f"{base}_{number}{suffix}" for number in itertools.count(2)))
+    return next(name for name in names if not spreadsheet.filled(os.path.join(folder, name), "class"))
 
 
 def figures(contents):

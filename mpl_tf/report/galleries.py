@@ -8,6 +8,8 @@ from mpl_tf.common import spreadsheet
 from mpl_tf.report import comparing, contents as contents_, pictures, sections, statistics
 from mpl_tf.report.markup import download, element
 
+NO_CLASS = ("Leave the class of an image that is of none of them empty: it stays unlabeled. If most are such, take "
+            "them out of the unlabeled ones, or make a class for them.")
 HEADER = ("file", "class", "guess", "probability", "runner_up", "entropy")
 
 
@@ -116,7 +118,7 @@ def label_next(contents, left, most=16):
             element("p", f"The {len(rows)} unlabeled {what} of which the student is least sure, of "
                     f"{len(looked.positions)} that it looked at ({looked.total} there are): a person's label helps "
                     "most where it cannot decide. The table has an empty column for their classes: ",
-                    download(text, "label_next.csv", "label_next.csv"), "."), gallery]
+                    download(text, "label_next.csv", "label_next.csv"), ". ", NO_CLASS), gallery]
 
 
 def views(contents, left, most=8):

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from data_prep import class_folders, image_folder, imagenet
+from data_prep import class_folders, folders, image_folder, imagenet
 from tests.data_prep.test_equal_images import make, own  # noqa: F401  (a fixture)
 from tests.data_prep.test_programs import images_of, sidecar_of
 from tests.data_prep.test_records_made import error_of, prepare
@@ -19,9 +19,9 @@ def test_names_that_read_the_same():
     assert class_folders.labels("t", [COMPOSED, "b"], ["a", "b", DECOMPOSED]) == {
         COMPOSED: 2, "b": 1}
     for name, others, expected in (("Cat ", ["cat", "dog"], "cat"), ("dgo", ["cat", "dog"], None),
-                                   ("unlabelled", image_folder.FOLDERS, "unlabeled"),
-                                   ("Test", image_folder.FOLDERS, "test"),
-                                   ("notes", image_folder.FOLDERS, None)):
+                                   ("unlabelled", folders.FOLDERS, "unlabeled"),
+                                   ("Test", folders.FOLDERS, "test"),
+                                   ("notes", folders.FOLDERS, None)):
         assert class_folders.like(name, others) == expected
 
 

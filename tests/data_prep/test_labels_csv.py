@@ -113,7 +113,9 @@ def test_names_with_commas_accents_and_alike_classes(photos, tmp_path, capsys):
     (table([("0.jpg", "", "test")], "file,class,split"), "line 2: the split is 'test' and the class is empty"),
     (table([*((*row, "") for row in LABELED), ("8.jpg", "Dogs", "test")], "file,class,split"),
      "line 10: the class 'Dogs' has test images, .*; is 'dog' meant"),
-    (table([*LABELED, ("8.jpg", "cat", "dog")]), "line 10 has 3 cells, but the header 2"),
+    (table([*LABELED, ("8.jpg", "cat", "dog")]), "line 10 has 3 columns, the header 2: put"),
+    (table([*((label, name, "train") for name, label in LABELED), ("dog;8.jpg", "test")], "class,file,split"),
+     "labels.csv, line 10 has 2 columns, the header 3: put ',' between all columns"),
     (table([*LABELED, ('"8.jpg', "cat")]), "labels.csv, line 10 is no CSV"),
     ("", "is empty, expected a CSV file"), ("\n\n", "begins with the columns nothing"),
     (b"PK\x03\x04" + bytes(100), "is a zip archive, expected a CSV file"),
@@ -139,4 +141,4 @@ def test_equal_images_of_two_classes_and_a_file_within_the_folder(photos, tmp_pa
     made(photos, table([*LABELED, ("8.jpg", "dog")]), tmp_path / "out", code=2)
     assert "are the same image, byte for byte" in error_of(capsys)
     put(str(photos / "labels.csv"), table(LABELED))
-    assert labels_csv.read(str(photos / "labels.csv"), str(photos)).left_out.others == []
+    assert labels_csv.read([str(photos / "labels.csv")], str(photos)).left_out.others == []

@@ -1,5 +1,6 @@
 """data_prep by several processes, and as a process that is killed or interrupted."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -10,7 +11,9 @@ import pytest
 
 from data_prep import command
 from data_prep import imagenet
+from data_prep import shards
 from data_prep import unlabeled
+from data_prep import workers
 from tests.conftest import ROOT
 from tests.prep import contents, jpeg, picture, put, saved, small_imagenet
 from tests.data_prep.test_records_made import prepare
@@ -75,3 +78,24 @@ def test_ctrl_c_ends_cleanly(tmp_path):
     assert err == "interrupted: the same command continues\n"
     assert prepare(source, tmp_path / "out", "--train_shards=45", "--validation_shards=1",
                    module=imagenet) == 0
+
+
+def test_the_time_that_tensorflow_takes_to_come_is_no_conversion(tmp_path, monkeypatch):
+    """A shard says when its first image was taken up; the bar counts from there."""
+    put(str(tmp_path / "in" / "a.jpg"), jpeg(1))
+    write, moments = workers.tfrecord.write, []
+
+    def slowly(path, serialized):
+        time.sleep(0.2)
+        moments.append(time.monotonic())
+        write(path, serialized)
+
+    monkeypatch.setattr(workers.tfrecord, "write", slowly)
+    make = functools.partial(unlabeled.make_record, str(tmp_path / "in"), None)
+    file, note, problems, began = workers.write_shard("x-00000-of-00001", [("a.jpg",)], make,
+                                                      str(tmp_path / "x"), False)
+    assert note["examples"] == 1 and not problems and moments[0] <= began <= time.monotonic()
+    told = []
+    monkeypatch.setattr(shards.Bar, "began", lambda self, moment: told.append(moment))
+    assert prepare(tmp_path / "in", tmp_path / "out", "--shards=1") == 0
+    assert len(told) == 1 and told[0] >= moments[1]

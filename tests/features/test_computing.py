@@ -11,6 +11,7 @@ from mpl_tf.features import backbones, computing
 from mpl_tf.shards import crops, schema, tfrecord
 from tests.featured import (FEATURES, SIZE, TEST, TRAIN, UNLABELED, arrays, backbone, change, change_plan,
                             contents, made, shards)
+from tests.prep import put
 
 
 def records(source, name):
@@ -80,8 +81,8 @@ def test_only_the_first_images_of_the_named_splits(tmp_path):
 
 
 @pytest.mark.parametrize("changes, said", [
-    ({"views": 2}, "is of another augmented views"), ({"seed": 5}, "is of another augmented views"),
-    ({"backbone": "other"}, "is of another backbone"), ({"crop": "whole"}, "is of another view")])
+    ({"views": 2}, "belongs to other augmented views"), ({"seed": 5}, "belongs to other augmented views"),
+    ({"backbone": "other"}, "belongs to another backbone"), ({"crop": "whole"}, "belongs to another view")])
 def test_a_folder_of_other_features_is_refused(tmp_path, changes, said):
     folder, options = made(tmp_path)
     before = contents(folder)
@@ -89,8 +90,38 @@ def test_a_folder_of_other_features_is_refused(tmp_path, changes, said):
         changes = {"backbone": backbone(tmp_path / "other.keras", seed=2)}
     with pytest.raises(ValueError, match=said) as refused:
         made(tmp_path, **changes)
-    assert "\n" not in str(refused.value) and "compute into an empty folder" in str(refused.value)
+    assert "\n" not in str(refused.value) and "give another --output_dir, or --overwrite" in str(refused.value)
     assert contents(folder) == before
+
+
+def test_overwrite_removes_the_features_and_nothing_else(tmp_path):
+    folder, _ = made(tmp_path)
+    whole = contents(folder)
+    (folder / "notes.txt").write_text("mine")
+    change_plan(folder, shards={f"train-0000{i}-of-00002": {"bytes": 1, "records": None} for i in range(2)}
+                | {"../../photo": {"bytes": 1, "records": None}})
+    put(str(tmp_path / "photo.npz"), "x")
+    put(str(folder / "train-00000-of-00002.npz"), "old")
+    with pytest.raises(ValueError, match="features.json belongs to other shards: give another --output_dir, or "
+                       "--overwrite$"):
+        made(tmp_path)
+    made(tmp_path, overwrite=True)
+    assert {name: data for name, data in contents(folder).items() if name in whole} == whole
+    assert (folder / "notes.txt").read_text() == "mine" and (tmp_path / "photo.npz").exists()
+    assert not (folder / "train-00000-of-00002.npz").exists()
+    assert set(files.read_plan(str(folder))["shards"]) == {TRAIN, TEST, UNLABELED}
+    made(tmp_path, overwrite=True, views=0)
+    assert arrays(folder, TRAIN).features.shape[1] == 1
+
+
+def test_overwrite_needs_features_that_are_data_preps(tmp_path):
+    put(str(tmp_path / "features" / "notes.txt"), "mine")
+    with pytest.raises(ValueError, match="holds 'notes.txt' and no features.json"):
+        made(tmp_path, overwrite=True)
+    put(str(tmp_path / "features" / files.PLAN), '{"version": 2}')
+    with pytest.raises(ValueError, match="is of version 2"):
+        made(tmp_path, overwrite=True)
+    assert sorted(os.listdir(tmp_path / "features")) == [files.PLAN, "notes.txt"]
 
 
 @pytest.mark.slow

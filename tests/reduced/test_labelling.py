@@ -152,7 +152,7 @@ def test_another_networks_folder_is_not_mixed(run_dir, tmp_path):
     arguments = str(run_dir), ["digits"], str(tmp_path / "out")
     labelling.label(*arguments)
     change(tmp_path / "out", None, plan=True, model="other")
-    with pytest.raises(ValueError, match="is of another model: predict into an empty folder"):
+    with pytest.raises(ValueError, match="belongs to another model: predict into an empty folder"):
         labelling.label(*arguments)
 
 

@@ -142,6 +142,28 @@ def test_the_files_hold_the_same_figures(tmp_path):
     assert list(listed[0]) == list(galleries.HEADER)
 
 
+@pytest.mark.parametrize("change, kept", [
+    (lambda text: text.replace(".jpg,,", ".jpg,fox,", 1), True), (lambda text: text, False),
+    (lambda text: text.replace(",", ";").replace(".jpg;;", ".jpg;fox;", 1), True),
+    (lambda text: "PK\x03\x04", True), (lambda text: text.replace(".jpg,,", ".jpg, ,", 1), False)])
+def test_classes_that_somebody_has_filled_in_stay(change, kept, tmp_path):
+    found, path = made.page_contents(), tmp_path / "label_next.csv"
+    files.write(str(tmp_path), found)
+    new = path.read_text("utf-8-sig")
+    path.write_text(change(new), "utf-8")
+    for _ in range(2):      # one that nobody has touched is written again
+        names = files.write(str(tmp_path), found)
+        assert names[2:] == (["label_next_2.csv"] if kept else ["label_next.csv"])
+    assert path.read_text("utf-8") == (change(new) if kept else "\ufeff" + new)
+    assert (tmp_path / names[2]).read_text("utf-8-sig") == new
+    assert len(list(tmp_path.glob("label_next*"))) == 1 + kept
+
+
+def test_the_page_says_what_to_do_with_an_image_of_no_class():
+    text = page.page(made.page_contents())
+    assert "Leave the class of an image that is of none of them empty: it stays unlabeled." in text
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 1), (8, 8, 3), (96, 96, 3), (300, 40, 3), (1, 1, 1), (40, 40, 4)])
 def test_thumbnails_are_pictures_of_any_shape(shape):
     url, width, height = pictures.thumbnail(np.full(shape, 7, np.uint8))
