@@ -259,7 +259,7 @@ def test_two_workers_share_a_study_and_leave_no_process(tmp_path):
     out, _ = start(tmp_path, "--workers=2", "--trial_steps=1000", trials=3, extra=LONG).communicate(
         timeout=550)
     assert len(trials(tmp_path)) == 3 and results(tmp_path)["trials"]["not finished"] == 0, out
-    assert out.count("(best: trial") >= 1
+    assert "best: trial" in out     # in the lines of trials too, where the killed ones had left any
 
 
 @pytest.mark.slow
