@@ -45,6 +45,21 @@ def shared_data():
     return folder
 
 
+@pytest.fixture
+def said(caplog):
+    """A function that returns what the project has logged since the last call, and no other library's lines.
+
+    Those depend on the tests that came before: TensorFlow, for example, counts a process's tracings.
+    """
+    caplog.set_level("WARNING", "mpl_tf")
+
+    def lines():
+        found = [record.getMessage() for record in caplog.records if record.name == "mpl_tf"]
+        caplog.clear()
+        return found
+    return lines
+
+
 @pytest.fixture(autouse=True)
 def _clean_keras():
     yield

@@ -34,6 +34,7 @@ def accuracy_function(network):
         return found + [tf.math.in_top_k(labels, logits, 5)] * (classes >= TOP5_CLASSES)
 
     def accuracy(dataset):
+        classified.get_concrete_function()      # traced here, as predicted.logits_function says
         pairs, top5 = [], 0
         for images, labels in dataset:
             found, *among_five = (each.numpy() for each in classified(images, labels))

@@ -49,9 +49,9 @@ def logits_function(network: tf.keras.Model) -> Any:
     def of_batch(images):
         return tf.cast(network(images, training=False), tf.float32)
 
-    # Traced once, and so: of several runs' functions TensorFlow would warn that they are traced too often.
-    traced = of_batch.get_concrete_function()
-    return lambda dataset: np.concatenate([traced(images).numpy() for images, _ in dataset])
+    # TensorFlow counts what a call traces, and would warn where one process reads several runs.
+    of_batch.get_concrete_function()
+    return lambda dataset: np.concatenate([of_batch(images).numpy() for images, _ in dataset])
 
 
 def measure(networks: Mapping[str, tf.keras.Model], split: Any, step: int,

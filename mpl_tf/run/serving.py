@@ -210,7 +210,9 @@ def serving_function(network, shape):
     def serve(images):
         logits = network(augment.normalize(images), training=False)
         return tf.nn.softmax(tf.cast(logits, tf.float32))
-    return tf.function(serve, input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])
+    function = tf.function(serve, input_signature=[tf.TensorSpec([None, *shape], tf.uint8)])
+    function.get_concrete_function()    # traced here, as predicted.logits_function says
+    return function
 
 
 def _composed(model_dir):

@@ -1,7 +1,6 @@
 """Runs that either Keras made, read by both: predict and --fixed_teacher take them, the rest says where to."""
 
 import json
-import logging
 import os
 import shutil
 
@@ -38,24 +37,19 @@ def expected(run):
     return images, probs
 
 
-def _said(caplog):
-    return [record.getMessage() for record in caplog.records if record.name == "mpl_tf"]
-
-
 @pytest.mark.parametrize("run", RUNS)
-def test_predict_gives_what_the_other_keras_gave(made, run, caplog, capsys):
+def test_predict_gives_what_the_other_keras_gave(made, run, said, capsys):
     images, probs = expected(run)
-    with caplog.at_level(logging.WARNING, "mpl_tf"):
-        served = serving.Served(run, images.shape[1], probs.shape[1])
+    served = serving.Served(run, images.shape[1], probs.shape[1])
     np.testing.assert_allclose(served(images), probs, atol=1e-5)
-    assert not _said(caplog)        # its weights were read, and nothing of it was run
+    assert not said()               # its weights were read, and nothing of it was run
     Image.fromarray(images[0].squeeze()).save("new.png")
     assert predict.main([f"--model_dir={run}", "--json_lines", "new.png"]) == 0
     out = capsys.readouterr()
-    said = [p for _, p in json.loads(out.out)["probabilities"]]
-    assert out.err == "" and len(said) == probs.shape[1]
+    printed = [p for _, p in json.loads(out.out)["probabilities"]]
+    assert out.err == "" and len(printed) == probs.shape[1]
     if run == "digits_run":     # photographs are cropped first; a level of 255 may be another
-        np.testing.assert_allclose(said, probs[0], atol=1e-3)
+        np.testing.assert_allclose(printed, probs[0], atol=1e-3)
 
 
 def test_evaluate_and_training_say_in_one_line_where_to_go_on(made, capsys):
@@ -88,19 +82,18 @@ def test_a_run_of_either_is_a_fixed_teacher(made, run, flags):
     assert wiring.build_model(c, dataset).teacher is not None      # which reads it again
 
 
-@pytest.mark.parametrize("spoil, said", [
+@pytest.mark.parametrize("spoil, words", [
     (lambda: os.remove("digits_run/student.keras"), "No such file"),
     (lambda: shutil.copy("features_run/student.keras", "digits_run/student.keras"), "is another network")])
-def test_without_its_student_the_other_keras_saved_model_is_run_with_a_warning(made, spoil, said, caplog):
+def test_without_its_student_the_other_keras_saved_model_is_run_with_a_warning(made, spoil, words, said):
     spoil()
     images, probs = expected("digits_run")
-    with caplog.at_level(logging.WARNING, "mpl_tf"):
-        served = serving.Served("digits_run", 8, 10)
+    served = serving.Served("digits_run", 8, 10)
     np.testing.assert_allclose(served(images), probs, atol=1e-5)
-    lines = _said(caplog)
+    lines = said()
     assert len(lines) == (made == OTHER)
     for line in lines:
-        assert "is run as a program" in line and "the other Keras wrote it" in line and said in line
+        assert "is run as a program" in line and "the other Keras wrote it" in line and words in line
 
 
 @pytest.mark.parametrize("names, made_by", [

@@ -9,7 +9,7 @@ import pytest
 from mpl_tf.common import pictures
 
 
-def test_a_picture_is_written_whole_or_warned_of_once(tmp_path, caplog):
+def test_a_picture_is_written_whole_or_warned_of_once(tmp_path, said):
     path = str(tmp_path / "a.png")
     pictures.write(path, lambda file: file.write(b"whole"))
 
@@ -18,12 +18,12 @@ def test_a_picture_is_written_whole_or_warned_of_once(tmp_path, caplog):
         raise RuntimeError("a font\nis \udcff missing")
     for _ in range(3):
         pictures.write(path, fails)
-    assert caplog.messages == [f"{path} could not be drawn (RuntimeError: a font is \\udcff missing);"
-                               " everything else goes on"]
+    assert said() == [f"{path} could not be drawn (RuntimeError: a font is \\udcff missing);"
+                      " everything else goes on"]
     assert os.listdir(tmp_path) == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"whole"
 
 
-def test_characters_that_the_font_lacks_are_one_line(tmp_path, caplog, recwarn, monkeypatch):
+def test_characters_that_the_font_lacks_are_one_line(tmp_path, said, recwarn, monkeypatch):
     from matplotlib.figure import Figure
     monkeypatch.setattr(pictures, "_warned", set())
 
@@ -34,9 +34,9 @@ def test_characters_that_the_font_lacks_are_one_line(tmp_path, caplog, recwarn, 
         figure.savefig(file)
     for name in ("a.png", "b.png"):
         pictures.write(str(tmp_path / name), draw)
-    assert caplog.messages == ["the font of the pictures lacks characters such as U+540D, which are "
-                               "drawn as boxes"]
-    assert {str(each.message) for each in recwarn} == {"something else"}
+    assert said() == ["the font of the pictures lacks characters such as U+540D, which are drawn as boxes"]
+    assert "something else" in {str(each.message) for each in recwarn}
+    assert not [each for each in recwarn if "Glyph" in str(each.message)]
     assert len(os.listdir(tmp_path)) == 2
 
 

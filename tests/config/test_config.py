@@ -302,30 +302,26 @@ def test_networks_named_here_are_the_ones_that_exist():
         assert networks.build(name, 10, (8, 8, 1)).output_shape == (None, 10)
 
 
-def test_a_typed_flag_that_a_later_file_overrides_is_told(caplog):
+def test_a_typed_flag_that_a_later_file_overrides_is_told(said):
     file = f"--flagfile={ROOT / 'flags' / 'digits.cfg'}"
     assert config.parse(["--train_steps=9", "--seed=1", file]).train_steps == 400
-    [record] = caplog.records
-    assert "--train_steps=9 is overridden (in " in record.getMessage()
-    caplog.clear()
+    [line] = said()
+    assert "--train_steps=9 is overridden (in " in line
     for arguments in ([file, "--train_steps=900"], ["--train_steps=400", file],
                       ["--train_steps=9", file, "--train_steps=800"]):
         config.parse(arguments)
-    assert not caplog.records
+    assert not said()
 
 
-def test_a_warm_up_that_a_shorter_training_inherits_is_told(caplog):
+def test_a_warm_up_that_a_shorter_training_inherits_is_told(said):
     file = f"--flagfile={ROOT / 'flags' / 'image_folder.cfg'}"
     config.parse([file, "--data_dir=x", "--train_steps=2000"])
-    [record] = caplog.records
-    assert record.getMessage() == (
-        "--train_steps=2000 leaves --warmup_steps=500 as it was, 25 % of the training: add "
-        "--warmup_steps=100")
-    caplog.clear()
+    assert said() == ["--train_steps=2000 leaves --warmup_steps=500 as it was, 25 % of the training: add "
+                      "--warmup_steps=100"]
     for arguments in ([], ["--train_steps=2500"], ["--train_steps=2000", "--warmup_steps=500"],
                       ["--train_steps=2000", "--schedule=constant"]):
         config.parse([file, "--data_dir=x", *arguments])
-    assert not caplog.records
+    assert not said()
 
 
 def test_messages_write_flags_as_they_are_typed():

@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from mpl_tf import compare, config, train
 from mpl_tf.report import __main__ as program, contents, of_run
@@ -91,16 +90,6 @@ def test_a_page_of_two_data_sets_is_refused(trained, tmp_path, capsys):
     os.remove(run / predicted.FILE)     # nor are the others' predictions kept as the run's
     assert program.main([f"--model_dir={run}"]) == 2
     assert not (run / predicted.FILE).exists() and (run / "report.html").read_bytes() == before
-
-
-def test_many_runs_in_one_process_are_no_warning(caplog):
-    """TensorFlow warned of functions that are traced too often, which here are those of several runs."""
-    network = tf.keras.Sequential([tf.keras.Input([2]), tf.keras.layers.Dense(3)])
-    data = tf.data.Dataset.from_tensor_slices((np.eye(2, dtype="float32"), [0, 1])).batch(2)
-    with caplog.at_level("WARNING", logger="tensorflow"):
-        found = [predicted.logits_function(network)(data) for _ in range(7)]
-    np.testing.assert_array_equal(found[0], found[-1])
-    assert found[0].shape == (2, 3) and "retracing" not in caplog.text
 
 
 def test_what_to_label_next_holds_no_labeled_image(trained):

@@ -1,7 +1,6 @@
 """An exported student is loaded in one place, and refused in one line where it does not fit."""
 
 import json
-import logging
 import os
 import shutil
 
@@ -62,27 +61,24 @@ def hostile(tmp_path_factory):
     return folder, marker, network
 
 
-def test_a_saved_model_is_not_run_where_its_weights_are_enough(hostile, caplog):
+def test_a_saved_model_is_not_run_where_its_weights_are_enough(hostile, said):
     folder, marker, network = hostile
     images = datasets.load("digits").test.images[:5]
-    with caplog.at_level(logging.WARNING, "mpl_tf"):
-        found = Served(folder, 8, 10)(images)
+    found = Served(folder, 8, 10)(images)
     np.testing.assert_allclose(
         found, tf.nn.softmax(network(augment.normalize(images))), atol=1e-6)
-    assert not os.path.exists(marker) and not caplog.records
+    assert not os.path.exists(marker) and not said()
 
 
 @pytest.mark.parametrize("name", ["a*b?[!x]", "b\\ack\\1", "na\udcffme"])
-def test_an_odd_name_of_a_run_does_not_make_its_saved_model_run(hostile, tmp_path, caplog, name):
+def test_an_odd_name_of_a_run_does_not_make_its_saved_model_run(hostile, tmp_path, said, name):
     folder, marker, _ = hostile
     shutil.copytree(folder, tmp_path / name)
-    with caplog.at_level(logging.WARNING, "mpl_tf"):
-        Served(str(tmp_path / name), 8, 10)(datasets.load("digits").test.images[:2])
-    assert not os.path.exists(marker)
-    assert not [record for record in caplog.records if record.name == "mpl_tf"]
+    Served(str(tmp_path / name), 8, 10)(datasets.load("digits").test.images[:2])
+    assert not os.path.exists(marker) and not said()
 
 
-def test_where_they_are_not_it_is_run_with_a_warning(hostile, tmp_path, caplog):
+def test_where_they_are_not_it_is_run_with_a_warning(hostile, tmp_path, said):
     """A run of an earlier version may have a network that this one builds otherwise."""
     folder, marker, network = hostile
     shutil.copytree(folder, tmp_path / "run")
@@ -92,14 +88,11 @@ def test_where_they_are_not_it_is_run_with_a_warning(hostile, tmp_path, caplog):
     for other in ("mlp-5", "mlp-4-4", "small_conv"):
         noted["flags"]["student_network"] = other
         path.write_text(json.dumps(noted))
-        caplog.clear()
-        with caplog.at_level(logging.WARNING, "mpl_tf"):
-            found = Served(str(tmp_path / "run"), 8, 10)(images)
+        found = Served(str(tmp_path / "run"), 8, 10)(images)
         np.testing.assert_allclose(
             found, tf.nn.softmax(network(augment.normalize(images))), atol=1e-6)
-        [record] = caplog.records
-        assert "saved_model is run as a program, because its weights do not fit" in (
-            record.getMessage())
+        [line] = said()
+        assert "saved_model is run as a program, because its weights do not fit" in line
     assert os.path.exists(marker)
     os.remove(marker)
 
