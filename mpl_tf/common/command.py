@@ -182,16 +182,17 @@ def _list(package, names, arguments):
         print(f"  python -m {package}.{name:<14} {what}")
 
 
-def refuse(arguments, instead):
+def refuse(arguments, instead, place=" after --"):
     """Raises ValueError, in one line, for a flag that a program sets itself, which would have no effect.
 
     Args:
       arguments: the flags that the user gave. instead: {the name of such a flag: what to give}.
+      place: where they were given, words for the error.
     """
     for text in arguments:
         name = text.lstrip("-").partition("=")[0]
         if text.startswith("-") and name in instead:
-            raise ValueError(f"{text.partition('=')[0]} after --: {instead[name]}")
+            raise ValueError(f"{text.partition('=')[0]}{place}: {instead[name]}")
 
 
 _RATES = ("student_learning_rate", "teacher_learning_rate")

@@ -30,6 +30,10 @@ ROWS = {"noisy_student": dict(method="noisy_student"), "reduced_mpl": dict(metho
         "control": dict(method="reduced_mpl", meta_weight=0.0)}
 NAMES = {"pretrain": "supervised (q_large)", "noisy_student": "NoisyStudent",
          "reduced_mpl": "ReducedMPL", "control": "ReducedMPL, control"}
+# Flags that this command sets for each student, whatever a flag file says.
+OWN = {"method": "each student has a method of its own; the flag to give is --rows",
+       "predictions_dir": "each seed has predictions of its own, in --model_dir; leave this flag out",
+       "selection": "each seed has a selection of its own, in --model_dir; leave this flag out"}
 # q_large takes these flags from the student, so that it learns on the same examples.
 SAME_DATA = ("seed", "dataset", "data_dir", "labeled_shards", "holdout_shards", "skip_corrupt",
              "labeled_examples", "labeled_selection", "split_seed", "holdout")
@@ -89,6 +93,7 @@ def configs(chosen, others):
     if not files and chosen.pretrain is None:
         raise ValueError("--flagfile is missing: expected the students' flags; add "
                          "--flagfile=flags/reduced_digits.cfg, for example")
+    command.refuse(others, OWN | ({"seed": "with --seeds it has no effect"} if chosen.seeds else {}), place="")
     # The folders of stored predictions are the chain's own, see below.
     student = config_module.parse([*others, "--method=reduced_mpl",
                                    "--predictions_dir=predictions", "--selection=selection"])

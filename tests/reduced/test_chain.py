@@ -224,6 +224,10 @@ def test_a_stage_that_leaves_nothing_may_be_begun_otherwise(tmp_path):
     (["--dataset=cifar10", "--data_dir={root}", "--student_network=wrn-10-1"], "has no shards"),
     (["--rows=mpl"], "'mpl' is none of noisy_student"), (["--seeds=a"], "expected integers"),
     (["--train_step=4"], "unknown flag --train_step"),
+    (["--method=mpl"], "--method: each student has a method of its own; the flag to give is --rows"),
+    (["--selection=x"], "--selection: each seed has a selection of its own"),
+    (["--predictions_dir", "x"], "--predictions_dir: each seed has predictions of its own"),
+    (["--seed=5", "--seeds=1,2"], "--seed: with --seeds it has no effect"),
     (["--pretrain={root}/student.cfg"], "expected --method=baseline"),
     (["--pretrain={root}/none.cfg"], "no such file"),
     (["--dataset=image_folder", "--student_network=wrn-10-1"], "--per_class is missing")])
