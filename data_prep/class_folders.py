@@ -8,6 +8,8 @@ from data_prep import sources
 from mpl_tf.common.command import counted
 from mpl_tf.shards.listing import Listing, list_images
 
+SHOWN = 5       # of further class folders without images, how many an error names
+
 
 def composed(name):
     """`name` with its accents composed: systems write one name of a file in different bytes."""
@@ -95,20 +97,23 @@ def items(source_dir, folder, labels_of, empty="put some there, or remove it"):
       ([(relative path, label)], Listing, lines): the Listing has what was left out.
 
     Raises:
-      ValueError: in one line: a class folder has no images.
+      ValueError: in one line: class folders have no images.
     """
-    found, left_out, deep = [], Listing(), []
+    found, left_out, deep, without = [], Listing(), [], []
     for name, label in labels_of.items():
         listing = list_images(os.path.join(source_dir, folder, name))
         if not listing.names:
-            why = "; ".join(listing.left_out())
-            raise ValueError(f"{os.path.join(source_dir, folder, name)} has no images"
-                             f"{f' ({why})' if why else ''}: {empty}")
+            without.append((os.path.join(source_dir, folder, name), "; ".join(listing.left_out())))
         paths = [f"{folder}/{name}/{path}" for path in listing.names]
         deep += [path for path in paths if path.count("/") > 2]
         found += [(path, label) for path in paths]
         listing.names = []
         left_out.add(listing, f"{folder}/{name}/")
+    if without:
+        (path, why), more = without[0], [os.path.basename(other) for other, _ in without[1:]]
+        also = f", nor {'have' if more[1:] else 'has'} {', '.join(more[:SHOWN])}" if more else ""
+        also += f" and {len(more) - SHOWN} more" if len(more) > SHOWN else ""
+        raise ValueError(f"{path} has no images{f' ({why})' if why else ''}{also}: {empty}")
     lines = [counted(len(deep), "image lies", "images lie")
              + f" deeper than in a class folder, such as {deep[0]}: its class is the uppermost folder, "
              f"here {deep[0].split('/')[1]!r}"] if deep else []

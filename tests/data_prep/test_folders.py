@@ -156,6 +156,10 @@ def test_image_folder_with_a_test_folder(own, tmp_path):
 @pytest.mark.parametrize("change, flags, words", [
     (lambda s: os.rename(s / "labeled", s / "x"), (), "labeled: nothing is there; expected a folder"),
     (lambda s: os.mkdir(s / "labeled" / "fox"), (), "fox has no images: put some there, or remove"),
+    (lambda s: [os.mkdir(s / "labeled" / f"f{n}") for n in range(3)], (),
+     "f0 has no images, nor have f1, f2: put some there, or remove"),
+    (lambda s: [os.mkdir(s / "labeled" / f"f{n}") for n in range(8)], (),
+     "f0 has no images, nor have f1, f2, f3, f4, f5 and 2 more: put some there, or remove"),
     (lambda s: put(str(s / "test" / "fox" / "1.jpg"), "x"), (), "fox: there is no such class in"),
     (lambda s: os.mkdir(s / "test"), (), "test has no folders with classes"),
     (lambda s: put(str(s / "labeled" / "fox" / "1.jpg"), "x"), (), "fox has 1 image: expected at"),
