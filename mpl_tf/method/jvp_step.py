@@ -41,12 +41,12 @@ class JvpStep:
         validation_loss, validation_logits, v = self._validation_gradient(batch, step)      # 3.
         w = rule.vjp(applied, v)
         # Without this the next pass would begin at once, and its activations would wait for w.
-        with tf.control_dependencies(w):
+        with passes.after(w):
             updated = [tf.identity(variable) for variable in variables]
             passes.assign(variables, old)
             target_gradient = self._forward_mode(batch, step, w)                            # 4.
         # The teacher's activations are made only now that the student's are gone.
-        with tf.control_dependencies([target_gradient]):
+        with passes.after([target_gradient]):
             passes.assign(variables, updated)
             measured = self._update_teacher(                                                # 5.
                 labelled, labelled.loss, labelled.pseudo_labels, target_gradient)
@@ -155,13 +155,13 @@ class Labelled:
             own, upstream = upstream[:each.views], upstream[each.views:]
             if any(one is not None for one in own):
                 # One after the other: together they would hold the activations of all.
-                with tf.control_dependencies([one for gradients in found for one in gradients]):
+                with passes.after([one for gradients in found for one in gradients]):
                     found.append(each.gradients(own, self._weights))
         if not found:
             return [tf.zeros_like(weight) for weight in self._weights]
         # What comes into a pass here does not come out of its own logits. So nothing but a control edge
         # lets the weights be read before they are updated, and TensorFlow 2.21's graph optimizer loses some.
-        with tf.control_dependencies([each for gradients in found for each in gradients]):
+        with passes.after([each for gradients in found for each in gradients]):
             # Added up in a tape's order, the last pass first, as the control has to be the baseline to the bit.
             return [tf.add_n(each) if len(each) > 1 else tf.identity(each[0]) for each in zip(*found[::-1])]
 

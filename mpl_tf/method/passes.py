@@ -123,6 +123,15 @@ def weights_restored(variables: Sequence[tf.Variable]) -> Iterator[None]:
     assign(variables, before)
 
 
+def after(tensors: Sequence[tf.Tensor]) -> Any:
+    """Context manager: what begins in it waits for all tensors.
+
+    It waits for one node that does: each of some hundreds that begin would have an edge from each tensor,
+    and a graph with so many is slow to optimize.
+    """
+    return tf.control_dependencies([tf.group(*tensors)])
+
+
 def replica_mean(values: Any) -> Any:
     """The mean over replicas, which all have equal shares of the batch, of a nest of tensors."""
     replica = tf.distribute.get_replica_context()

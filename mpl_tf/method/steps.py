@@ -104,7 +104,7 @@ class Steps:
             measured = {}
         else:
             meta = meta_scale.over_weights(teacher_tape, pseudo_labels, target_gradient, weights)
-            with tf.control_dependencies(meta):     # not both passes' activations at a time
+            with passes.after(meta):     # not both passes' activations at a time
                 objective = meta_scale.over_weights(teacher_tape, teacher_loss, None, weights)
             gradients, measured = self._scaled(meta, objective, weight)
         self._apply_averaged("teacher", gradients, self.teacher_weight_decay)

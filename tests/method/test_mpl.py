@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import mpl_tf
+from mpl_tf import networks
 from tests import finite_differences as fd, tiny
 
 WAYS = ("nested_tape", "jvp")
@@ -217,3 +218,16 @@ def test_masks_of_the_step_do_not_depend_on_how_it_runs():
         students.append(model.student.get_weights()[0])
     np.testing.assert_array_equal(students[0], students[1])
     assert np.any(students[0] != students[2])
+
+
+def test_edges_of_a_graph_grow_as_its_nodes_do():
+    """Not as weights times nodes: a pass waits for the one before it in one place (passes.after)."""
+    def edges_per_node(depth):
+        student, teacher = (networks.build("mlp-" + "-".join(["4"] * depth), tiny.CLASSES, (2, 2, 1)) for _ in range(2))
+        model = tiny.model(student, teacher, meta_gradient="jvp", meta_scale="measured")
+        [batch] = tiny.batches(1, shape=(2, 2, 1))
+        graph = tf.function(model.train_step, autograph=False).get_concrete_function(
+            tf.nest.map_structure(tf.constant, batch)).graph.as_graph_def()
+        return sum(len(node.input) for node in graph.node) / len(graph.node)
+
+    assert edges_per_node(8) < 1.2 * edges_per_node(2)
