@@ -36,7 +36,7 @@ CONTENTS = {        # of PLAN, as structure.py describes it
     "augmented": {"views": WHOLE, "seed": WHOLE, "flip": bool, "randaugment_layers": WHOLE,
                   "randaugment_magnitude": float, "cutout": WHOLE},
     "class_names": [str], "sources": [str], "labeled": [str],
-    "shards": {...: {"bytes": WHOLE, "records": (WHOLE, None)}}}
+    "shards": {...: {"bytes": WHOLE, "records": (WHOLE, None), "sha256?": str}}}
 AGAIN = "write it again with `python -m data_prep.features`"
 _KINDS = {"key": "S", "number": "i", "label": "i", "features": "f", "skipped": "i", "plan": "U",
           "bytes": "i"}

@@ -161,8 +161,14 @@ def write_plan(folder: str, plan: Mapping[str, Any]) -> None:
             return key
         return f"{key} ({was}; now {now})"
 
-    plans.claim(os.path.join(folder, files.PLAN), plan, lambda: files.read_plan(folder),
-                "give another --output_dir, or --overwrite", said)
+    def there():
+        old = files.read_plan(folder)
+        for name, shard in old["shards"].items():
+            if "sha256" not in shard:       # of an earlier version: what it has not noted is not compared
+                shard.update({key: value for key, value in plan["shards"].get(name, {}).items() if key == "sha256"})
+        return old
+
+    plans.claim(os.path.join(folder, files.PLAN), plan, there, "give another --output_dir, or --overwrite", said)
 
 
 def _said(plan):

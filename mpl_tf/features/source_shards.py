@@ -91,8 +91,10 @@ class Sources:
             if labeled:
                 self._name(source, sidecar.get("class_names"))
             left = options.first.get(split)
+            listed = sidecar["splits"].get(split, {}).get("shards", ()) if "plan" in sidecar else ()
+            sha256 = {shard["file"]: shard["sha256"] for shard in listed}
             for path in tfrecord.find_shards(source, split):
-                left = self._shard(source, path, labeled, left)
+                left = self._shard(source, path, labeled, left, sha256.get(os.path.basename(path)))
 
     def _name(self, source, names):
         if names and self.class_names not in (None, names):
@@ -101,8 +103,12 @@ class Sources:
         if names:
             self.class_names, self._named = names, source
 
-    def _shard(self, source, path, labeled, left):
-        """Adds a shard of which at most `left` images are read; returns how many are left then."""
+    def _shard(self, source, path, labeled, left, sha256):
+        """Adds a shard of which at most `left` images are read; returns how many are left then.
+
+        sha256: what dataset.json says of it, or None: it tells a label that was corrected, which leaves the
+        names and the size as they were.
+        """
         name, records = os.path.basename(path), None
         if left is not None:
             records = min(len(tfrecord.scan(path)[0]), left)
@@ -113,7 +119,8 @@ class Sources:
             raise ValueError(f"--source_dir={source} has a file {name}, as another --source_dir has: "
                              "prepare one with other names, or compute their features apart")
         self.tasks.append(Task(name, path))
-        self._shards[name] = {"bytes": os.path.getsize(path), "records": records}
+        self._shards[name] = {"bytes": os.path.getsize(path), "records": records,
+                              **({"sha256": sha256} if sha256 else {})}
         self._labeled += [name] * labeled
         return left
 

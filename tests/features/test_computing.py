@@ -1,17 +1,19 @@
 """What data_prep.features computes, how it goes on after a kill, and what it refuses."""
 
+import json
 import os
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from data_prep import command, image_folder
 from mpl_tf.datasets import feature_files as files
 from mpl_tf.features import backbones, computing
 from mpl_tf.shards import crops, schema, tfrecord
 from tests.featured import (FEATURES, SIZE, TEST, TRAIN, UNLABELED, arrays, backbone, change, change_plan,
                             contents, made, shards)
-from tests.prep import put
+from tests.prep import jpeg, put
 
 
 def records(source, name):
@@ -92,6 +94,35 @@ def test_a_folder_of_other_features_is_refused(tmp_path, changes, said):
         made(tmp_path, **changes)
     assert "\n" not in str(refused.value) and "give another --output_dir, or --overwrite" in str(refused.value)
     assert contents(folder) == before
+
+
+def test_a_corrected_label_is_not_answered_with_the_old_features(tmp_path):
+    """It leaves the names and the sizes of shards as they are."""
+    def prepare(*classes):
+        table = "".join(f"{i}.jpg,{name}\n" for i, name in enumerate(classes))
+        put(str(tmp_path / "labels.csv"), "file,class\n" + table)
+        assert command.main(image_folder.run, [
+            f"--source_dir={tmp_path / 'photos'}", f"--labels_csv={tmp_path / 'labels.csv'}",
+            f"--output_dir={tmp_path / 'shards'}", "--overwrite"]) == 0
+        return os.path.getsize(tmp_path / "shards" / TRAIN)
+
+    for i in range(8):
+        put(str(tmp_path / "photos" / f"{i}.jpg"), jpeg(i))
+    size = prepare(*["ant", "bee"] * 4)
+    folder, _ = made(tmp_path)
+    before = arrays(folder, TRAIN)
+    first = int(before.key[0].split(b".")[0])       # an image that trains
+    assert prepare(*["ant" if (i == first) != (i % 2 == 0) else "bee" for i in range(8)]) == size
+    with pytest.raises(ValueError, match="belongs to other shards: give another --output_dir, or --overwrite$"):
+        made(tmp_path)
+    made(tmp_path, overwrite=True)
+    after = arrays(folder, TRAIN)
+    assert (before.key == after.key).all() and (before.label != after.label).nonzero()[0].tolist() == [0]
+    plan = files.read_plan(str(folder))
+    for shard in plan["shards"].values():       # as an earlier version wrote it, which is not refused
+        del shard["sha256"]
+    (folder / files.PLAN).write_text(json.dumps(plan))
+    assert made(tmp_path)[0] == folder
 
 
 def test_overwrite_removes_the_features_and_nothing_else(tmp_path):
