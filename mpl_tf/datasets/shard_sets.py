@@ -25,8 +25,8 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
     """Returns the Index of a split's shards.
 
     Args:
-      folder: folder of the shards. An index in it is used; where there is none, one is made, and
-        kept there if the folder is writable.
+      folder: folder of the shards. An index in it is used; where there is none, or one of ours that is
+        older than a shard, one is made, and kept there if the folder is writable.
       num_classes: labels must be 0 to num_classes - 1; None: any label is right.
       labeled: bool [number of shards], whose records get labels where an index is made; None: all.
       skip_corrupt: leaves out records that cannot be used, and logs them.
@@ -40,8 +40,11 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
     labeled = np.ones(len(paths), bool) if labeled is None else labeled
     own = prepared.index_path(folder, split, labeled)
     ready = [path for path in (prepared.index_path(folder, split), own) if os.path.isfile(path)]
-    if ready:
-        index = record_index.load_index(ready[0])
+    index = record_index.load_index(ready[0]) if ready else None
+    if index and ready[0] == own and os.path.getmtime(own) < max(map(os.path.getmtime, paths)):
+        log.warning("%s: shards of %r were written after their index, which is made again", folder, split)
+        index = None        # their sizes are the same, but a label may have been corrected
+    if index:
         wrong = np.flatnonzero(index.label >= num_classes) if num_classes else []
         if len(wrong):
             raise tfrecord.CorruptRecord(schema.outside(

@@ -282,6 +282,23 @@ def test_the_index_of_others_shards_is_kept(folder, monkeypatch):
     monkeypatch.undo()
 
 
+def test_a_label_that_is_corrected_in_others_shards_is_seen(folder, said):
+    """It leaves their sizes as they were, which an index notes."""
+    before = imagenet(folder, labeled_shards=1).labeled
+    shard = folder / "train-00000-of-00004"
+    records = [tf.train.Example.FromString(each.numpy()) for each in tf.data.TFRecordDataset(str(shard))]
+    label, size = records[2].features.feature["image/class/label"].int64_list.value, shard.stat().st_size
+    label[0] = label[0] % CLASSES + 1
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for record in records:
+            writer.write(record.SerializeToString(deterministic=True))
+    assert shard.stat().st_size == size and not said()
+    os.utime(shard, (2e9, 2e9))     # clocks of file systems are coarse
+    after = imagenet(folder, labeled_shards=1).labeled
+    assert (before.labels != after.labels).nonzero()[0].tolist() == [2]
+    assert "shards of 'train' were written after their index, which is made again" in "".join(said())
+
+
 def test_test_sets_are_no_unlabeled_images(folder):
     images = shard_sets.load_unlabeled(str(folder), 16, "inception")
     assert len(images) == 24        # train alone
