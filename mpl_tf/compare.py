@@ -1,6 +1,6 @@
 """Runs several flag files over several seeds and prints a table: mean, std, paired differences.
 
-    python -m mpl_tf.compare --seeds=0,1,2,3,4 --output_dir=runs/digits_table \\
+    python -m mpl_tf.compare --seeds=0-4 --output_dir=runs/digits_table \\
         --reference=digits_control flags/digits.cfg flags/digits_control.cfg [-- --train_steps=500]
 
 Seed s sets --seed=s and --split_seed=s, so that rows are paired by seed and, where labels are drawn
@@ -29,7 +29,7 @@ from mpl_tf.train import train
 
 # Flags of the runs that this program sets itself.
 OWN = {"model_dir": "each run has a folder of its own in --output_dir, which is the flag to give, before --",
-       "seed": "the runs' seeds are --seeds, such as --seeds=0,1,2, before --",
+       "seed": "the runs' seeds are --seeds, such as --seeds=0-4, before --",
        "split_seed": "it is each run's seed; the flag to give is --seeds, before --"}
 FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_|balanced_)?accuracy|median_last_evaluations"
 
@@ -43,8 +43,8 @@ def parse(arguments):
     parser = Parser("mpl_tf.compare", __doc__,
                     epilog="Flags after -- go to every run, such as -- --train_steps=500")
     parser.add_argument("flagfiles", nargs="+", help="flag files, one for each row of the table")
-    parser.add_argument("--seeds", default="0,1,2,3,4", help="comma-separated seeds "
-                        "(default: %(default)s)")
+    parser.add_argument("--seeds", default="0-4", type=command.seeds,
+                        help="seeds such as 0,1,2 or 0-9 (default: %(default)s)")
     parser.add_argument("--output_dir", type=command.path_type,
                         help="the folder of all runs and of the table (default: runs/compare; with "
                         "--baselines runs/NAME_and_baselines)")
@@ -56,20 +56,15 @@ def parse(arguments):
     parser.hint = "; flags for every run go after --, such as -- --train_steps=500"
     chosen = parser.parse_args(arguments[:end])
     chosen.names = [os.path.splitext(os.path.basename(path))[0] for path in chosen.flagfiles]
-    try:
-        chosen.seeds = [int(seed) for seed in chosen.seeds.split(",")]
-    except ValueError:
-        parser.error(f"--seeds={chosen.seeds}: expected integers such as 0,1,2")
     if chosen.baselines and len(chosen.names) != 1:
         parser.error(f"--baselines with {len(chosen.names)} flag files: expected one, whose baselines are "
                      "made of it; leave out the others")
     chosen.output_dir = chosen.output_dir or (
         f"runs/{chosen.names[0]}_and_baselines" if chosen.baselines else "runs/compare")
-    for name, values in (("flag files of the name", chosen.names), ("the seed", chosen.seeds)):
-        twice = [value for value in values if values.count(value) > 1]
-        if twice:
-            parser.error(f"{name} {twice[0]} twice: expected each once, because a row has "
-                         "its file's name")
+    twice = [name for name in chosen.names if chosen.names.count(name) > 1]
+    if twice:
+        parser.error(f"flag files of the name {twice[0]} twice: expected each once, because a row has "
+                     "its file's name")
     if not re.fullmatch(FIGURES, chosen.figure):
         parser.error(f"--figure={chosen.figure}: expected an accuracy of results.json such as "
                      "student_test_accuracy or teacher_holdout_accuracy, or "

@@ -9,6 +9,7 @@ Exit codes: 0, the work is done; 1, the run failed; 2, the command cannot be car
 
 import argparse
 import ast
+import collections
 import difflib
 import errno
 import importlib.util
@@ -22,6 +23,7 @@ import unicodedata
 from mpl_tf.common import quiet, room
 
 DONE, FAILED, USAGE = 0, 1, 2
+MOST_SEEDS = 1000       # of a command that trains for each
 
 
 class Stopped(Exception):
@@ -285,6 +287,22 @@ def whole(least, most=2 ** 31 - 1):
                                              f"more, and at most {most}")
         return value
     return parse
+
+
+def seeds(text):
+    """An argparse `type`: seeds, each once, such as "0,1,2" or "0-9,15"; returns a list of ints."""
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r" *(\d{1,10}) *(?:- *(\d{1,10}) *)?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
+        if not 0 <= last - first < MOST_SEEDS or last >= 2 ** 31:
+            raise argparse.ArgumentTypeError(f"{shown(text[:60])}: expected whole numbers of 0 or more such as 0,1,2 "
+                                             f"or 0-9, and at most {MOST_SEEDS} of them")
+        found += range(first, last + 1)
+    twice = [seed for seed, count in collections.Counter(found).items() if count > 1]
+    if twice:
+        raise argparse.ArgumentTypeError(f"{shown(text[:60])} has the seed {twice[0]} twice: give each once")
+    return found
 
 
 def path_type(text):

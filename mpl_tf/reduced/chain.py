@@ -62,7 +62,7 @@ def parse(arguments):
                         "class, not only in its likeliest one; see data_prep.select")
     parser.add_argument("--rows", default=",".join(ROWS),
                         help="comma-separated students to train (default: %(default)s)")
-    parser.add_argument("--seeds", help="comma-separated seeds to run one after the other. Seed s "
+    parser.add_argument("--seeds", type=command.seeds, help="seeds such as 0,1,2 or 0-9 to run one after the other. Seed s "
                         "sets --seed=s and, where labels are drawn at random, --split_seed=s "
                         "(default: the students' --seed alone)")
     parser.add_argument("--batch_size_predict", type=whole(1, 10 ** 6), default=256, help="number of images "
@@ -72,10 +72,6 @@ def parse(arguments):
     unknown = [row for row in chosen.rows if row not in ROWS]
     if unknown:
         parser.error(f"--rows: {unknown[0]!r} is none of {', '.join(ROWS)}")
-    try:
-        chosen.seeds = [int(seed) for seed in chosen.seeds.split(",")] if chosen.seeds else None
-    except ValueError:
-        parser.error(f"--seeds={chosen.seeds}: expected integers such as 0,1,2")
     return chosen, others
 
 

@@ -222,7 +222,7 @@ def test_a_stage_that_leaves_nothing_may_be_begun_otherwise(tmp_path):
     (["--per_class=0"], "expected a whole number of 1 or more"),
     (["--batch_size_predict=0"], "expected a whole number of 1 or more"),
     (["--dataset=cifar10", "--data_dir={root}", "--student_network=wrn-10-1"], "has no shards"),
-    (["--rows=mpl"], "'mpl' is none of noisy_student"), (["--seeds=a"], "expected integers"),
+    (["--rows=mpl"], "'mpl' is none of noisy_student"), (["--seeds=a"], "expected whole numbers of 0 or more such as 0,1,2 or 0-9"),
     (["--train_step=4"], "unknown flag --train_step"),
     (["--method=mpl"], "--method: each student has a method of its own; the flag to give is --rows"),
     (["--selection=x"], "--selection: each seed has a selection of its own"),

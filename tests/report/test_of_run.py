@@ -159,7 +159,7 @@ def test_a_flag_file_beside_its_baselines(tmp_path, capsys):
     flagfile = tmp_path / "tiny.cfg"
     flagfile.write_text("--dataset=digits\n--student_network=mlp-8\n--objective=supervised\n--model_dir=unused\n"
                         "--train_steps=2\n--noplots\n--noreport\n--batch_size=8\n")
-    argv = ["--baselines", str(flagfile), "--seeds=3,4", f"--output_dir={tmp_path / 'all'}", "--", "--meta_weight=2"]
+    argv = ["--baselines", str(flagfile), "--seeds=3-4", f"--output_dir={tmp_path / 'all'}", "--", "--meta_weight=2"]
     assert compare.main(argv) == 0
     out = capsys.readouterr().out
     assert "| tiny_baseline |" in out and "minus tiny_control" in out and "the meta gradient" in out.lower()
