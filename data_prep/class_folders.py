@@ -8,7 +8,7 @@ from data_prep import sources
 from mpl_tf.common.command import counted
 from mpl_tf.shards.listing import Listing, list_images
 
-SHOWN = 5       # of further class folders without images, how many an error names
+SHOWN = 5       # of class folders without images, how many an error names
 
 
 def composed(name):
@@ -110,10 +110,9 @@ def items(source_dir, folder, labels_of, empty="put some there, or remove it"):
         listing.names = []
         left_out.add(listing, f"{folder}/{name}/")
     if without:
-        (path, why), more = without[0], [os.path.basename(other) for other, _ in without[1:]]
-        also = f", nor {'have' if more[1:] else 'has'} {', '.join(more[:SHOWN])}" if more else ""
-        also += f" and {len(more) - SHOWN} more" if len(more) > SHOWN else ""
-        raise ValueError(f"{path} has no images{f' ({why})' if why else ''}{also}: {empty}")
+        said = [f"{path} has no images{f' ({why})' if why else ''}" for path, why in without]
+        more = f"; and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
+        raise ValueError(f"{'; '.join(said[:SHOWN])}{more}: {empty}")
     lines = [counted(len(deep), "image lies", "images lie")
              + f" deeper than in a class folder, such as {deep[0]}: its class is the uppermost folder, "
              f"here {deep[0].split('/')[1]!r}"] if deep else []

@@ -103,7 +103,8 @@ def prepare(plan, make, output_dir, command="", overwrite=False, skip_corrupt=Fa
         if output.finished is not None:
             _refuse_skipped(output.finished["splits"].values(), output_dir, skip_corrupt)
             _refuse_lost(plan, output.finished["splits"], output_dir)
-            say(f"{output_dir} is finished already: {summary(output.finished)}")
+            say(f"{output_dir} is finished already: {summary(output.finished)} (an image that was replaced "
+                "under its name is not looked for: --overwrite prepares all anew)")
             return output.finished
         say(*results.fewer(output.replaced, described["splits"], output_dir))
         tasks = [_Task(split.name, shard, split.num_shards, split.items) for split in plan.splits

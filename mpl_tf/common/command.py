@@ -295,13 +295,13 @@ def seeds(text):
     for part in text.split(","):
         match = re.fullmatch(r" *(\d{1,10}) *(?:- *(\d{1,10}) *)?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
-        if not 0 <= last - first < MOST_SEEDS or last >= 2 ** 31:
-            raise argparse.ArgumentTypeError(f"{shown(text[:60])}: expected whole numbers of 0 or more such as 0,1,2 "
+        if not 0 <= last - first < MOST_SEEDS - len(found) or last >= 2 ** 31:
+            raise argparse.ArgumentTypeError(f"'{shown(text[:60])}': expected whole numbers of 0 or more such as 0,1,2 "
                                              f"or 0-9, and at most {MOST_SEEDS} of them")
         found += range(first, last + 1)
     twice = [seed for seed, count in collections.Counter(found).items() if count > 1]
     if twice:
-        raise argparse.ArgumentTypeError(f"{shown(text[:60])} has the seed {twice[0]} twice: give each once")
+        raise argparse.ArgumentTypeError(f"'{shown(text[:60])}' has the seed {twice[0]} twice: give each once")
     return found
 
 

@@ -113,8 +113,9 @@ def _called(function, name, batch, seed):
             made = function(as_floats(batch), training=True)
         else:
             # As tf.data does, so that `if` and `for` over tensors work in it.
-            arguments = (batch, seed)[:_required(function)]
-            made = tf.function(function).get_concrete_function(*arguments)(*arguments)
+            traced, arguments = tf.function(function), (batch, seed)[:_required(function)]
+            traced.get_concrete_function(*arguments)    # first, as predicted.logits_function says
+            made = traced(*arguments)
         made = tf.convert_to_tensor(made)
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]

@@ -25,8 +25,8 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
     """Returns the Index of a split's shards.
 
     Args:
-      folder: folder of the shards. An index in it is used; where there is none, or one of ours that is
-        older than a shard, one is made, and kept there if the folder is writable.
+      folder: folder of the shards. An index in it is used; where there is none, or this function made it
+        and a shard of the same size was written since, one is made, and kept there if the folder is writable.
       num_classes: labels must be 0 to num_classes - 1; None: any label is right.
       labeled: bool [number of shards], whose records get labels where an index is made; None: all.
       skip_corrupt: leaves out records that cannot be used, and logs them.
@@ -41,9 +41,10 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
     own = prepared.index_path(folder, split, labeled)
     ready = [path for path in (prepared.index_path(folder, split), own) if os.path.isfile(path)]
     index = record_index.load_index(ready[0]) if ready else None
-    if index and ready[0] == own and os.path.getmtime(own) < max(map(os.path.getmtime, paths)):
-        log.warning("%s: shards of %r were written after their index, which is made again", folder, split)
-        index = None        # their sizes are the same, but a label may have been corrected
+    times = record_index.times_of(paths)        # before they are read: who writes meanwhile is seen next time
+    if index and ready[0] == own and not record_index.is_of(own, times):
+        log.warning("%s: shards of %r were written since they were indexed: they are indexed again", folder, split)
+        index = None
     if index:
         wrong = np.flatnonzero(index.label >= num_classes) if num_classes else []
         if len(wrong):
@@ -65,7 +66,7 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
     prepared.check_counts(folder, split, index, fewer=not complete)
     if complete:
         with contextlib.suppress(OSError):      # a folder that only others write
-            record_index.save_index(own, index)
+            record_index.save_index(own, index, times)
     return index
 
 

@@ -163,9 +163,11 @@ def write_plan(folder: str, plan: Mapping[str, Any]) -> None:
 
     def there():
         old = files.read_plan(folder)
-        for name, shard in old["shards"].items():
-            if "sha256" not in shard:       # of an earlier version: what it has not noted is not compared
-                shard.update({key: value for key, value in plan["shards"].get(name, {}).items() if key == "sha256"})
+        for name, shard in old["shards"].items():       # what one of them has not noted is not compared
+            new = plan["shards"].get(name, {})
+            if not ("sha256" in shard and "sha256" in new):
+                old["shards"][name] = {**shard, "sha256": new["sha256"]} if "sha256" in new else {
+                    key: value for key, value in shard.items() if key != "sha256"}
         return old
 
     plans.claim(os.path.join(folder, files.PLAN), plan, there, "give another --output_dir, or --overwrite", said)

@@ -30,7 +30,7 @@ ROWS = {"noisy_student": dict(method="noisy_student"), "reduced_mpl": dict(metho
         "control": dict(method="reduced_mpl", meta_weight=0.0)}
 NAMES = {"pretrain": "supervised (q_large)", "noisy_student": "NoisyStudent",
          "reduced_mpl": "ReducedMPL", "control": "ReducedMPL, control"}
-# Flags that this command sets for each student, whatever a flag file says.
+# Flags that this command sets for each student. A flag file may have them for mpl_tf.train; typed, they are refused.
 OWN = {"method": "each student has a method of its own; the flag to give is --rows",
        "predictions_dir": "each seed has predictions of its own, in --model_dir; leave this flag out",
        "selection": "each seed has a selection of its own, in --model_dir; leave this flag out"}
@@ -89,10 +89,14 @@ def configs(chosen, others):
     if not files and chosen.pretrain is None:
         raise ValueError("--flagfile is missing: expected the students' flags; add "
                          "--flagfile=flags/reduced_digits.cfg, for example")
-    command.refuse(others, OWN | ({"seed": "with --seeds it has no effect"} if chosen.seeds else {}), place="")
+    command.refuse(others, OWN | ({"seed": "it is each student's of --seeds; leave one of the two flags out"}
+                                  if chosen.seeds else {}), place="")
     # The folders of stored predictions are the chain's own, see below.
     student = config_module.parse([*others, "--method=reduced_mpl",
                                    "--predictions_dir=predictions", "--selection=selection"])
+    if chosen.seeds and student.labeled_selection == "random":
+        command.refuse(others, {"split_seed": "it is each student's seed of --seeds; leave one of the two flags out"},
+                       place="")
     if chosen.per_class is None:
         if not student.source.per_class:
             raise ValueError(f"--per_class is missing: the paper gives no number for "

@@ -183,11 +183,30 @@ def _without_doubles(index, key):
             problems)
 
 
-def save_index(path: str | os.PathLike[str], index: Index) -> None:
-    """Writes an Index to `path` (.npz), whole or not at all; its shards must lie in that folder."""
+def save_index(path: str | os.PathLike[str], index: Index, times: Sequence[int] | None = None) -> None:
+    """Writes an Index to `path` (.npz), whole or not at all; its shards must lie in that folder.
+
+    times: `times_of` the shards, before they were read, for `is_of`; None where others watch over them.
+    """
     names = np.array([os.path.basename(name) for name in index.paths])
     arrays.write(path, {"names": names, "sizes": index.sizes,
+                        **({} if times is None else {"times": np.array(times, np.int64)}),
                         **{name: getattr(index, name) for name in _ARRAYS}})
+
+
+def times_of(paths: Sequence[str]) -> list[int]:
+    """When each file was written, in nanoseconds."""
+    return [os.stat(path).st_mtime_ns for path in paths]
+
+
+def is_of(path: str | os.PathLike[str], times: Sequence[int]) -> bool:
+    """Whether save_index noted these times, or, as an earlier version, none.
+
+    A shard in which a label was corrected has the size that it had.
+    """
+    if "times.npy" not in {name for name, _, _ in arrays.members(path)}:
+        return True
+    return arrays.read(path, ["times"])["times"].tolist() == list(times)
 
 
 def load_index(path: str | os.PathLike[str]) -> Index:

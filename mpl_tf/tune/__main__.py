@@ -78,7 +78,9 @@ def planned(chosen, extra):
     Raises:
       ValueError: in one line, for bad flags or files; nothing has been started or written by then.
     """
-    command.refuse(extra, OWN)
+    command.refuse(extra, OWN | dict.fromkeys(
+        plans.SUPERVISED if chosen.stage == "supervised" else (),
+        "the supervised stage trains one network on the labels alone; leave this flag out"))
     searched = space.read(chosen.search).get(chosen.stage, ())
     base = config_module.from_arguments([
         f"--flagfile={chosen.flagfile}", *extra, f"--model_dir={chosen.study}"])

@@ -17,6 +17,9 @@ from mpl_tf.tune.space import Searched
 
 FIGURE = "student_holdout_accuracy"
 PAPER_STEPS = 100_000       # of a trial, Appendix C.1
+# What every trial of the supervised stage has, whatever the flag file says.
+SUPERVISED = {"method": "baseline", "objective": "supervised", "fixed_teacher": "", "predictions_dir": "",
+              "selection": ""}
 RESULTS, BEST = "results.json", "best.cfg"
 PROGRAM = "mpl_tf.tune"
 
@@ -98,8 +101,7 @@ def make(base: Config, stage: str, searched: tuple[Searched, ...], trial_steps: 
         raise ValueError(f"--strategy={base.strategy}: expected trials on one machine each; leave it "
                          "out, and start this command on every machine with one --storage")
     if stage == "supervised":
-        base = base.replace(method="baseline", objective="supervised", fixed_teacher="",
-                            predictions_dir="", selection="")
+        base = base.replace(**SUPERVISED)
     elif not base.has_teacher:
         raise ValueError(f"--stage=teacher with --method={base.method}: expected a flag file of Meta "
                          "Pseudo Labels, such as digits.cfg")

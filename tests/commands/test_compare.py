@@ -27,12 +27,14 @@ def test_a_bar_in_a_name_ends_no_cell():
 
 
 @pytest.mark.parametrize("argv, named", [
-    (["--seeds=0,x", "flags/digits.cfg"], "--seeds: 0,x: expected whole numbers"),
+    (["--seeds=0,x", "flags/digits.cfg"], "--seeds: '0,x': expected whole numbers"),
     (["--reference=b", "flags/digits.cfg"], "expected one of digits"),
     (["flags/digits.cfg", "elsewhere/digits.cfg"], "the name digits twice"),
     (["--seeds=0-3,2", "flags/digits.cfg"], "the seed 2 twice"),
-    (["--seeds=9-0", "flags/digits.cfg"], "9-0: expected whole numbers of 0 or more such as 0,1,2 or 0-9"),
+    (["--seeds=9-0", "flags/digits.cfg"],  "'9-0': expected whole numbers of 0 or more such as 0,1,2 or 0-9"),
     (["--seeds=0-99999999", "flags/digits.cfg"], "at most 1000 of them"),
+    (["--seeds=0-899,1000-1100", "flags/digits.cfg"], "at most 1000 of them"),
+    (["--seeds=", "flags/digits.cfg"], "--seeds: '': expected whole numbers"),
     (["--seeds=-1", "flags/digits.cfg"], "expected whole numbers of 0 or more"),
     (["flags/digits.cfg", "--train_steps=9"], "unknown flag --train_steps: expected a flag that "
      "--help lists; flags for every run go after --"),

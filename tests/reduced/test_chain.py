@@ -227,7 +227,8 @@ def test_a_stage_that_leaves_nothing_may_be_begun_otherwise(tmp_path):
     (["--method=mpl"], "--method: each student has a method of its own; the flag to give is --rows"),
     (["--selection=x"], "--selection: each seed has a selection of its own"),
     (["--predictions_dir", "x"], "--predictions_dir: each seed has predictions of its own"),
-    (["--seed=5", "--seeds=1,2"], "--seed: with --seeds it has no effect"),
+    (["--seed=5", "--seeds=1,2"], "--seed: it is each student's of --seeds; leave one of the two flags out"),
+    (["--split_seed=5", "--seeds=1,2", "--labeled_selection=random"], "--split_seed: it is each student's seed"),
     (["--pretrain={root}/student.cfg"], "expected --method=baseline"),
     (["--pretrain={root}/none.cfg"], "no such file"),
     (["--dataset=image_folder", "--student_network=wrn-10-1"], "--per_class is missing")])

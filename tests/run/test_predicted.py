@@ -1,5 +1,7 @@
 """What a run's networks make of images, by functions that several runs of one process have each."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,7 +32,14 @@ def look(_):
     return views._called(lambda images: images + 1, "a view", IMAGES.astype("float32"), None)
 
 
-@pytest.mark.parametrize("made", [serve, classify, evaluate, look])
+def look_by_a_mean(_):
+    """A tensor of the user's own is no argument that the batch is taken for."""
+    normalize = functools.partial(lambda images, mean: images - mean, mean=tf.constant(2.0))
+    np.testing.assert_array_equal(views._called(normalize, "a view", IMAGES.astype("float32"), None), IMAGES - 2.0)
+    return IMAGES
+
+
+@pytest.mark.parametrize("made", [serve, classify, evaluate, look, look_by_a_mean])
 def test_many_runs_in_one_process_are_no_warning(made, caplog):
     """TensorFlow warned of functions that are traced too often, which here are those of several runs."""
     network = tf.keras.Sequential([
