@@ -40,7 +40,7 @@ def shards(root, train=4, test=2, unlabeled=5):
                 put(str(photos / split / name / f"{split}{i}.jpg"), jpeg(1000 * c + 100 * (split == "test") + i))
     for i in range(unlabeled):
         put(str(photos / "unlabeled" / f"{i}.jpg"), jpeg(5000 + i))
-    assert command.main(image_folder.run, [f"--source_dir={photos}", f"--output_dir={out}"]) == 0
+    assert command.main(image_folder.run, [f"--source_dir={photos}", f"--output_dir={out}", "--workers=1"]) == 0
     return str(out)
 
 

@@ -103,7 +103,7 @@ def test_a_corrected_label_is_not_answered_with_the_old_features(tmp_path):
         put(str(tmp_path / "labels.csv"), "file,class\n" + table)
         assert command.main(image_folder.run, [
             f"--source_dir={tmp_path / 'photos'}", f"--labels_csv={tmp_path / 'labels.csv'}",
-            f"--output_dir={tmp_path / 'shards'}", "--overwrite"]) == 0
+            f"--output_dir={tmp_path / 'shards'}", "--overwrite", "--workers=1"]) == 0
         return os.path.getsize(tmp_path / "shards" / TRAIN)
 
     for i in range(8):
