@@ -129,9 +129,11 @@ def test_bad_arguments_are_refused(argv, named, capsys):
     assert error.value.code == 2 and named in capsys.readouterr().err
 
 
-def test_a_folder_for_its_trials_is_refused(tmp_path, capsys):
+def test_flags_that_it_sets_itself_are_refused(tmp_path, capsys):
     assert tuning.main(arguments(tmp_path, extra=["--model_dir=y"])) == 2
     assert "--model_dir after --: each trial has a folder of its own in --study" in capsys.readouterr().err
+    assert tuning.main(["--study=x", "--flagfile=digits.cfg", "--", "--holdout=10", "--method=mpl"]) == 2
+    assert "--method after --: the supervised stage trains one network on the labels alone" in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
 
 
