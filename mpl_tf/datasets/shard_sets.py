@@ -42,10 +42,10 @@ def read_index(folder, split, num_classes=None, labeled=None, skip_corrupt=False
     ready = [path for path in (prepared.index_path(folder, split), own) if os.path.isfile(path)]
     index = record_index.load_index(ready[0]) if ready else None
     times = record_index.times_of(paths)        # before they are read: who writes meanwhile is seen next time
-    if index and ready[0] == own and not record_index.is_of(own, times):
+    if index is not None and ready[0] == own and not record_index.is_of(own, times):
         log.warning("%s: shards of %r were written since they were indexed: they are indexed again", folder, split)
         index = None
-    if index:
+    if index is not None:
         wrong = np.flatnonzero(index.label >= num_classes) if num_classes else []
         if len(wrong):
             raise tfrecord.CorruptRecord(schema.outside(

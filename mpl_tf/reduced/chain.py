@@ -62,8 +62,8 @@ def parse(arguments):
                         "class, not only in its likeliest one; see data_prep.select")
     parser.add_argument("--rows", default=",".join(ROWS),
                         help="comma-separated students to train (default: %(default)s)")
-    parser.add_argument("--seeds", type=command.seeds, help="seeds such as 0,1,2 or 0-9 to run one after the other. Seed s "
-                        "sets --seed=s and, where labels are drawn at random, --split_seed=s "
+    parser.add_argument("--seeds", type=command.seeds, help="seeds such as 0,1,2 or 0-9 to run one after "
+                        "the other. Seed s sets --seed=s and, where labels are drawn at random, --split_seed=s "
                         "(default: the students' --seed alone)")
     parser.add_argument("--batch_size_predict", type=whole(1, 10 ** 6), default=256, help="number of images "
                         "in a forward pass of the predictions stage (default: %(default)s)")
