@@ -21,9 +21,9 @@ import re
 import sys
 
 from mpl_tf import config as config_module
-from mpl_tf.common import command, pictures, storage
+from mpl_tf.common import command, pictures, quiet, renamed, storage
 from mpl_tf.common.command import Parser
-from mpl_tf.run import curves, run_folder
+from mpl_tf.run import curves
 from mpl_tf.run.tables import table
 from mpl_tf.train import train
 
@@ -31,6 +31,7 @@ from mpl_tf.train import train
 OWN = {"model_dir": "each run has a folder of its own in --output_dir, which is the flag to give, before --",
        "seed": "the runs' seeds are --seeds, such as --seeds=0-4, before --",
        "split_seed": "it is each run's seed; the flag to give is --seeds, before --"}
+PICTURE = "comparison.png"
 FIGURES = r"(student|teacher)_(test|labeled|holdout)_(top5_|balanced_)?accuracy|median_last_evaluations"
 
 
@@ -119,7 +120,9 @@ def main(arguments=None):
 
 def _main(arguments):
     chosen, extra = parse(arguments)
-    runs = configs(chosen, extra)
+    storage.entries(chosen.output_dir, "--output_dir")
+    with quiet.repetitions():       # of warnings, once for each seed
+        runs = configs(chosen, extra)
     own = chosen.names[0]
     if chosen.baselines:
         runs = with_companions(chosen, runs)
@@ -129,24 +132,23 @@ def _main(arguments):
     for seed, name in itertools.product(chosen.seeds, chosen.names):
         config = runs[name, seed]
         print(f"--- {name}, seed {seed}", flush=True)
-        try:
+        with renamed.flag("--model_dir", "--output_dir"):
             results = train(config)
-        except run_folder.OtherData as error:
-            raise ValueError(error.line(
-                config.model_dir, run_folder.SAME_DATA + "a new --output_dir")) from None
         tf.keras.backend.clear_session()
         if results.get(chosen.figure) is None:
             raise ValueError(f"{config.model_dir} has no {chosen.figure}: choose another --figure")
         figures[name, seed] = results[chosen.figure]
         evaluations[name].append(results.get("evaluations", []))
-    pictures.write(os.path.join(chosen.output_dir, "comparison.png"),
+    pictures.write(os.path.join(chosen.output_dir, PICTURE),
                    lambda file: curves.of_several(file, evaluations))
     text = table(chosen.names, chosen.seeds, figures, chosen.reference)
     print(f"\n{chosen.figure}\n{text}")
-    storage.write_json(os.path.join(chosen.output_dir, f"{chosen.figure}.json"), {
+    written = f"{chosen.figure}.json"
+    storage.write_json(os.path.join(chosen.output_dir, written), {
         "command": ["compare", *arguments], "seeds": chosen.seeds,
         "figures": {name: [figures[name, seed] for seed in chosen.seeds]
                     for name in chosen.names}})
+    print(f"\nin {command.shown(chosen.output_dir)}: {PICTURE}, {written}", flush=True)
     if chosen.baselines:
         from mpl_tf.report import of_run
         folders = {name: [config.model_dir for (row, _), config in runs.items() if row == name]

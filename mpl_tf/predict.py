@@ -48,6 +48,8 @@ def parse(arguments):
 def require_new(path):
     """Raises ValueError, in one line, unless a new file can be written at `path`, which --csv names."""
     folder = os.path.dirname(path) or os.curdir
+    if os.path.isdir(path):
+        raise ValueError(f"--csv={path} is a folder: name a new file")
     if os.path.lexists(path):
         raise ValueError(f"--csv={path} is there already: name a new file, or remove it")
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):

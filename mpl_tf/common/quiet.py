@@ -1,4 +1,4 @@
-"""Keeps back what TensorFlow says of itself while it is imported; errors stay visible.
+"""Keeps back what TensorFlow says of itself while it is imported, and repetitions; errors stay visible.
 
 TensorFlow 2.16 and later writes such lines past TF_CPP_MIN_LOG_LEVEL, from C++, so that only the file
 descriptor can be filtered. A process of its own filters, because an import can end in an abort (a
@@ -8,6 +8,7 @@ processor without AVX), and its last line is the one that counts.
 import contextlib
 import importlib.abc
 import importlib.machinery
+import logging
 import os
 import subprocess
 import sys
@@ -81,3 +82,18 @@ def while_importing(name):
         usual = importlib.machinery.PathFinder
         place = sys.meta_path.index(usual) if usual in sys.meta_path else len(sys.meta_path)
         sys.meta_path.insert(place, _Hook(name))
+
+
+@contextlib.contextmanager
+def repetitions():
+    """A context in which each line of this project's log is said once."""
+    said, log = set(), logging.getLogger("mpl_tf")
+
+    def is_new(record):
+        line = record.getMessage()
+        return not (line in said or said.add(line))
+    log.addFilter(is_new)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_new)

@@ -135,7 +135,8 @@ def read_text(path: str, said: str, expected: str) -> str:
         raise
     except (OSError, UnicodeDecodeError) as error:
         what = formats.described(data) if data else ""
-        raise ValueError(f"{said} cannot be read as text ({f'it is {what}' if what else error}): "
+        why = f"it is {what}" if what else getattr(error, "strerror", None) or error
+        raise ValueError(f"{said} cannot be read as text ({why}): "
                          f"{expected}") from None
     if "\0" in text:
         raise ValueError(f"{said} has null characters, as no text has: {expected}, in UTF-8")

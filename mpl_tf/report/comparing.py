@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import os
 from typing import Any, Sequence
 
 import numpy as np
 
+from mpl_tf.common import command
 from mpl_tf.report import companions, statistics
 
 SURE = 1 - statistics.LEVEL
@@ -33,11 +36,26 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two runs on the same test images. role: "student" or "teacher", of both of them."""
+    """Two runs on the same test images.
+
+    Attributes:
+      role: "student" or "teacher" of `run`. other_role: that of `other`; a run with one network calls it
+        student, whoever it is compared with.
+    """
     run: Run
     other: Run
     role: str
-    paired: statistics.Paired
+    other_role: str
+
+    @property
+    def rights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each of the two gets a test image right, bool [N] each."""
+        return self.run.predicted.right(self.role), self.other.predicted.right(self.other_role)
+
+    @functools.cached_property
+    def paired(self) -> statistics.Paired:
+        """What the images say of the two."""
+        return statistics.paired(*self.rights)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +76,7 @@ class Against:
         pairs = self.pairs[role]
         keys = pairs[0].run.predicted.keys
         return statistics.mean_difference(
-            *([run.predicted.right(role) for run in runs] for runs in zip(*((pair.run, pair.other) for pair in pairs))),
+            *zip(*(pair.rights for pair in pairs)),
             same=all(np.array_equal(keys, pair.run.predicted.keys) for pair in pairs))
 
 
@@ -93,11 +111,14 @@ def _group(kind, label, runs, others):
     found: dict[str, list[Pair]] = {}
     for run, other in pairs:
         check_same(run, other)
-        for role in ("student", "teacher"):
-            if role in run.predicted.logits and role in other.predicted.logits:
-                found.setdefault(role, []).append(Pair(run, other, role, statistics.paired(
-                    run.predicted.right(role), other.predicted.right(role))))
-    unlike = companions.unlike(pairs[0][0].config, pairs[0][1].config, kind)
+        if os.path.realpath(run.folder) == os.path.realpath(other.folder):
+            raise ValueError(f"--against={other.folder} is --model_dir itself: expected another run to compare "
+                             "with, such as its control, --meta_weight=0")
+        for role in run.predicted.logits:
+            found.setdefault(role, []).append(
+                Pair(run, other, role, role if role in other.predicted.logits else "student"))
+    unlike = list(dict.fromkeys(line for run, other in pairs
+                                for line in companions.unlike(run.config, other.config, kind)))
     if pairs[0][0].seed != pairs[0][1].seed:
         unlike.append(f"--seed: {pairs[0][0].seed} here, {pairs[0][1].seed} there")
     return Against(kind, label, found, unlike)
@@ -134,23 +155,47 @@ class Verdict:
 
 
 def verdict(config: Any, found: Sequence[Against]) -> Verdict | None:
-    """Whether the meta gradient helped, in one sentence; None for a run without one."""
+    """Whether the meta gradient helped, and what the baseline is beside it, in plain words.
+
+    It is None for a run without a meta gradient. Runs that differ in other flags than those that make the
+    one the other's companion tell nothing of it.
+    """
     if not companions.has_signal(config):
         return None
-    control = next((each for each in found if each.kind == companions.CONTROL), None)
+    of_kind = {each.kind: each for each in found}
+    control, shuffled = of_kind.get(companions.CONTROL), of_kind.get(companions.SHUFFLED)
     if control is None:
         also = next((f"; against {each.label} it is {points(each.mean().value)} points for the student"
                      for each in found), "")
         return Verdict("unknown", "Whether the meta gradient helped cannot be told without the control, the "
                        f"same run with --meta_weight=0{also}.")
     kind, said = _told(control)
-    shuffled = next((each for each in found if each.kind == companions.SHUFFLED), None)
-    if kind == "helped" and shuffled is not None and _told(shuffled)[0] != "helped":
+    if kind == "helped" and shuffled is not None and not shuffled.unlike and _told(shuffled)[0] != "helped":
         said += ("; but it cannot be told from a shuffled signal, so that the help may come from noise "
                  "rather than from what the signal says")
-    if control.unlike:
-        said += "; the two runs differ in other flags too, so that those may be the reason"
-    return Verdict(kind, said + ".")
+    return Verdict(kind, f"{said}.{_of_baseline(of_kind.get(companions.BASELINE))}")
+
+
+def _of_baseline(baseline):
+    """A further sentence, of the student beside its baseline; nothing where there is none, or an unlike one."""
+    if baseline is None or baseline.unlike:
+        return ""
+    value, low, high, kind = effect(baseline)
+    interval = f"{abs(100 * value):.1f} points (95 % interval {points(low)} to {points(high)})"
+    if kind == "helped":
+        return f" Beside its baseline, {baseline_in_words(baseline)}, the student is ahead by {interval}."
+    if kind == "hurt":
+        return (f" Its baseline, {baseline_in_words(baseline)}, is ahead of the student by {interval}: use the "
+                "baseline, or train longer.")
+    return (f" From its baseline, {baseline_in_words(baseline)}, the student cannot be told: {points(value)} "
+            f"points (95 % interval {points(low)} to {points(high)}).")
+
+
+def baseline_in_words(baseline: Against) -> str:
+    """What the baseline is."""
+    config = baseline.pairs["student"][0].other.config
+    return "a student of the stored labels as they are" if config.method == "noisy_student" else (
+        "one network that learns by the teacher's objective alone")
 
 
 def effect(against_: Against, role: str = "student") -> tuple[float, float, float, str]:
@@ -170,6 +215,12 @@ def _told(against_):
     """("helped", "hurt" or "unknown", the sentence without its end) for the student."""
     value, low, high, kind = effect(against_)
     pairs = against_.pairs["student"]
+    if against_.unlike:
+        first, *more = against_.unlike
+        others = f" and {command.counted(len(more), 'other flag', 'other flags')}" if more else ""
+        return "unknown", (f"Whether the meta gradient helped cannot be told: the run and its control, from which "
+                           f"the student is {points(value)} points, differ in other flags too ({first}{others}). "
+                           "Train both with the same flags but for the meta weight")
     count, images = len(pairs), pairs[0].paired.count
     where = f"{images} test {examples(pairs[0].run.config, images)}"
     interval = f"95 % interval {points(low)} to {points(high)}"
@@ -179,8 +230,7 @@ def _told(against_):
     else:
         p = pairs[0].paired.p_value
         basis = f"{interval}, exact McNemar p {f'= {p:.2g}' if p >= 0.001 else '< 0.001'}, one seed: another may differ"
-    if kind == "unknown" and all(run.predicted.right("student").all()
-                                 for pair in pairs for run in (pair.run, pair.other)):
+    if kind == "unknown" and all(right.all() for pair in pairs for right in pair.rights):
         return kind, ("Whether the meta gradient helped cannot be told: with it and without it the student has all "
                       f"{where} right. Test on more of them, or give fewer labels, to see a difference")
     if kind == "unknown":

@@ -6,7 +6,7 @@ import logging
 import os
 
 from mpl_tf import config as config_module
-from mpl_tf.common import command
+from mpl_tf.common import command, renamed
 from mpl_tf.report import comparing, contents, files
 from mpl_tf.run import run_folder
 
@@ -121,7 +121,9 @@ def write(folders, against, output_dir, data_dir=None):
     Raises:
       ValueError, FileNotFoundError: in one line, as `run_of`, or the runs cannot be compared.
     """
-    runs, others = ([run_of(folder, data_dir) for folder in each] for each in (folders, against))
+    runs = [run_of(folder, data_dir) for folder in folders]
+    with renamed.flag("--model_dir", "--against", with_value=True):
+        others = [run_of(folder, data_dir) for folder in against]
     found = comparing.against(runs, others)
     made = from_folder(folders[0], data_dir)
     os.makedirs(output_dir, exist_ok=True)

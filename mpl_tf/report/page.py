@@ -27,7 +27,7 @@ th, td { overflow-wrap: break-word; padding: .25rem .6rem; border-bottom: 1px so
 .confusion thead th + th { text-align: right } .confusion td { min-width: 1.7em }
 .turned thead th + th { writing-mode: vertical-rl; max-height: 11rem; vertical-align: bottom }
 .many { font-size: .8rem } .many td, .many th { padding: .1rem .25rem }
-td:first-child { min-width: 6rem; max-width: 16rem }
+td:first-child { min-width: 6rem; max-width: 16rem } .comparison td:first-child { min-width: 13rem }
 .bar { display: block; height: .6rem; background: #0072b2; min-width: 1px }
 .track { display: block; width: 6rem; background: #e6e6e6 }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(7.5rem, 1fr)); gap: .8rem }
@@ -36,7 +36,8 @@ td:first-child { min-width: 6rem; max-width: 16rem }
 img { max-width: 100%; height: auto } .pixels { image-rendering: pixelated }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 1rem }
 details { margin-top: 2rem } summary { cursor: pointer }
-@media (max-width: 32rem) { .track { width: 2.5rem } th, td { padding: .25rem .35rem } }
+@media (max-width: 32rem) { .track { width: 2.5rem } th, td { padding: .25rem .35rem }
+  th.n { min-width: 3rem } .comparison td:first-child { min-width: 6rem } .comparison td.n { white-space: normal } }
 @page { margin: 14mm }
 @media print {
   :root { font-size: 11px }
@@ -64,18 +65,21 @@ def page(contents, found=(), runs=None, others=()):
       found: [comparing.Against]. runs: all runs of this kind, comparing.Runs, where there are several.
       others: their companions.
     """
-    name = contents.config.model_dir.rstrip("/").rpartition("/")[2] or contents.config.model_dir
+    title = sections.title(contents, len(runs or ()))
     verdict = comparing.verdict(contents.config, found)
     for budget in (60, 0):      # without thumbnails, if they alone make the page too large
         left = galleries.Budget(budget)
+        figures = [sections.accuracies(contents), sections.comparison(found, runs, others)]
+        if len(runs or ()) > 1:     # what is of all seeds stands before what is of one
+            figures.reverse()
         body = [
-            element("h1", f"Report of {name}"), sections.summary(contents, len(runs or ())),
-            _verdict(verdict, found), sections.accuracies(contents), sections.comparison(found, runs, others),
+            element("h1", title), sections.summary(contents, len(runs or ())),
+            _verdict(verdict, found), *figures,
             sections.classes(contents), sections.calibration(contents),
             galleries.mistakes(contents, left), galleries.disagreements(contents, left),
             galleries.label_next(contents, left), galleries.views(contents, left),
             sections.curves(contents), sections.signal(contents), sections.settings(contents)]
-        text = document(f"Report of {name}", body)
+        text = document(title, body)
         if len(text) <= MOST_BYTES:
             break
     return text

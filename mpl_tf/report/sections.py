@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import numpy as np
 
@@ -33,6 +34,13 @@ def roles_of(contents):
     return [role for role in ROLES if role in contents.probabilities]
 
 
+def title(contents, seeds):
+    """What the page is of: a run by its folder, or several seeds of it by what their folders share."""
+    folder = contents.config.model_dir
+    name = folder.rstrip("/").rpartition("/")[2] or folder
+    return f"Report of {name}" if seeds < 2 else f"Report of {re.sub('_seed[0-9]+$', '', name)}, {seeds} seeds"
+
+
 def summary(contents, seeds):
     """What was trained on what; and of which run most of a page is that compares several seeds."""
     config, data = contents.config, contents.predicted
@@ -41,7 +49,7 @@ def summary(contents, seeds):
                    f"{config.dataset}, {config.labeled_examples or 'all'} labeled {what}, "
                    f"{contents.results['train_steps']} steps, seed {config.seed}; "
                    f"{len(data.labels)} test {what}, {len(contents.class_names)} classes."
-                   + f" The comparison is over {seeds} seeds, all else is of this one." * (seeds > 1), class_="note")
+                   + f" The comparison is over {seeds} seeds, all that follows it is of this one." * (seeds > 1), class_="note")
 
 
 def matrix_of(contents, role):
@@ -79,36 +87,36 @@ def accuracies(contents):
 
 
 def comparison(found, runs, others):
-    """The run beside its companions: each seed, and all of them."""
+    """The run beside its companions: means over seeds first, then each seed."""
     if not found:
         return None
     rows, what = [], comparing.examples(found[0].pairs["student"][0].run.config)
     for against in found:
         for role, pairs in against.pairs.items():
-            for pair in pairs:
-                one = pair.paired
-                rows.append([f"{role} against {against.label}", pair.run.seed,
-                             percent(float(pair.run.predicted.right(role).mean())),
-                             percent(float(pair.other.predicted.right(role).mean())),
-                             comparing.points(one.difference),
-                             f"{comparing.points(one.low)} to {comparing.points(one.high)}",
-                             f"{one.first_only} : {one.second_only}", f"{one.p_value:.2g}"])
+            label = f"{role} against {against.label}"
             if len(pairs) > 1:
                 mean = against.mean(role)
-                rows.append([element("b", f"{role} against {against.label}, mean"), f"{mean.count} seeds",
-                             None, None, element("b", comparing.points(mean.value)),
-                             f"{comparing.points(mean.low)} to {comparing.points(mean.high)}",
+                rows.append([element("b", f"{label}, mean"), f"{mean.count} seeds",
+                             element("b", comparing.points(mean.value)),
+                             f"{comparing.points(mean.low)} to {comparing.points(mean.high)}", None, None,
                              f"above on {mean.above}", None])
+            for pair in pairs:
+                one, (right, other) = pair.paired, pair.rights
+                rows.append([label, pair.run.seed, comparing.points(one.difference),
+                             f"{comparing.points(one.low)} to {comparing.points(one.high)}",
+                             percent(float(right.mean())), percent(float(other.mean())),
+                             f"{one.first_only} : {one.second_only}", f"{one.p_value:.2g}"])
     notes = [element("p", f"{against.label} differs further: {line}", class_="note")
              for against in found for line in against.unlike]
-    return [element("h2", "Did the meta gradient help?"),
+    return [element("h2", "Did the meta gradient help?"), _means(runs, others),
             element("p", f"The same test {what} were given to all. The difference is this run's accuracy minus "
-                    "the other's, in points. An interval that holds 0 leaves open which of them is better. "
+                    "the other's, in points. It stays open which of them is better where the interval holds 0 "
+                    "or, for one seed, McNemar's p is 0.05 or more. "
                     f"The interval of one seed covers other test {what}, that of several seeds other seeds "
                     "too.", class_="note"),
-            table(["", "seed", "this run", "other", "difference", "95 % interval", "only this : only other right",
-                   "exact McNemar p"], rows, numbers=range(1, 8)), notes,
-            _means(runs, others)]
+            table(["", "seed", "difference", "95 % interval", "this run", "other",
+                   "only this : only other right", "exact McNemar p"], rows, numbers=range(1, 8),
+                  class_="comparison"), notes]
 
 
 def _means(runs, others):

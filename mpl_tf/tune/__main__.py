@@ -103,6 +103,8 @@ def _main(arguments):
     if not chosen.worker:
         check_data(study, plan)
     print(describe(chosen, plan, study), flush=True)
+    if not chosen.worker and sum(each.state.is_finished() for each in study.trials()) >= chosen.trials:
+        print("all of them are done: a larger --trials continues the study", flush=True)
     if chosen.workers > 1 and not chosen.worker:
         try:
             workers.run(arguments, chosen.workers, chosen.study, Teller(study))

@@ -47,7 +47,7 @@ def values_text(values):
 def table(trials, searched):
     """The trials as rows of a table in Markdown, the best first."""
     names = [each.name for each in searched]
-    lines = ["| " + " | ".join(["trial", "held-out accuracy [%]", "steps", "it", *names]) + " |"]
+    lines = ["| " + " | ".join(["trial", "held-out accuracy [%]", "steps", "state", *names]) + " |"]
     lines.append("|" + " --- |" * (4 + len(names)))
     for each in _ranked(trials)[:ROWS]:
         shown = [values_text({"": each.params[name]})[1:] if name in each.params else "" for name in names]
@@ -109,8 +109,9 @@ def write(study, plan):
           f"best: trial {best.number}, {100 * best.value:.2f} % of the held-out labels; being the best of "
           f"{len(trials)}, it will be less on other examples", flush=True)
     if best.number == 0 and best.params == plan.first():
-        print("trial 0 has the flag file's own values: nothing better was found; more --trials, longer ones "
-              "(--trial_steps) or a smaller --keep_one_in=2 may find it", flush=True)
+        fewer_cut = f", or --keep_one_in={plan.keep_one_in - 1}" if plan.keep_one_in > 1 else ""
+        print("trial 0 has the flag file's own values: nothing better was found; more --trials may find it, or a "
+              f"new --study of longer ones (a larger --trial_steps{fewer_cut})", flush=True)
 
 
 def _best_config(study, plan, best):

@@ -89,6 +89,31 @@ def test_a_run_of_other_data_is_named(tmp_path, capsys, monkeypatch):
     assert err.endswith("or a new --output_dir\n")
 
 
+def test_what_cannot_be_done_names_its_own_flags(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    assert compare.main(["flags/digits.cfg", f"--output_dir={tmp_path / 'file'}"]) == 2
+    out, err = capsys.readouterr()      # before any run begins
+    assert out == "" and err == (f"error: --output_dir={tmp_path / 'file'} is a file, or lies in one: expected a "
+                                 "folder; choose another --output_dir\n")
+
+    def train(config):
+        raise ValueError(f"--model_dir={config.model_dir} is a run with other flags: use another --model_dir")
+
+    monkeypatch.setattr(compare, "train", train)
+    assert compare.main(["flags/digits.cfg", "--seeds=7", f"--output_dir={tmp_path / 'runs'}"]) == 2
+    assert capsys.readouterr().err == (f"error: {tmp_path / 'runs' / 'digits_seed7'} is a run with other flags: "
+                                       "use another --output_dir\n")
+
+
+def test_a_warning_of_every_seed_is_said_once(tmp_path, monkeypatch, caplog, capsys):
+    monkeypatch.setattr(compare, "train", lambda config: {"student_test_accuracy": 0.5})
+    (tmp_path / "runs").mkdir()
+    assert compare.main(["flags/digits.cfg", "--seeds=0-2", f"--output_dir={tmp_path / 'runs'}", "--",
+                         "--train_steps=60"]) == 0
+    assert sum("leaves --warmup_steps=" in line for line in caplog.messages) == 1
+    assert capsys.readouterr().out.endswith(f"in {tmp_path / 'runs'}: comparison.png, student_test_accuracy.json\n")
+
+
 def test_it_goes_seed_by_seed(tmp_path, monkeypatch):
     """So that what an interrupted comparison has done is pairs."""
     order = []

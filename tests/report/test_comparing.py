@@ -43,12 +43,12 @@ def test_one_seed_with_a_large_gain_helped():
     assert found.sentence.startswith("The meta gradient helped: with it the student gets 15.0 points more of 500 test "
                                      "images right than its control without it (95 % interval +")
     assert "one seed: another may differ" in found.sentence and found.sentence.count(".  ") == 0
-    worse = _verdict([made.run(_rights(500, 0.80))], [made.run(_rights(500, 0.95, 1), meta_weight=0.0)])
+    worse = _verdict([made.run(_rights(500, 0.80))], [made.run(_rights(500, 0.95, 1), "c", meta_weight=0.0)])
     assert worse.kind == "hurt" and "hurt: with it the student gets 15.0 points fewer" in worse.sentence
 
 
 def test_few_images_or_seeds_cannot_tell():
-    run, control = made.run(_rights(40, 0.9)), made.run(_rights(40, 0.85, 1), meta_weight=0.0)
+    run, control = made.run(_rights(40, 0.9)), made.run(_rights(40, 0.85, 1), "c", meta_weight=0.0)
     found = _verdict([run], [control])
     assert found.kind == "unknown" and "cannot be told: with it the student is +5.0 points" in found.sentence
     runs = [made.run(_rights(500, share, seed), seed=seed) for seed, share in enumerate((0.95, 0.90))]
@@ -92,18 +92,21 @@ def test_without_a_control_it_cannot_be_told():
     assert _verdict([baseline], []) is None         # it has no meta gradient
 
 
-def test_a_shuffled_signal_that_does_as_well_is_told(monkeypatch):
-    kind = companions.kind
-    monkeypatch.setattr(companions, "kind", lambda own, other: "shuffled" if other.batch_size == 8 else kind(own, other))
+def test_a_shuffled_signal_that_does_as_well_is_told():
     run, control = made.run(_rights(500, 0.95)), made.run(_rights(500, 0.80, 1), "c", meta_weight=0.0)
-    shuffled = made.run(_rights(500, 0.95, 2), "s", batch_size=8)
+    shuffled = made.run(_rights(500, 0.95, 2), "s", meta_signal="shuffled")
     told = _verdict([run], [shuffled, control])
     assert told.kind == "helped" and "cannot be told from a shuffled signal" in told.sentence
 
 
 def test_other_test_images_are_refused_and_other_flags_told():
     run, control = made.run(_rights(60, 0.9)), made.run(_rights(60, 0.5, 1), "c", meta_weight=0.0, batch_size=8)
-    assert "the two runs differ in other flags too" in _verdict([run], [control]).sentence
+    told = _verdict([run], [control])
+    assert told.kind == "unknown"       # its 40 points may come of the other flag
+    assert "cannot be told: the run and its control, from which the student is +40.0 points, differ in other " in (
+        told.sentence) and "flags too (--batch_size: 16 here, 8 there). Train both with the same" in told.sentence
+    longer = made.run(_rights(60, 0.5, 1), "c", seed=3, meta_weight=0.0, train_steps=60, batch_size=8)
+    assert " and 2 other flags). " in _verdict([run], [longer]).sentence
     keys = dataclasses.replace(control.predicted, keys=control.predicted.keys[::-1])
     for other in (made.run(_rights(50, 0.9), "c", meta_weight=0.0), dataclasses.replace(control, predicted=keys)):
         with pytest.raises(ValueError, match="was tested on other images than /runs/run0"):
@@ -112,3 +115,36 @@ def test_other_test_images_are_refused_and_other_flags_told():
         comparing.against([run], [control, control])
     with pytest.raises(ValueError, match="none of its seeds, 7, is one of --model_dir's, 0, 1"):
         comparing.against([run, made.run(_rights(60, 0.9), seed=1)], [made.run(_rights(60, 0.9), "c", seed=7)])
+    with pytest.raises(ValueError, match="--against=/runs/run0 is --model_dir itself: expected another run"):
+        comparing.against([run], [run])
+
+
+def test_of_several_seeds_each_is_looked_at_for_other_flags():
+    runs = [made.run(_rights(60, 0.9), seed=seed) for seed in (0, 1)]
+    controls = [made.run(_rights(60, 0.5, 1), "c", seed=seed, meta_weight=0.0, batch_size=size)
+                for seed, size in ((0, 16), (1, 8))]
+    assert comparing.against(runs, controls)[0].unlike == ["--batch_size: 16 here, 8 there"]
+
+
+@pytest.mark.parametrize("share, words", [
+    (0.5, "Beside its baseline, one network that learns by the teacher's objective alone, the student is ahead by "
+          "30.0 points (95 % interval +2"),
+    (0.95, "is ahead of the student by 15.0 points (95 % interval -1"),
+    (0.81, "the student cannot be told: -1.0 points (95 % interval -")])
+def test_a_further_sentence_is_of_the_baseline(share, words):
+    run, control = made.run(_rights(500, 0.8)), made.run(_rights(500, 0.8, 1), "c", meta_weight=0.0)
+    baseline = made.run(_rights(500, share, 2), "b", method="baseline")
+    told = _verdict([run], [control, baseline])
+    assert told.kind == "unknown" and words in told.sentence        # the kind is of the meta gradient alone
+    assert told.sentence.endswith(": use the baseline, or train longer.") == (share == 0.95)
+    other = made.run(_rights(500, share, 2), "b", method="baseline", train_steps=60)
+    assert "baseline" not in _verdict([run], [control, other]).sentence
+
+
+def test_the_teacher_is_compared_with_the_one_network_of_a_baseline():
+    run, baseline = made.run(_rights(200, 0.9)), made.run(_rights(200, 0.5, 1), "b", method="baseline")
+    alone = dataclasses.replace(baseline.predicted, logits={"student": baseline.predicted.logits["student"]})
+    [found] = comparing.against([run], [dataclasses.replace(baseline, predicted=alone)])
+    [pair] = found.pairs["teacher"]
+    assert pair.paired.difference == pytest.approx(
+        run.predicted.right("teacher").mean() - baseline.predicted.right("student").mean()) == found.mean("teacher").value

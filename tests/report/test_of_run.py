@@ -143,7 +143,10 @@ def test_features_show_the_photographs_that_they_are_of(tmp_path):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--model_dir={root}/absent"], "holds no run"), (["--model_dir={root}/run", "--against={root}"], "is not a run's folder"),
+    (["--model_dir={root}/absent"], "--model_dir={root}/absent holds no run"),
+    (["--model_dir={root}/run", "--against={root}"], "error: --against={root} is not a run's folder"),
+    (["--model_dir={root}/run", "--against={root}/absent"], "; correct --against\n"),
+    (["--model_dir={root}/run", "--against={root}/./run"], "/./run is --model_dir itself"),
     (["--against={root}/run"], "--model_dir")])
 def test_bad_arguments_are_one_line(trained, capsys, arguments, words):
     try:
@@ -151,7 +154,7 @@ def test_bad_arguments_are_one_line(trained, capsys, arguments, words):
     except SystemExit as error:
         code = error.code
     err = capsys.readouterr().err
-    assert code == 2 and words in err and err.count("\n") == 1
+    assert code == 2 and words.format(root=trained) in err and err.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mpl_tf.report import comparing, contents, files, galleries, markup, page, pictures, statistics
+from mpl_tf.report import comparing, contents, files, galleries, markup, page, pictures, sections, statistics
 from mpl_tf.run import curves
 from tests.report import made
 from tests.runs import settings
@@ -215,7 +215,11 @@ def test_seeds_are_compared_within_what_accuracies_can_be():
     controls = [made.run(np.arange(40) < right, "control", seed, meta_weight=0.0) for seed, right in enumerate((39, 20))]
     found = comparing.against(runs, controls)
     said = "".join(Reader(page.page(made.page_contents(images=False), found, runs, controls)).texts)
-    assert "The comparison is over 2 seeds, all else is of this one." in said
+    assert "The comparison is over 2 seeds, all that follows it is of this one." in said
+    # What is of both stands before what is of one, and the means before the single seeds.
+    order = ["Did the meta gradient help?", "mean over seeds:", "student against its control, mean",
+             "student against its control0", "How often it is right"]
+    assert sorted(order, key=said.index) == order
     assert "42.5 %0.0 to 100.0 %2" in said and "student against its control, mean" in said
 
 
@@ -231,3 +235,11 @@ def test_points_are_not_called_images():
     said = "".join(Reader(page.page(points)).texts)
     assert "30 of 40 test examples right" in said and "6 labeled examples" in said
     assert not re.search(r"\bimages?\b(?!-)", said)
+
+
+def test_its_title_is_of_all_seeds():
+    contents = made.page_contents(images=False)
+    of_seed = dataclasses.replace(contents, config=settings("runs/all/photos_seed12", seed=12))
+    assert [sections.title(of_seed, 1), sections.title(of_seed, 3)] == [
+        "Report of photos_seed12", "Report of photos, 3 seeds"]
+    assert sections.title(contents, 1) == "Report of <b>run"
