@@ -181,18 +181,19 @@ def _of_baseline(baseline):
     if baseline is None or baseline.unlike:
         return ""
     value, low, high, kind = effect(baseline)
-    interval = f"{abs(100 * value):.1f} points (95 % interval {points(low)} to {points(high)})"
+    named = f"its baseline, {_in_words(baseline)}"
     if kind == "helped":
-        return f" Beside its baseline, {baseline_in_words(baseline)}, the student is ahead by {interval}."
+        return (f" Beside {named}, the student is ahead by {100 * value:.1f} points (95 % interval {points(low)} to "
+                f"{points(high)}).")
     if kind == "hurt":
-        return (f" Its baseline, {baseline_in_words(baseline)}, is ahead of the student by {interval}: use the "
-                "baseline, or train longer.")
-    return (f" From its baseline, {baseline_in_words(baseline)}, the student cannot be told: {points(value)} "
-            f"points (95 % interval {points(low)} to {points(high)}).")
+        return (f" I{named[1:]}, is ahead of the student by {-100 * value:.1f} points (95 % interval {points(-high)} "
+                f"to {points(-low)}): use the baseline, or train longer.")
+    return (f" The student cannot be told from {named}: {points(value)} points (95 % interval {points(low)} to "
+            f"{points(high)}).")
 
 
-def baseline_in_words(baseline: Against) -> str:
-    """What the baseline is."""
+def _in_words(baseline):
+    """What a baseline is."""
     config = baseline.pairs["student"][0].other.config
     return "a student of the stored labels as they are" if config.method == "noisy_student" else (
         "one network that learns by the teacher's objective alone")

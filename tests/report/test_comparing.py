@@ -129,8 +129,10 @@ def test_of_several_seeds_each_is_looked_at_for_other_flags():
 @pytest.mark.parametrize("share, words", [
     (0.5, "Beside its baseline, one network that learns by the teacher's objective alone, the student is ahead by "
           "30.0 points (95 % interval +2"),
-    (0.95, "is ahead of the student by 15.0 points (95 % interval -1"),
-    (0.81, "the student cannot be told: -1.0 points (95 % interval -")])
+    (0.95, "Its baseline, one network that learns by the teacher's objective alone, is ahead of the student by 15.0 points "
+           "(95 % interval +1"),
+    (0.81, "The student cannot be told from its baseline, one network that learns by the teacher's objective alone: "
+           "-1.0 points (95 % interval -")])
 def test_a_further_sentence_is_of_the_baseline(share, words):
     run, control = made.run(_rights(500, 0.8)), made.run(_rights(500, 0.8, 1), "c", meta_weight=0.0)
     baseline = made.run(_rights(500, share, 2), "b", method="baseline")
