@@ -19,28 +19,36 @@ ROW = "cifar10_features"
 LINES = ((ROW, f"{ROW}_control", "MPL less its control (meta weight 0)", "#1f5fa8", "o"),
          (f"{ROW}_shuffled", f"{ROW}_control", "shuffled signal less the control", "#999999", "s"),
          (ROW, f"{ROW}_supervised", "MPL less supervised training", "#c8601e", "^"))
+ROWS = list(dict.fromkeys(row for line in LINES for row in line[:2]))
 
 
 def runs_of(folder):
-    """(number of labels, {row: {seed: whether the student is right on each test image, bool [N]}})."""
+    """(number of labels, {row: {seed: whether the student is right on each test image, bool [N]}}).
+
+    The seeds are those that all rows have.
+    """
     found, labels = {}, set()
     for name in sorted(os.listdir(folder)):
         row, _, seed = name.rpartition("_seed")
         results = storage.read_json(os.path.join(folder, name, "results.json"), "") if row and seed.isdigit() else None
-        if results and any(row in line[:2] for line in LINES):
+        if results and row in ROWS:
             labels.add(results["flags"]["labeled_examples"])
             kept = predicted.read(os.path.join(folder, name), results["train_steps"])
-            found.setdefault(row, {})[int(seed)] = kept.right("student")
+            if kept is not None:
+                found.setdefault(row, {})[int(seed)] = kept.right("student")
     if len(labels) != 1:
         raise SystemExit(f"error: {folder} has runs of {sorted(labels) or 'no'} labels: expected one number of "
                          "labels in each folder that mpl_tf.compare wrote")
-    return labels.pop(), found
+    seeds = set.intersection(*(set(found.get(row, ())) for line in LINES for row in line[:2]))
+    if len(seeds) < 2:
+        raise SystemExit(f"error: {folder} has {len(seeds)} seeds with finished runs of {', '.join(ROWS)}: expected "
+                         "two or more; let mpl_tf.compare go on")
+    return labels.pop(), {row: {seed: found[row][seed] for seed in sorted(seeds)} for row in ROWS}
 
 
 def differences(found, row, other):
-    """(each seed's difference in points, the report's Mean of them) over the seeds that both rows have."""
-    seeds = sorted(set(found.get(row, ())) & set(found.get(other, ())))
-    pairs = [(found[row][seed], found[other][seed]) for seed in seeds]
+    """(each seed's difference in points, the report's Mean of them)."""
+    pairs = list(zip(found[row].values(), found[other].values()))
     return ([100 * float(first.mean() - second.mean()) for first, second in pairs],
             mean_difference(*zip(*pairs), same=True))
 
@@ -74,7 +82,7 @@ def draw(file, runs):
     axes.set(xscale="log", xlabel="labels",
              ylabel="student's test accuracy, difference\nin percentage points, ± standard error")
     axes.minorticks_off()
-    ticks = [labels for labels, _ in runs]
+    ticks = [labels for labels, _ in runs]      # 4,800 has no room beside 4,000
     axes.set_xticks(ticks, [f"{labels:,}" if labels != 4800 else "" for labels in ticks], fontsize=8)
     figure.legend(loc="outside lower center", fontsize=9, frameon=False)
     FigureCanvasAgg(figure).print_png(file)

@@ -39,8 +39,8 @@ class Pair:
     """Two runs on the same test images.
 
     Attributes:
-      role: "student" or "teacher" of `run`. other_role: that of `other`; a run with one network calls it
-        student, whoever it is compared with.
+      role: "student" or "teacher" of `run`. other_role: that of `other`, the same but for a baseline, whose
+        one network is called student and compared with both.
     """
     run: Run
     other: Run
@@ -115,8 +115,10 @@ def _group(kind, label, runs, others):
             raise ValueError(f"--against={other.folder} is --model_dir itself: expected another run to compare "
                              "with, such as its control, --meta_weight=0")
         for role in run.predicted.logits:
-            found.setdefault(role, []).append(
-                Pair(run, other, role, role if role in other.predicted.logits else "student"))
+            # A baseline's one network learns as a teacher without the signal does.
+            other_role = "student" if kind == companions.BASELINE else role
+            if other_role in other.predicted.logits:
+                found.setdefault(role, []).append(Pair(run, other, role, other_role))
     unlike = list(dict.fromkeys(line for run, other in pairs
                                 for line in companions.unlike(run.config, other.config, kind)))
     if pairs[0][0].seed != pairs[0][1].seed:
@@ -166,13 +168,15 @@ def verdict(config: Any, found: Sequence[Against]) -> Verdict | None:
     control, shuffled = of_kind.get(companions.CONTROL), of_kind.get(companions.SHUFFLED)
     if control is None:
         also = next((f"; against {each.label} it is {points(each.mean().value)} points for the student"
-                     for each in found), "")
+                     for each in found if not each.unlike), "")
         return Verdict("unknown", "Whether the meta gradient helped cannot be told without the control, the "
                        f"same run with --meta_weight=0{also}.")
     kind, said = _told(control)
-    if kind == "helped" and shuffled is not None and not shuffled.unlike and _told(shuffled)[0] != "helped":
-        said += ("; but it cannot be told from a shuffled signal, so that the help may come from noise "
-                 "rather than from what the signal says")
+    of_shuffled = effect(shuffled)[-1] if shuffled is not None and not shuffled.unlike else "helped"
+    if kind == "helped" and of_shuffled != "helped":
+        said += ("; but it cannot be told from a shuffled signal" if of_shuffled == "unknown" else
+                 "; but a shuffled signal does better still") + (
+            ", so that the help may come from noise rather than from what the signal says")
     return Verdict(kind, f"{said}.{_of_baseline(of_kind.get(companions.BASELINE))}")
 
 
@@ -217,10 +221,11 @@ def _told(against_):
     value, low, high, kind = effect(against_)
     pairs = against_.pairs["student"]
     if against_.unlike:
-        first, *more = against_.unlike
-        others = f" and {command.counted(len(more), 'other flag', 'other flags')}" if more else ""
-        return "unknown", (f"Whether the meta gradient helped cannot be told: the run and its control, from which "
-                           f"the student is {points(value)} points, differ in other flags too ({first}{others}). "
+        first, *_ = against_.unlike
+        more = len({line.partition(":")[0] for line in against_.unlike}) - 1
+        others = f" and {command.counted(more, 'other flag', 'other flags')}" if more else ""
+        return "unknown", (f"Whether the meta gradient helped cannot be told: its control differs in other flags too "
+                           f"({first}{others}), from which the {points(value)} points between the students may come. "
                            "Train both with the same flags but for the meta weight")
     count, images = len(pairs), pairs[0].paired.count
     where = f"{images} test {examples(pairs[0].run.config, images)}"

@@ -61,7 +61,7 @@ def _check_data(config, dataset):
     changed = same_data.changes_of_loaded(config, dataset)
     if changed:
         raise ValueError(run_folder.OtherData(config.model_dir, changed).line(
-            remedy="a report would mix both: give the run's as --data_dir, or train another --model_dir on "
+            remedy="a report would mix both: give the run's as --data_dir, or train a new run on "
             "these and report that"))
 
 

@@ -65,15 +65,16 @@ def page(contents, found=(), runs=None, others=()):
       found: [comparing.Against]. runs: all runs of this kind, comparing.Runs, where there are several.
       others: their companions.
     """
-    title = sections.title(contents, len(runs or ()))
+    seeds = len(runs or ()) if found else 0
+    title = sections.title(contents, seeds)
     verdict = comparing.verdict(contents.config, found)
     for budget in (60, 0):      # without thumbnails, if they alone make the page too large
         left = galleries.Budget(budget)
         figures = [sections.accuracies(contents), sections.comparison(found, runs, others)]
-        if len(runs or ()) > 1:     # what is of all seeds stands before what is of one
+        if seeds > 1:       # what is of all seeds stands before what is of one
             figures.reverse()
         body = [
-            element("h1", title), sections.summary(contents, len(runs or ())),
+            element("h1", title), sections.summary(contents, seeds),
             _verdict(verdict, found), *figures,
             sections.classes(contents), sections.calibration(contents),
             galleries.mistakes(contents, left), galleries.disagreements(contents, left),

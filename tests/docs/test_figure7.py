@@ -39,12 +39,12 @@ ROWS = {"cifar10_features": [7, 9], "cifar10_features_control": [6, 6], "cifar10
         "cifar10_features_supervised": [5, 5], "another": [1]}
 
 
-def test_its_line_is_of_the_seeds_that_both_rows_have(figure7, tmp_path):
+def test_its_line_is_of_the_seeds_that_all_rows_have(figure7, tmp_path):
     rows = {**ROWS, "cifar10_features": [7, 9, 0]}      # its third seed has no control yet
     labels, found = figure7.runs_of(folder(tmp_path / "runs", 40, rows))
     line = figure7.line_of_table(labels, found)
     # Differences of 10 and 30 points: mean 20, standard deviation 14.14.
-    assert "| 40 | 2 | 50.00 ± 0.00 | 60.00 ± 0.00 |" in line
+    assert "| 40 | 2 | 50.00 ± 0.00 | 60.00 ± 0.00 | 80.00 ± 14.14 |" in line
     assert "+20.00 ± 14.14 | 2 of 2 |" in line and line.endswith("+5.00 ± 7.07 |")
 
 
@@ -65,3 +65,13 @@ def test_a_folder_of_no_runs_or_of_several_numbers_of_labels_is_refused(figure7,
         folder(path, 250, {"cifar10_features_control": [6]})
     with pytest.raises(SystemExit, match="expected one number of labels in each folder"):
         figure7.runs_of(str(path))
+
+
+def test_a_comparison_that_is_not_done_is_refused(figure7, tmp_path):
+    unfinished = folder(tmp_path / "runs", 40, {**ROWS, "cifar10_features_shuffled": [6]})
+    (tmp_path / "older").mkdir()
+    older = folder(tmp_path / "older", 40, ROWS)
+    (tmp_path / "older" / "cifar10_features_seed0" / "test_predictions.npz").unlink()
+    for path in (unfinished, older):
+        with pytest.raises(SystemExit, match="has 1 seeds with finished runs of cifar10_features, cifar10_features_c"):
+            figure7.runs_of(path)

@@ -89,6 +89,8 @@ def test_without_a_control_it_cannot_be_told():
     assert alone.kind == beside.kind == "unknown"
     assert alone.sentence.endswith("without the control, the same run with --meta_weight=0.")
     assert "against its baseline it is +40.0 points" in beside.sentence
+    unlike = made.run(_rights(100, 0.5, 1), "b", method="baseline", train_steps=60)
+    assert _verdict([run], [unlike]).sentence == alone.sentence
     assert _verdict([baseline], []) is None         # it has no meta gradient
 
 
@@ -97,16 +99,21 @@ def test_a_shuffled_signal_that_does_as_well_is_told():
     shuffled = made.run(_rights(500, 0.95, 2), "s", meta_signal="shuffled")
     told = _verdict([run], [shuffled, control])
     assert told.kind == "helped" and "cannot be told from a shuffled signal" in told.sentence
+    better = made.run(_rights(500, 0.99, 2), "s", meta_signal="shuffled")
+    assert "; but a shuffled signal does better still, so" in _verdict([run], [better, control]).sentence
+    for other in (made.run(_rights(500, 0.8, 2), "s", meta_signal="shuffled"),
+                  made.run(_rights(500, 0.95, 2), "s", meta_signal="shuffled", batch_size=8)):
+        assert "shuffled" not in _verdict([run], [other, control]).sentence
 
 
 def test_other_test_images_are_refused_and_other_flags_told():
     run, control = made.run(_rights(60, 0.9)), made.run(_rights(60, 0.5, 1), "c", meta_weight=0.0, batch_size=8)
     told = _verdict([run], [control])
     assert told.kind == "unknown"       # its 40 points may come of the other flag
-    assert "cannot be told: the run and its control, from which the student is +40.0 points, differ in other " in (
-        told.sentence) and "flags too (--batch_size: 16 here, 8 there). Train both with the same" in told.sentence
+    assert ("cannot be told: its control differs in other flags too (--batch_size: 16 here, 8 there), from which the "
+            "+40.0 points between the students may come. Train both with the same flags") in told.sentence
     longer = made.run(_rights(60, 0.5, 1), "c", seed=3, meta_weight=0.0, train_steps=60, batch_size=8)
-    assert " and 2 other flags). " in _verdict([run], [longer]).sentence
+    assert " and 2 other flags), from" in _verdict([run], [longer]).sentence
     keys = dataclasses.replace(control.predicted, keys=control.predicted.keys[::-1])
     for other in (made.run(_rights(50, 0.9), "c", meta_weight=0.0), dataclasses.replace(control, predicted=keys)):
         with pytest.raises(ValueError, match="was tested on other images than /runs/run0"):
@@ -124,6 +131,8 @@ def test_of_several_seeds_each_is_looked_at_for_other_flags():
     controls = [made.run(_rights(60, 0.5, 1), "c", seed=seed, meta_weight=0.0, batch_size=size)
                 for seed, size in ((0, 16), (1, 8))]
     assert comparing.against(runs, controls)[0].unlike == ["--batch_size: 16 here, 8 there"]
+    controls[0] = made.run(_rights(60, 0.5, 1), "c", seed=0, meta_weight=0.0, batch_size=4)
+    assert "(--batch_size: 16 here, 4 there), from" in _verdict(runs, controls).sentence    # it is one flag
 
 
 @pytest.mark.parametrize("share, words", [
@@ -148,5 +157,16 @@ def test_the_teacher_is_compared_with_the_one_network_of_a_baseline():
     alone = dataclasses.replace(baseline.predicted, logits={"student": baseline.predicted.logits["student"]})
     [found] = comparing.against([run], [dataclasses.replace(baseline, predicted=alone)])
     [pair] = found.pairs["teacher"]
+    [other] = comparing.against([run], [dataclasses.replace(
+        made.run(_rights(200, 0.5, 1), "o", method="soft_pseudo_labels", fixed_teacher="t"), predicted=alone)])
+    assert set(other.pairs) == {"student"}      # its student learns as a student does
     assert pair.paired.difference == pytest.approx(
         run.predicted.right("teacher").mean() - baseline.predicted.right("student").mean()) == found.mean("teacher").value
+
+
+def test_the_baseline_of_stored_labels_is_called_what_it_is():
+    reduced = dict(method="reduced_mpl", predictions_dir="p")
+    run, control = (made.run(_rights(200, 0.9), name, meta_weight=weight, **reduced) for name, weight in (("r", 1.0), ("c", 0.0)))
+    noisy = made.run(_rights(200, 0.5, 1), "n", method="noisy_student", predictions_dir="p")
+    assert "Beside its baseline, a student of the stored labels as they are, the student is ahead by 40.0" in (
+        _verdict([run], [control, noisy]).sentence)

@@ -90,6 +90,10 @@ def test_a_page_of_two_data_sets_is_refused(trained, tmp_path, capsys):
     os.remove(run / predicted.FILE)     # nor are the others' predictions kept as the run's
     assert program.main([f"--model_dir={run}"]) == 2
     assert not (run / predicted.FILE).exists() and (run / "report.html").read_bytes() == before
+    capsys.readouterr()
+    assert program.main([f"--model_dir={trained / 'run'}", f"--against={run}", f"--output_dir={tmp_path}"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: --against={run} was trained on other data: ") and "--model_dir" not in err
 
 
 def test_what_to_label_next_holds_no_labeled_image(trained):

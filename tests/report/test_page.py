@@ -243,3 +243,6 @@ def test_its_title_is_of_all_seeds():
     assert [sections.title(of_seed, 1), sections.title(of_seed, 3)] == [
         "Report of photos_seed12", "Report of photos, 3 seeds"]
     assert sections.title(contents, 1) == "Report of <b>run"
+    runs = [made.run(np.arange(40) < 30, seed=seed) for seed in (0, 1)]
+    alone = page.page(of_seed, (), runs)        # nothing on it is over both seeds
+    assert "Report of photos_seed12" in alone and "comparison is over" not in alone
