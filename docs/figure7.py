@@ -9,8 +9,9 @@ _supervised, one folder for each number of labels; docs/results.md has the comma
 import argparse
 import os
 import statistics
+import sys
 
-from mpl_tf.common import pictures, storage
+from mpl_tf.common import command, pictures, storage
 from mpl_tf.report.statistics import mean_difference
 from mpl_tf.run import predicted
 
@@ -28,7 +29,7 @@ def runs_of(folder):
     The seeds are those that all rows have.
     """
     found, labels = {}, set()
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(storage.entries(folder, "FOLDER") or ()):
         row, _, seed = name.rpartition("_seed")
         results = storage.read_json(os.path.join(folder, name, "results.json"), "") if row and seed.isdigit() else None
         if results and row in ROWS:
@@ -37,11 +38,11 @@ def runs_of(folder):
             if kept is not None:
                 found.setdefault(row, {})[int(seed)] = kept.right("student")
     if len(labels) != 1:
-        raise SystemExit(f"error: {folder} has runs of {sorted(labels) or 'no'} labels: expected one number of "
+        raise ValueError(f"{folder} has runs of {sorted(labels) or 'no'} labels: expected one number of "
                          "labels in each folder that mpl_tf.compare wrote")
-    seeds = set.intersection(*(set(found.get(row, ())) for line in LINES for row in line[:2]))
+    seeds = set.intersection(*(set(found.get(row, ())) for row in ROWS))
     if len(seeds) < 2:
-        raise SystemExit(f"error: {folder} has {len(seeds)} seeds with finished runs of {', '.join(ROWS)}: expected "
+        raise ValueError(f"{folder} has {len(seeds)} seeds with finished runs of {', '.join(ROWS)}: expected "
                          "two or more; let mpl_tf.compare go on")
     return labels.pop(), {row: {seed: found[row][seed] for seed in sorted(seeds)} for row in ROWS}
 
@@ -54,6 +55,7 @@ def differences(found, row, other):
 
 
 def plus_minus(values, sign=""):
+    """Mean and standard deviation of values, with two decimals."""
     return f"{statistics.fmean(values):{sign}.2f} ± {statistics.stdev(values):.2f}".replace("-", "−")
 
 
@@ -88,11 +90,16 @@ def draw(file, runs):
     FigureCanvasAgg(figure).print_png(file)
 
 
-def main():
+def main(arguments=None):
+    """Runs the program with `arguments`, or with the process's own; returns the exit code."""
+    return command.run(_main, arguments)
+
+
+def _main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+")
     parser.add_argument("--output", default="figure7.png")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(arguments)
     runs = sorted((runs_of(folder) for folder in chosen.folders), key=lambda each: each[0])
     for labels, found in runs:
         print(line_of_table(labels, found))
@@ -100,4 +107,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

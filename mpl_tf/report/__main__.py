@@ -13,7 +13,7 @@ Trust RUN as you trust a program, see `python -m mpl_tf.evaluate --help`.
 
 import sys
 
-from mpl_tf.common import command, renamed
+from mpl_tf.common import command
 from mpl_tf.common.command import Parser, path_type
 
 
@@ -39,11 +39,6 @@ def main(arguments=None):
 def _main(arguments):
     chosen = parse(arguments)
     from mpl_tf.report import of_run
-    for folder in chosen.model_dir:     # before any long work
-        of_run.read(folder)
-    with renamed.flag("--model_dir", "--against", with_value=True):
-        for folder in chosen.against:
-            of_run.read(folder)
     of_run.write(chosen.model_dir, chosen.against, chosen.output_dir or chosen.model_dir[0], chosen.data_dir)
 
 

@@ -111,6 +111,13 @@ def _views(config, dataset):
             if name in batch["unlabeled"]]
 
 
+def _of_all(function, folders, against):
+    """What a function gives of each folder: (of `folders`, of `against`). Errors name the flag that gave it."""
+    of_folders = [function(folder) for folder in folders]
+    with renamed.flag("--model_dir", "--against", with_value=True):
+        return of_folders, [function(folder) for folder in against]
+
+
 def write(folders, against, output_dir, data_dir=None):
     """Writes the report of the runs in `folders`, seeds of one kind, and prints what it says.
 
@@ -121,9 +128,8 @@ def write(folders, against, output_dir, data_dir=None):
     Raises:
       ValueError, FileNotFoundError: in one line, as `run_of`, or the runs cannot be compared.
     """
-    runs = [run_of(folder, data_dir) for folder in folders]
-    with renamed.flag("--model_dir", "--against", with_value=True):
-        others = [run_of(folder, data_dir) for folder in against]
+    _of_all(read, folders, against)     # before any long work
+    runs, others = _of_all(lambda folder: run_of(folder, data_dir), folders, against)
     found = comparing.against(runs, others)
     made = from_folder(folders[0], data_dir)
     os.makedirs(output_dir, exist_ok=True)

@@ -103,8 +103,6 @@ def _main(arguments):
     if not chosen.worker:
         check_data(study, plan)
     print(describe(chosen, plan, study), flush=True)
-    if not chosen.worker and sum(each.state.is_finished() for each in study.trials()) >= chosen.trials:
-        print("all of them are done: a larger --trials continues the study", flush=True)
     if chosen.workers > 1 and not chosen.worker:
         try:
             workers.run(arguments, chosen.workers, chosen.study, Teller(study))
@@ -145,9 +143,10 @@ def describe(chosen, plan, study):
     """Says what the study will do, in lines for a terminal."""
     steps = f"{plan.trial_steps} steps" + (
         ", cut early at " + " or ".join(map(str, plan.rungs())) if plan.rungs() else "")
+    done = sum(each.state.is_finished() for each in study.trials())
+    more = ": a larger --trials continues the study" if done >= chosen.trials else ""
     lines = [f"study      {study.folder}, stage {plan.stage}, by {plans.FIGURE}",
-             f"trials     {chosen.trials} in all, {sum(t.state.is_finished() for t in study.trials())} done; "
-             f"{steps}", *(f"search     {each.name}: {each}" for each in plan.searched)]
+             f"trials     {chosen.trials} in all, {done} done{more}; {steps}", *(f"search     {each.name}: {each}" for each in plan.searched)]
     if plan.kept:
         lines.append(f"kept       {outcome.values_text(plan.kept)}")
     lines += [f"no search  {name}: no effect with {reason}" for name, reason in plan.left_out.items()]

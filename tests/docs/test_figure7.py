@@ -48,10 +48,9 @@ def test_its_line_is_of_the_seeds_that_all_rows_have(figure7, tmp_path):
     assert "+20.00 ± 14.14 | 2 of 2 |" in line and line.endswith("+5.00 ± 7.07 |")
 
 
-def test_it_draws_folders_in_the_order_of_their_labels(figure7, tmp_path, monkeypatch, capsys):
+def test_it_draws_folders_in_the_order_of_their_labels(figure7, tmp_path, capsys):
     folders = [folder(tmp_path / name, labels, ROWS) for name, labels in (("many", 250), ("few", 40))]
-    monkeypatch.setattr("sys.argv", ["figure7.py", *folders, f"--output={tmp_path / 'figure.png'}"])
-    figure7.main()
+    assert figure7.main([*folders, f"--output={tmp_path / 'figure.png'}"]) == 0
     assert [line.split(" | ")[0] for line in capsys.readouterr().out.splitlines()] == ["| 40", "| 250"]
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
@@ -63,8 +62,9 @@ def test_a_folder_of_no_runs_or_of_several_numbers_of_labels_is_refused(figure7,
     if second:
         folder(path, 40, second)
         folder(path, 250, {"cifar10_features_control": [6]})
-    with pytest.raises(SystemExit, match="expected one number of labels in each folder"):
+    with pytest.raises(ValueError, match="expected one number of labels in each folder"):
         figure7.runs_of(str(path))
+    assert figure7.main([str(tmp_path / "absent")]) == 2
 
 
 def test_a_comparison_that_is_not_done_is_refused(figure7, tmp_path):
@@ -73,5 +73,5 @@ def test_a_comparison_that_is_not_done_is_refused(figure7, tmp_path):
     older = folder(tmp_path / "older", 40, ROWS)
     (tmp_path / "older" / "cifar10_features_seed0" / "test_predictions.npz").unlink()
     for path in (unfinished, older):
-        with pytest.raises(SystemExit, match="has 1 seeds with finished runs of cifar10_features, cifar10_features_c"):
+        with pytest.raises(ValueError, match="has 1 seeds with finished runs of cifar10_features, cifar10_features_c"):
             figure7.runs_of(path)
