@@ -13,7 +13,7 @@ import sys
 
 from mpl_tf.common import command, pictures, storage
 from mpl_tf.report.statistics import mean_difference
-from mpl_tf.run import predicted
+from mpl_tf.run import predicted, seed_names
 
 ROW = "cifar10_features"
 # (row, what it is compared with, legend, color, marker)
@@ -30,13 +30,13 @@ def runs_of(folder):
     """
     found, labels = {}, set()
     for name in sorted(storage.entries(folder, "FOLDER") or ()):
-        row, _, seed = name.rpartition("_seed")
-        results = storage.read_json(os.path.join(folder, name, "results.json"), "") if row and seed.isdigit() else None
-        if results and row in ROWS:
+        row, seed = seed_names.split(name) or (None, None)
+        results = storage.read_json(os.path.join(folder, name, "results.json"), "") if row in ROWS else None
+        if results:
             labels.add(results["flags"]["labeled_examples"])
             kept = predicted.read(os.path.join(folder, name), results["train_steps"])
             if kept is not None:
-                found.setdefault(row, {})[int(seed)] = kept.right("student")
+                found.setdefault(row, {})[seed] = kept.right("student")
     if len(labels) != 1:
         raise ValueError(f"{folder} has runs of {sorted(labels) or 'no'} labels: expected one number of "
                          "labels in each folder that mpl_tf.compare wrote")

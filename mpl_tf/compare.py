@@ -23,7 +23,7 @@ import sys
 from mpl_tf import config as config_module
 from mpl_tf.common import command, pictures, quiet, renamed, storage
 from mpl_tf.common.command import Parser
-from mpl_tf.run import curves
+from mpl_tf.run import curves, seed_names
 from mpl_tf.run.tables import table
 from mpl_tf.train import train
 
@@ -89,7 +89,7 @@ def configs(chosen, extra):
 
 
 def _folder(chosen, name, seed):
-    return os.path.join(chosen.output_dir, f"{name}_seed{seed}")
+    return os.path.join(chosen.output_dir, seed_names.join(name, seed))
 
 
 def with_companions(chosen, runs):

@@ -1,6 +1,7 @@
 """Fixtures shared by the tests. Two logical CPU devices exist in every test process."""
 
 import gc
+import math
 import os
 import pathlib
 import signal
@@ -12,6 +13,8 @@ os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 import mpl_tf  # noqa: E402,F401  (refuses a Keras that it does not work with)
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from mpl_tf.common import bar  # noqa: E402
+from mpl_tf.run import progress  # noqa: E402
 from tensorflow.python.framework.config import disable_op_determinism  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -58,6 +61,13 @@ def said(caplog):
         caplog.clear()
         return found
     return lines
+
+
+@pytest.fixture(autouse=True)
+def _no_lines_of_a_slow_machine(monkeypatch):
+    """Progress writes a line to stderr every ten seconds, and tests compare what else is written there."""
+    monkeypatch.setattr(bar, "LINE_SECONDS", math.inf)
+    monkeypatch.setattr(progress, "LINE_SECONDS", math.inf)
 
 
 @pytest.fixture(autouse=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 
 import numpy as np
 
 from mpl_tf.report import comparing, contents as contents_, pictures, statistics
 from mpl_tf.report.markup import element, table, with_flags
-from mpl_tf.run import confusion as run_confusion, curves as run_curves
+from mpl_tf.run import confusion as run_confusion, curves as run_curves, seed_names
 
 ROLES = ("student", "teacher")
 MATRIX = 25             # classes up to which the whole confusion matrix is shown
@@ -38,7 +37,8 @@ def title(contents, seeds):
     """What the page is of: a run by its folder, or several seeds of it by what their folders share."""
     folder = contents.config.model_dir
     name = folder.rstrip("/").rpartition("/")[2] or folder
-    return f"Report of {name}" if seeds < 2 else f"Report of {re.sub('_seed[0-9]+$', '', name)}, {seeds} seeds"
+    row, _ = seed_names.split(name) or (name, None)
+    return f"Report of {name}" if seeds < 2 else f"Report of {row}, {seeds} seeds"
 
 
 def summary(contents, seeds):

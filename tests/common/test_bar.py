@@ -10,6 +10,7 @@ from mpl_tf.common import bar as bar_
 @pytest.fixture
 def clock(monkeypatch):
     now = types.SimpleNamespace(value=100.0)
+    monkeypatch.setattr(bar_, "LINE_SECONDS", 10.0)
     monkeypatch.setattr(bar_.time, "monotonic", lambda: now.value)
     return now
 

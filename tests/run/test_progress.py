@@ -31,6 +31,7 @@ def test_lines_in_a_log_say_whose_loss_it_is_and_how_long_it_will_take(monkeypat
 def test_the_time_left_leaves_out_what_traces(monkeypatch, capsys, terminal):
     """60 steps of a second each; the first step, evaluation and summary take a minute to trace."""
     now = [1000.0]
+    monkeypatch.setattr(progress, "LINE_SECONDS", 10.0)
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: terminal, raising=False)
     told = {}
