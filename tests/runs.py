@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import tensorflow as tf
 
@@ -36,6 +37,14 @@ def assert_same_state(left, right):
     assert set(left) == set(right) and len(left) > 8
     for name, value in left.items():
         assert value.tobytes() == right[name].tobytes(), name
+
+
+def wait_for(condition, seconds=240):
+    """Waits until condition() is true, on a machine as slow as it may be."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.01)
 
 
 def command(module, **flags):

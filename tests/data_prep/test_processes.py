@@ -16,6 +16,7 @@ from data_prep import unlabeled
 from data_prep import workers
 from tests.conftest import ROOT
 from tests.prep import contents, jpeg, picture, put, saved, small_imagenet
+from tests.runs import wait_for
 from tests.data_prep.test_records_made import prepare
 
 
@@ -48,9 +49,7 @@ def test_sigkill_at_several_moments(tmp_path):
     for notes in (2, 15):
         process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.DEVNULL,
                                    stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while count() <= notes and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_for(lambda: count() > notes or process.poll() is not None)
         assert process.poll() is None, "it ended before it could be killed"
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -67,10 +66,8 @@ def test_ctrl_c_ends_cleanly(tmp_path):
             "--workers=2"]
     process = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "out" / ".progress" / "plan.json").exists():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
+    plan = tmp_path / "out" / ".progress" / "plan.json"
+    wait_for(lambda: plan.exists() or process.poll() is not None)
     time.sleep(0.3)     # into the start of the workers, which takes longer than that
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)

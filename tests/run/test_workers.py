@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ import tensorflow as tf
 from mpl_tf.common import command, storage
 from mpl_tf.run import devices, run_folder, training, workers
 from tests.conftest import ROOT
-from tests.runs import command as command_of, settings, state
+from tests.runs import command as command_of, settings, state, wait_for
 
 
 def addresses(count):
@@ -27,6 +26,17 @@ def addresses(count):
     for each in sockets:
         each.close()
     return found
+
+
+@pytest.fixture
+def told(capsys):
+    """A function that returns all that was written to stderr so far."""
+    parts = []
+
+    def so_far():
+        parts.append(capsys.readouterr().err)
+        return "".join(parts)
+    return so_far
 
 
 def test_workers_are_numbered_as_tensorflow_does():
@@ -39,7 +49,7 @@ def test_workers_are_numbered_as_tensorflow_does():
     assert made("ps", 0) == workers.Cluster(("p:1",), 0)
 
 
-def test_all_go_on_when_the_last_has_come(capsys):
+def test_all_go_on_when_the_last_has_come(told):
     places = addresses(3)
     ended = [threading.Event() for _ in places]
 
@@ -50,15 +60,12 @@ def test_all_go_on_when_the_last_has_come(capsys):
     threads = [threading.Thread(target=run, args=(own,), daemon=True) for own in range(3)]
     for thread in threads[:2]:
         thread.start()
-    time.sleep(0.5)
+    waiting = f"waiting for worker 2 of 3 at {places[2]} ("
+    wait_for(lambda: told().count(waiting) == 2)
     assert not any(event.is_set() for event in ended)
-    said = capsys.readouterr().err.splitlines()
-    assert len([line for line in said if f"waiting for worker 2 of 3 at {places[2]} (" in line]) == 2
     threads[2].start()
-    for thread in threads:
-        thread.join(20)
-    assert all(event.is_set() for event in ended)
-    assert capsys.readouterr().err.splitlines() == ["all 3 workers are there"] * 2
+    wait_for(lambda: all(event.is_set() for event in ended))
+    assert told().count("all 3 workers are there") == 2 and told().count(waiting) == 2
     for place in places:        # TensorFlow's server is to have them now
         socket.create_server(("", int(place.rpartition(":")[2]))).close()
 
@@ -100,7 +107,7 @@ def test_tensorflows_server_has_met_all(monkeypatch, capsys):
 @pytest.mark.parametrize("text, said", [
     (b"SSH-2.0-OpenSSH_9.6\r\n", "SSH-2.0-Ope"), (b"HTTP/1.1 400 Bad Request\r\n", "HTTP/1.1 40"),
     (b"\x1b[31m\n", r"\x1b[31m\n")])
-def test_something_else_at_an_address_is_named(text, said, monkeypatch, capsys):
+def test_something_else_at_an_address_is_named(text, said, monkeypatch, told):
     """It is no worker: TensorFlow would wait for it without a word."""
     own, other = addresses(2)
     monkeypatch.setattr(workers._Greeter, "until_all_know", lambda *_: None)
@@ -108,17 +115,16 @@ def test_something_else_at_an_address_is_named(text, said, monkeypatch, capsys):
     thread = threading.Thread(target=workers.wait, args=(workers.Cluster((own, other), 0), 0.02),
                               daemon=True)
     thread.start()
-    time.sleep(0.5)
+    wait_for(lambda: told().endswith("\n"))
     assert thread.is_alive()
-    assert capsys.readouterr().err == (
+    assert told() == (
         f"waiting for worker 1 of 2 at {other} (something else answers there: {said}); workers are "
         "numbered from 0, and Ctrl-C ends the waiting\n")
     with contextlib.suppress(OSError):
         server.shutdown(socket.SHUT_RDWR)
     server.close()
     with answering(b"\0\0\x18\4\0\0\0\0\0", other):       # now a worker's server of HTTP/2 is there
-        thread.join(10)
-    assert not thread.is_alive()
+        wait_for(lambda: not thread.is_alive())
 
 
 def test_two_names_of_one_address_are_refused():
@@ -136,16 +142,19 @@ def test_workers_meet_by_ipv6(monkeypatch):
                                 daemon=True) for own in range(2)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert not any(thread.is_alive() for thread in threads)
+    wait_for(lambda: not any(thread.is_alive() for thread in threads))
 
 
 @pytest.mark.parametrize("number, error", [
     (signal.SIGTERM, command.Stopped), (signal.SIGINT, KeyboardInterrupt)])
-def test_a_signal_ends_the_waiting(number, error, capsys):
-    before = signal.getsignal(signal.SIGTERM)
-    threading.Timer(0.5, os.kill, (os.getpid(), number)).start()
+def test_a_signal_ends_the_waiting(number, error, capsys, monkeypatch):
+    before, say = signal.getsignal(signal.SIGTERM), workers._say
+
+    def say_and_get_the_signal(text):       # no earlier: this process would end
+        say(text)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(workers, "_say", say_and_get_the_signal)
     cluster = workers.Cluster(addresses(2), 0)
     with pytest.raises(error) as caught:
         workers.wait(cluster)
@@ -242,13 +251,12 @@ def start(places, folder, steps=60, **flags):
 
 def until(folder, step):
     """Waits until a checkpoint of `step` or later is there; its step."""
-    for _ in range(1200):
+    def last():
         names = os.listdir(folder / "checkpoints") if (folder / "checkpoints").is_dir() else []
-        steps = [int(name[5:-6]) for name in names if re.fullmatch(r"ckpt-\d+\.index", name)]
-        if max(steps, default=0) >= step:
-            return max(steps)
-        time.sleep(0.1)
-    raise AssertionError(f"no checkpoint of step {step}")
+        return max((int(name[5:-6]) for name in names if re.fullmatch(r"ckpt-\d+\.index", name)), default=0)
+
+    wait_for(lambda: last() >= step)
+    return last()
 
 
 @pytest.mark.slow

@@ -6,13 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from mpl_tf import config, train
 from mpl_tf.tune import __main__ as tuning, outcome, study as studies, trial as trial_of
 from tests.conftest import ROOT
+from tests.runs import wait_for
 from tests.tune.test_plan import made
 
 pytest.importorskip("optuna")
@@ -195,13 +195,6 @@ def start(folder, *more, **changes):
     """Starts the command as users do."""
     return subprocess.Popen([sys.executable, "-m", "mpl_tf.tune", *arguments(folder, *more, **changes)],
                             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_for(condition, seconds=240):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def processes_of(folder):
