@@ -9,8 +9,8 @@ averaged over replicas and without weight decay, and |.| the norm over all weigh
 length of m differs: m is proportional to the student's rate of the step (Eq. 1) and fades with it and
 with R, so that a weight that fits one task, schedule or optimizer does not fit another.
 
-measured: <.> is the mean over all steps so far, so that <|g|> / <|m|> brings both to the same units and
-m keeps its own course: it fades with the student's rate, and stays when a teacher that knows its labels
+measured: <.> is the mean over the steps so far in which m was more than rounding noise (none are, while the
+student's rate is 0), so that <|g|> / <|m|> brings both to the same units and m keeps its own course: it fades with the student's rate, and stays when a teacher that knows its labels
 by heart has no gradient of its own left. room = 1 - recent |g| / largest |g| is what the objective has
 come down by: 0 while the teacher learns from its labels as fast as ever, when any other push costs more
 than it brings, and near 1 where few labels are learned by heart.
@@ -32,7 +32,8 @@ MEASURED = ("meta_gradient_ratio", "gradient_cosine", "meta_factor")
 
 STATISTICS = 4      # how many numbers `measured` remembers: see there
 WINDOW = 100        # steps of the recent mean of |g|
-FIRST = 10          # the largest |g| is looked for from this step on: earlier means are of few steps
+FIRST = 10          # the largest recent mean is looked for from its last value before this step on: earlier
+                    # ones are means of few steps
 
 
 def check(scale: str, signal: str, objective: objectives.Objective) -> None:
@@ -56,11 +57,15 @@ def shuffled(target_gradient: tf.Tensor) -> tf.Tensor:
 
     Raises:
       ValueError: in one line, for a batch of one example, which has no wrong image.
+      tf.errors.InvalidArgumentError: with that line, where the graph does not know the batch's size.
     """
-    if target_gradient.shape[0] == 1:
-        raise ValueError('meta_signal="shuffled" with an unlabeled batch of 1 example on a replica: give '
-                         "it at least 2")
-    return tf.roll(target_gradient, shift=1, axis=0)
+    line = 'meta_signal="shuffled" with an unlabeled batch of 1 example on a replica: give it at least 2'
+    size = target_gradient.shape[0]
+    if size == 1:
+        raise ValueError(line)
+    check = [] if size else [tf.debugging.Assert(tf.shape(target_gradient)[0] > 1, [line])]
+    with tf.control_dependencies(check):
+        return tf.roll(target_gradient, shift=1, axis=0)
 
 
 def over_weights(tape: tf.GradientTape, target: tf.Tensor, upstream: Optional[tf.Tensor],
@@ -113,32 +118,38 @@ def measured(meta: Sequence[tf.Tensor], objective: Sequence[tf.Tensor], weight: 
       meta, objective: m and g.
       weight: w, a scalar.
       statistics: float [STATISTICS] of the steps before this one, zeros before the first: the means
-        of |g| and |m| over all steps, the mean of |g| over about the last WINDOW steps, and the
-        largest value that this had from step FIRST on.
+        of |g| and |m| over all steps, both counted as 0 where m was rounding noise, which leaves
+        their ratio that of the others; the mean of |g| over about the last WINDOW steps; and the
+        largest value that this had from the step before FIRST on. A step whose norms are not finite, which an
+        optimizer with a loss scale leaves out, changes none.
       step: how many steps were taken before this one, a scalar integer.
     """
     meta_norm, objective_norm, cosine = compared(meta, objective)
     dtype = meta_norm.dtype
     count = tf.cast(step, dtype) + 1.0
     mean_objective, mean_meta, recent, largest = tf.unstack(tf.cast(statistics, dtype))
-    mean_objective += (objective_norm - mean_objective) / count
-    mean_meta += (meta_norm - mean_meta) / count
+    heard = tf.cast(_is_heard(meta_norm, objective_norm), dtype)
+    mean_objective += (heard * objective_norm - mean_objective) / count
+    mean_meta += (heard * meta_norm - mean_meta) / count
     recent += (objective_norm - recent) / tf.minimum(count, float(WINDOW))
     largest = tf.where(count < float(FIRST), recent, tf.maximum(largest, recent))
     room = 1.0 - tf.math.divide_no_nan(recent, largest)
     factor = tf.cast(weight, dtype) * room * tf.math.divide_no_nan(mean_objective, mean_meta)
+    new = tf.stack([mean_objective, mean_meta, recent, largest])
+    finite = tf.math.is_finite(meta_norm) & tf.math.is_finite(objective_norm)
     return (*_sum(meta, objective, factor, meta_norm, objective_norm, cosine),
-            tf.stack([mean_objective, mean_meta, recent, largest]))
+            tf.where(finite, new, tf.cast(statistics, dtype)))
+
+
+def _is_heard(meta_norm, objective_norm):
+    """Whether m is more than rounding noise beside g: longer than 8 of the units in the last place of |g|."""
+    noise = 8.0 * np.finfo(meta_norm.dtype.as_numpy_dtype).eps
+    return meta_norm > noise * objective_norm
 
 
 def _sum(meta, objective, factor, meta_norm, objective_norm, cosine):
-    """(g + factor m, what was measured).
-
-    m is left out where it is rounding noise beside g: shorter than 8 of the units in the last place
-    of |g|. It would be nothing, made as long as something.
-    """
-    noise = 8.0 * np.finfo(meta_norm.dtype.as_numpy_dtype).eps
-    factor = tf.where(meta_norm > noise * objective_norm, factor, 0.0)
+    """(g + factor m, what was measured), without m where it is noise: nothing, made as long as something."""
+    factor = tf.where(_is_heard(meta_norm, objective_norm), factor, 0.0)
     ratio = tf.math.divide_no_nan(meta_norm, objective_norm)
     return ([g + tf.cast(factor, g.dtype) * m for g, m in zip(objective, meta)],
             dict(zip(MEASURED, (ratio, cosine, factor))))
