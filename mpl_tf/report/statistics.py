@@ -6,6 +6,7 @@ All intervals are of 95 %. Shares are fractions, 0 to 1.
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from typing import Sequence
 
@@ -103,9 +104,10 @@ def mean(values: Sequence[float]) -> Mean:
 def mean_difference(first: Sequence[np.ndarray], second: Sequence[np.ndarray], same: bool) -> Mean:
     """The Mean, over seeds, of two classifiers' difference in the share that is right.
 
-    Seeds that agree say nothing of other images, and images nothing of other seeds: of Student's interval
-    over seeds and Bonett and Price's over images, of what each image has on average over the seeds, it takes
-    what holds both.
+    Seeds that agree say nothing of other images, and images nothing of other seeds. So half its interval is
+    sqrt(s^2 + i^2): half of Student's interval over seeds, and half of Bonett and Price's over images, of what
+    each image has on average over the seeds. Seeds with images of their own count these twice, so that two
+    such seeds that agree by chance have an interval all the same.
 
     Args:
       first, second: of each seed whether an example is right, bool [N]; N examples, the same in both.
@@ -117,8 +119,11 @@ def mean_difference(first: Sequence[np.ndarray], second: Sequence[np.ndarray], s
     count = len(of_images) + 2          # one more that only the first has right, and one that only the second
     middle = of_images.sum() / count
     half = _Z * ((np.square(of_images).sum() + 2) / count - middle ** 2) ** 0.5 / count ** 0.5
-    return dataclasses.replace(over_seeds, low=min(over_seeds.low, max(float(middle - half), -1.0)),
-                               high=max(over_seeds.high, min(float(middle + half), 1.0)))
+    if over_seeds.count > 1:
+        half = math.hypot(half, over_seeds.high - over_seeds.value)
+        return dataclasses.replace(over_seeds, low=max(over_seeds.value - half, -1.0),
+                                   high=min(over_seeds.value + half, 1.0))
+    return over_seeds
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
