@@ -65,10 +65,6 @@ def companions_of(config: Any) -> list[tuple[Companion, Any]]:
             for companion in COMPANIONS if companion.of(config.method)]
 
 
-# Flags in which runs may differ and still be paired: places, and what decides no result.
-_NEUTRAL = {"seed", "split_seed"}
-
-
 def unlike(config: Any, other: Any, name: str) -> list[str]:
     """In which further flags a companion differs, lines such as "--train_steps: 400 here, 200 there"."""
     from mpl_tf.config import RESULT_NEUTRAL
@@ -79,6 +75,6 @@ def unlike(config: Any, other: Any, name: str) -> list[str]:
               for each in (config, other)]
     whole = [f"--microbatch_size: {' here, '.join(str(size or 'whole batches') for size in slices)} there, of "
              "which batch norm takes its statistics"] if slices[0] != slices[1] else []
-    told = meant | unused | _NEUTRAL | {"microbatch_size"} | (RESULT_NEUTRAL - {"train_steps"})
+    told = meant | unused | {"seed", "microbatch_size"} | (RESULT_NEUTRAL - {"train_steps"})
     return whole + [f"--{flag}: {getattr(config, flag)} here, {getattr(other, flag)} there" for flag in FIELDS
                     if flag not in told and getattr(config, flag) != getattr(other, flag)]

@@ -9,8 +9,8 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from mpl_tf.common import command
 from mpl_tf.report import companions, statistics
+from mpl_tf.run import run_folder
 
 SURE = 1 - statistics.LEVEL
 NAMES = {companions.CONTROL: "its control", companions.BASELINE: "its baseline",
@@ -120,7 +120,8 @@ def _group(kind, label, runs, others):
             if other_role in other.predicted.logits:
                 found.setdefault(role, []).append(Pair(run, other, role, other_role))
     unlike = list(dict.fromkeys(line for run, other in pairs
-                                for line in companions.unlike(run.config, other.config, kind)))
+                                for line in (*companions.unlike(run.config, other.config, kind),
+                                             *_other_data(run, other))))
     if pairs[0][0].seed != pairs[0][1].seed:
         unlike.append(f"--seed: {pairs[0][0].seed} here, {pairs[0][1].seed} there")
     return Against(kind, label, found, unlike)
@@ -140,9 +141,26 @@ def _listed(values):
     return ", ".join(map(str, values))
 
 
+def _other_data(run, other):
+    """Lines of the data in which two runs differ, as both have noted them; an older run has noted none."""
+    here, there = (run_folder.noted_data(each.folder) or {} for each in (run, other))
+    return [f"{part} data: {here[part]} here, {there[part]} there" for part in ("labeled", "unlabeled", "test")
+            if part in here and part in there and here[part] != there[part]]
+
+
 def check_same(run: Run, other: Run) -> None:
-    """Raises ValueError, in one line, unless two runs were tested on the same images."""
+    """Raises ValueError, in one line, unless two runs have the same classes and were tested on the same images.
+
+    Images are compared by their names and classes. Whether their bytes are the same too, a line of the
+    differences says, as features of the same images may be others.
+    """
     one, two = run.predicted, other.predicted
+    names, others = (run_folder.class_names(each.folder) for each in (run, other))
+    if names and others and names != others:
+        new = [name for name in others if name not in names] + [name for name in names if name not in others]
+        raise ValueError(f"--against={other.folder} has other classes than {run.folder} ({len(others)} and "
+                         f"{len(names)}{f', such as {new[0]!r}' if new else ', in another order'}): expected runs "
+                         "with the same classes; compare runs of one flag file")
     if not (np.array_equal(one.labels, two.labels) and np.array_equal(one.keys, two.keys)):
         raise ValueError(f"--against={other.folder} was tested on other images than {run.folder} "
                          f"({len(two.labels)} and {len(one.labels)}): expected runs of the same data set "
@@ -223,10 +241,10 @@ def _told(against_):
     if against_.unlike:
         first, *_ = against_.unlike
         more = len({line.partition(":")[0] for line in against_.unlike}) - 1
-        others = f" and {command.counted(more, 'other flag', 'other flags')}" if more else ""
-        return "unknown", (f"Whether the meta gradient helped cannot be told: its control differs in other flags too "
+        others = f" and {more} more" if more else ""
+        return "unknown", (f"Whether the meta gradient helped cannot be told: its control differs otherwise too "
                            f"({first}{others}), from which the {points(value)} points between the students may come. "
-                           "Train both with the same flags but for the meta weight")
+                           "Train both with the same data and flags but for the meta weight")
     count, images = len(pairs), pairs[0].paired.count
     where = f"{images} test {examples(pairs[0].run.config, images)}"
     interval = f"95 % interval {points(low)} to {points(high)}"

@@ -1,11 +1,13 @@
 """Whether the meta gradient helped: pairs, and the one sentence."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 
 from mpl_tf.report import companions, comparing
+from mpl_tf.run import run_folder
 from tests.report import made
 from tests.runs import settings
 
@@ -110,10 +112,10 @@ def test_other_test_images_are_refused_and_other_flags_told():
     run, control = made.run(_rights(60, 0.9)), made.run(_rights(60, 0.5, 1), "c", meta_weight=0.0, batch_size=8)
     told = _verdict([run], [control])
     assert told.kind == "unknown"       # its 40 points may come of the other flag
-    assert ("cannot be told: its control differs in other flags too (--batch_size: 16 here, 8 there), from which the "
-            "+40.0 points between the students may come. Train both with the same flags") in told.sentence
+    assert ("cannot be told: its control differs otherwise too (--batch_size: 16 here, 8 there), from which the "
+            "+40.0 points between the students may come. Train both with the same data and flags but") in told.sentence
     longer = made.run(_rights(60, 0.5, 1), "c", seed=3, meta_weight=0.0, train_steps=60, batch_size=8)
-    assert " and 2 other flags), from" in _verdict([run], [longer]).sentence
+    assert " and 2 more), from" in _verdict([run], [longer]).sentence
     keys = dataclasses.replace(control.predicted, keys=control.predicted.keys[::-1])
     for other in (made.run(_rights(50, 0.9), "c", meta_weight=0.0), dataclasses.replace(control, predicted=keys)):
         with pytest.raises(ValueError, match="was tested on other images than /runs/run0"):
@@ -170,3 +172,41 @@ def test_the_baseline_of_stored_labels_is_called_what_it_is():
     noisy = made.run(_rights(200, 0.5, 1), "n", method="noisy_student", predictions_dir="p")
     assert "Beside its baseline, a student of the stored labels as they are, the student is ahead by 40.0" in (
         _verdict([run], [control, noisy]).sentence)
+
+
+def _noted(tmp_path, name, seed=0, classes=("a", "b", "c"), **data):
+    """A run whose folder notes its classes and data."""
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "classes.json").write_text(json.dumps(classes))
+    (folder / "data.json").write_text(json.dumps({"labeled": "4 examples (a)", "unlabeled": "9 examples (b)",
+                                                  "test": "40 examples (c)", **data}))
+    return dataclasses.replace(made.run(np.arange(40) % 4 > 0, seed=seed), folder=str(folder))
+
+
+@pytest.mark.parametrize("classes, said", [
+    (("a", "b", "d"), "(3 and 3, such as 'd')"), (("b", "a", "c"), "(3 and 3, in another order)"),
+    (("a", "b", "c", "d"), "(4 and 3, such as 'd')")])
+def test_runs_of_other_classes_are_not_paired(tmp_path, classes, said):
+    runs = _noted(tmp_path, "run"), _noted(tmp_path, "other", classes=classes)
+    with pytest.raises(ValueError) as error:
+        comparing.check_same(*runs)
+    assert f"other has other classes than {runs[0].folder} {said}: expected" in str(error.value)
+
+
+@pytest.mark.parametrize("part", ["labeled", "unlabeled", "test"])
+def test_a_control_that_learned_from_other_data_tells_nothing(tmp_path, part):
+    """The images' names and classes are the same, and so are the flags."""
+    run = _noted(tmp_path, "run")
+    control = dataclasses.replace(_noted(tmp_path, "control", **{part: "4 examples (z)"}),
+                                  config=run.config.replace(meta_weight=0.0))
+    [found] = comparing.against([run], [control])
+    assert found.unlike == [f"{part} data: {run_folder.noted_data(run.folder)[part]} here, 4 examples (z) there"]
+    assert comparing.verdict(run.config, [found]).kind == "unknown"
+
+
+def test_a_control_of_another_split_seed_is_another(tmp_path):
+    run = made.run(np.arange(40) % 4 > 0)
+    control = made.run(np.arange(40) % 4 > 0, "control", meta_weight=0.0, split_seed=7)
+    [found] = comparing.against([run], [control])
+    assert found.unlike == ["--split_seed: 0 here, 7 there"]
