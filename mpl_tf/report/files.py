@@ -43,13 +43,13 @@ def next_name(folder):
 def figures(contents):
     """Rows of report.csv: accuracies as fractions, with their intervals."""
     for role in sections.roles_of(contents):
-        right, matrix = contents.predicted.right(role), sections.matrix_of(contents, role)
+        right, shares = contents.predicted.right(role), sections.by_class(contents, role)
         share = statistics.share(int(right.sum()), len(right))
         yield role, "test accuracy", share.value, share.low, share.high, share.count
-        yield role, "test accuracy, balanced", statistics.balanced(matrix), None, None, share.count
+        yield role, "test accuracy, balanced", statistics.balanced(shares), None, None, share.count
         bins = statistics.reliability(contents.probabilities[role].max(axis=1), right)
         yield role, "expected calibration error", statistics.calibration_error(bins), None, None, share.count
-        for k, (name, each) in enumerate(zip(contents.class_names, statistics.by_class(matrix))):
+        for k, (name, each) in enumerate(zip(contents.class_names, shares)):
             yield (role, f"test accuracy of class {k}, {name}", each.value if each.count else None, each.low,
                    each.high, each.count)
 

@@ -12,6 +12,7 @@ from mpl_tf.run import confusion as run_confusion, curves as run_curves, seed_na
 
 ROLES = ("student", "teacher")
 MATRIX = 25             # classes up to which the whole confusion matrix is shown
+LISTED = 1000           # classes up to which each has a row
 FEW = 12                # classes from which on its letters are small
 SHORT = 3               # letters of a class's name up to which it stands above its column as it is
 CONFUSIONS = 8          # pairs of classes that are listed
@@ -52,10 +53,9 @@ def summary(contents, seeds):
                    + f" The comparison is over {seeds} seeds, all that follows it is of this one." * (seeds > 1), class_="note")
 
 
-def matrix_of(contents, role):
-    """The confusion matrix of a role."""
-    return run_confusion.counts(contents.predicted.labels, contents.predicted.classes(role),
-                                len(contents.class_names))
+def by_class(contents, role):
+    """The statistics.Share of each class's test images that a role gets right."""
+    return statistics.by_class(contents.predicted.labels, contents.predicted.right(role), len(contents.class_names))
 
 
 def accuracies(contents):
@@ -69,7 +69,7 @@ def accuracies(contents):
             "div", element("div", role.capitalize()), element("div", percent(share.value), class_="big"),
             element("div", f"{share.right} of {share.count} test {comparing.examples(config, share.count)} right"),
             element("div", f"95 % interval {interval(share)}"),
-            element("div", f"balanced over the classes: {percent(statistics.balanced(matrix_of(contents, role)))}"),
+            element("div", f"balanced over the classes: {percent(statistics.balanced(by_class(contents, role)))}"),
             class_="card"))
     notes, count = [], len(contents.predicted.labels)
     if half > WIDE:
@@ -142,34 +142,38 @@ def _means(runs, others):
 def classes(contents):
     """Each class's accuracy, and which classes are taken for which."""
     names, roles, what = contents.class_names, roles_of(contents), f"test {comparing.examples(contents.config)}"
-    shares = {role: statistics.by_class(matrix_of(contents, role)) for role in roles}
-    rows = []
-    for k, name in enumerate(names):
-        first = shares["student"][k]
+    shares = {role: by_class(contents, role) for role in roles}
+    listed, rows = range(len(names)), []
+    if len(names) > LISTED:
+        listed = sorted((k for k in listed if shares["student"][k].count),
+                        key=lambda k: shares["student"][k].value)[:LISTED]
+    for k in listed:
+        name, first = names[k], shares["student"][k]
         rows.append([name, first.count, element("span", element(
             "span", "", class_="bar", style=f"width:{100 * first.value:.0f}%"), class_="track")
             if first.count else None, *(percent(shares[role][k].value) for role in roles),
             interval(first) if first.count else f"no {what}"])
-    return [element("h2", "Each class"),
+    return [element("h2", "Each class"), element(
+                "p", f"The {len(rows)} of {len(names)} classes of which the student gets least right; all are in "
+                "report.csv.") if len(rows) < len(names) else None,
             table(["class", what, "", *roles, "95 % interval of the student"], rows,
                   numbers=(1, *range(3, 4 + len(roles)))), confusion(contents)]
 
 
 def confusion(contents):
     """The student's confusion matrix by class name, or its largest entries where there are many classes."""
-    matrix, names = matrix_of(contents, "student"), contents.class_names
-    off = matrix - np.diag(np.diag(matrix))
-    largest = [divmod(int(i), len(names)) for i in np.argsort(-off, axis=None, kind="stable")[:CONFUSIONS]]
-    what = f"test {comparing.examples(contents.config)}"
+    names, what = contents.class_names, f"test {comparing.examples(contents.config)}"
+    both = contents.predicted.labels, contents.predicted.classes("student"), len(names)
+    mistakes = run_confusion.mistakes(*both, CONFUSIONS)
     listed = table(["really", "taken for", what],
-                   [[names[i], names[j], off[i, j]] for i, j in largest if off[i, j]], numbers=(2,))
+                   [[names[i], names[j], number] for i, j, number in mistakes], numbers=(2,))
     head = [element("h2", "What is taken for what (student)")]
-    if not off.any():
+    if not mistakes:
         return [*head, element("p", f"None of the {what} was taken for another class.")]
     if len(names) > MATRIX:
         return [*head, listed]
     rows = []
-    for i, row in enumerate(matrix):
+    for i, row in enumerate(run_confusion.counts(*both)):
         total = max(row.sum(), 1)
         rows.append(element("tr", element("th", names[i]), [element(
             "td", int(value) or "", class_="n", style=f"background:rgba({'0,114,178' if i == j else '213,94,0'},"

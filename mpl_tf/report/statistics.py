@@ -139,14 +139,16 @@ def entropy(distributions: np.ndarray) -> np.ndarray:
     return -(distributions * np.log(safe)).sum(axis=1) + 0.0
 
 
-def by_class(matrix: np.ndarray) -> list[Share]:
-    """The Share of each class's examples that are found, of a confusion matrix."""
-    return [share(int(row[k]), int(row.sum())) for k, row in enumerate(matrix)]
+def by_class(labels: np.ndarray, right: np.ndarray, classes: int) -> list[Share]:
+    """The Share that is right of each class's examples: of labels int [N], right bool [N]."""
+    counts = np.bincount(labels, minlength=classes)
+    return [share(int(found), int(count)) for found, count in zip(
+        np.bincount(labels[right], minlength=classes), counts)]
 
 
-def balanced(matrix: np.ndarray) -> float:
+def balanced(shares: Sequence[Share]) -> float:
     """The mean of the accuracies of those classes that have examples."""
-    return statistics.fmean(each.value for each in by_class(matrix) if each.count)
+    return statistics.fmean(each.value for each in shares if each.count)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,14 @@ def counts(labels, predicted, classes):
     return np.bincount(labels * classes + predicted, minlength=classes ** 2).reshape(classes, classes)
 
 
+def mistakes(labels, predicted, classes, most):
+    """[(really, taken for, how many examples)], at most `most`, the commonest first; without the whole matrix."""
+    wrong = labels != predicted
+    pairs, numbers = np.unique(labels[wrong] * classes + predicted[wrong], return_counts=True)
+    order = np.argsort(-numbers, kind="stable")[:most]
+    return [(*divmod(int(pair), classes), int(number)) for pair, number in zip(pairs[order], numbers[order])]
+
+
 def worst(matrix, most=WORST):
     """The positions, in order, of the `most` classes with which most mistakes have to do."""
     mistakes = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)

@@ -246,3 +246,19 @@ def test_its_title_is_of_all_seeds():
     runs = [made.run(np.arange(40) < 30, seed=seed) for seed in (0, 1)]
     alone = page.page(of_seed, (), runs)        # nothing on it is over both seeds
     assert "Report of photos_seed12" in alone and "comparison is over" not in alone
+
+
+def test_of_very_many_classes_the_worst_are_listed(monkeypatch):
+    """Their whole matrix would take gigabytes of memory, and a row for each megabytes of the page."""
+    count = sections.LISTED + 500
+    right = np.arange(2 * count) % count >= 7       # the first seven classes are never right, the others always
+    found = dataclasses.replace(
+        made.page_contents(), class_names=[f"kind {k}" for k in range(count)],
+        predicted=made.predictions(right, classes=count))
+    monkeypatch.setattr("mpl_tf.run.confusion.counts", None)
+    text = "".join(map(str, sections.classes(found)))
+    assert f"The {sections.LISTED} of {count} classes of which" in text
+    assert text.index(">kind 6<") < text.index(">kind 7<") and f">kind {count - 1}<" not in text
+    rows = list(files.figures(dataclasses.replace(found, probabilities={
+        role: np.ones([2 * count, count]) / count for role in ("student", "teacher")})))
+    assert len(rows) == 2 * (3 + count)

@@ -15,6 +15,17 @@ def test_counts_are_scikit_learns():
                                   metrics.confusion_matrix(labels, predicted, labels=range(6)))
 
 
+def test_the_commonest_mistakes_are_those_of_the_matrix():
+    labels, predicted = np.random.default_rng(0).integers(0, 5, [2, 300])
+    matrix = metrics.confusion_matrix(labels, predicted)
+    found = confusion.mistakes(labels, predicted, 5, 7)
+    assert all(matrix[really, taken] == number and really != taken for really, taken, number in found)
+    off = sorted((matrix - np.diag(np.diag(matrix))).ravel(), reverse=True)
+    assert [number for *_, number in found] == off[:7] and len({pair[:2] for pair in found}) == 7
+    assert confusion.mistakes(labels, labels, 5, 7) == []
+    assert confusion.mistakes(np.array([0, 40_000, 40_000]), np.array([0, 1, 1]), 50_000, 7) == [(40_000, 1, 2)]
+
+
 def test_of_many_classes_those_with_most_mistakes_are_chosen():
     matrix = np.diag(np.full(6, 100))
     matrix[4, 1], matrix[2, 4], matrix[5, 5] = 7, 1, 0
