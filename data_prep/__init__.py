@@ -11,3 +11,10 @@ pretrained network; beam runs these three on many machines.
     predict  select  features  beam                        call mpl_tf.reduced and mpl_tf.features
     sources  command                                       lists of files; flags and errors
 """
+
+import os
+
+from mpl_tf.common import quiet
+
+if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "3":       # as command.run sets it, for its workers too
+    quiet.while_importing("tensorflow")

@@ -17,7 +17,7 @@ import os
 
 from data_prep import class_folders, sources
 from data_prep.image_names import Names
-from mpl_tf.common import formats
+from mpl_tf.common import formats, spreadsheet
 from mpl_tf.common.command import counted
 from mpl_tf.shards.listing import list_images
 
@@ -232,7 +232,7 @@ def _header(path, text, separators):
 
 def _split(path, number, cells):
     """(split, class name) of a row."""
-    class_name = class_folders.composed(cells["class"])
+    class_name = class_folders.composed(spreadsheet.plain(cells["class"]))
     given = cells.get("split", "")
     split = class_folders.loose(given).replace("unlabelled", "unlabeled")
     split = split or ("train" if class_name else "unlabeled")

@@ -27,7 +27,7 @@ FLAGS = ("model_dir", "data_dir", "eval_batch_size")
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """Runs the program with `arguments`, or with the process's own; returns the exit code."""
-    return command.run(_main, arguments)
+    return command.run(_main, arguments, again="begins anew")
 
 
 def _main(arguments):
@@ -83,7 +83,7 @@ def count_lines(counts, changed, kind="images"):
     """
     lines, others = [], False
     for name, count in counts.items():
-        said = f"{name}: {count} {kind}"
+        said = f"{name}: {count or 'no'} {kind}"
         if name in changed:
             then = changed[name][0].partition(" ")[0].replace("none", "0")
             said += f"; the run had {then}" + " of other data" * (then == str(count))

@@ -29,7 +29,7 @@ BATCH = 64
 def parse(arguments):
     """Parses the command line; exits with one line for bad arguments."""
     parser = Parser("mpl_tf.predict", __doc__)
-    parser.add_argument("paths", nargs="+", type=path_type, metavar="PATH",
+    parser.add_argument("paths", nargs="*", type=path_type, metavar="PATH",
                         help="image files, or folders of image files; those that begin with - after --")
     parser.add_argument("--model_dir", type=path_type, required=True,
                         help="folder of the finished run whose student classifies")
@@ -39,7 +39,11 @@ def parse(arguments):
                         help="print one JSON object per line for each image, with all classes")
     parser.add_argument("--csv", type=path_type, metavar="FILE", help="write a table to this new file, "
                         "instead of printing lines; a spreadsheet runs nothing of it, whatever names hold")
-    chosen = parser.parse_args(arguments)
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    chosen = parser.parse_args(arguments[:cut])         # argparse refuses -- where an option is before it
+    chosen.paths += [path_type(path) for path in arguments[cut + 1:]]
+    if not chosen.paths:
+        parser.error("the following arguments are required: PATH")
     if chosen.csv and chosen.json_lines:
         parser.error("--csv and --json_lines: expected one of them")
     return chosen
@@ -60,6 +64,8 @@ def require_new(path):
 def files_of(paths):
     """Lists the files in `paths`, with any suffix, and the image files in its folders, in order.
 
+    What a folder has besides images is counted on stderr.
+
     Raises:
       ValueError: a path does not exist, or a folder has no images.
       OSError: a folder cannot be read.
@@ -67,11 +73,13 @@ def files_of(paths):
     files = []
     for path in paths:
         if os.path.isdir(path):
-            names = listing.list_images(path).names
-            if not names:
+            found = listing.list_images(path)
+            if not found.names:
                 raise ValueError(f"{path} holds no images: expected files like *.jpg or *.png; "
                                  "correct the path")
-            files += [os.path.join(path, name) for name in names]
+            files += [os.path.join(path, name) for name in found.names]
+            for line in found.left_out(os.path.join(path, "")):
+                print(command.shown(command.readable(line)), file=sys.stderr, flush=True)
         elif os.path.isfile(path):
             files.append(path)
         else:
@@ -115,7 +123,7 @@ def _no_image(path, error):
 
 def main(arguments=None):
     """Runs a command line, a list of str (None: the process's); returns the exit code."""
-    return command.run(_main, arguments)
+    return command.run(_main, arguments, again="begins anew")
 
 
 def _main(arguments):

@@ -73,7 +73,7 @@ def parse(arguments):
 
 def main(arguments=None):
     """Runs the program with `arguments`, or with the process's own; returns the exit code."""
-    return command.run(_main, arguments)
+    return command.run(_main, arguments, again="begins anew")
 
 
 def _main(arguments):

@@ -38,13 +38,14 @@ class Stopped(Exception):
         self.number = number
 
 
-def run(main, arguments=None):
+def run(main, arguments=None, again="continues"):
     """Runs a program, and says on stderr, in one line, what went wrong.
 
     Args:
       main: a function of the arguments, a list of str without the program's name. It returns an
         exit code or None.
       arguments: those arguments; None stands for the process's own.
+      again: what the same command does after Ctrl-C, a word.
 
     Returns:
       The exit code, see above.
@@ -64,7 +65,7 @@ def run(main, arguments=None):
             sys.stdout.flush()      # here a full disk can still be told
         return code
     except KeyboardInterrupt:
-        return fail("interrupted: the same command continues", 128 + signal.SIGINT, "")
+        return fail(f"interrupted: the same command {again}", 128 + signal.SIGINT, "")
     except Stopped as stopped:
         print(stopped, flush=True)
         return 128 + stopped.number

@@ -27,9 +27,18 @@ def cell(value):
     if not isinstance(value, str):
         return value
     text = command.readable(value)
-    if not text.lstrip(" ").startswith(_FORMULAS):
-        return text
-    return os.path.join(os.curdir, text) if isinstance(value, Path) else f"'{text}"
+    if isinstance(value, Path):
+        return os.path.join(os.curdir, text) if _is_formula(text) else text
+    return f"'{text}" if _is_formula(text.lstrip("'")) else text
+
+
+def plain(text):
+    """The text of a cell that `cell` has written and that is no path: without the ' by which it is text."""
+    return text[1:] if text.startswith("'") and _is_formula(text.lstrip("'")) else text
+
+
+def _is_formula(text):
+    return text.lstrip(" ").startswith(_FORMULAS)
 
 
 def filled(path, column):

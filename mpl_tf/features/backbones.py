@@ -51,9 +51,12 @@ def _of_file(path, image_size):
     except ValueError as error:
         raise ValueError(f"--backbone={error}") from error
     begin = f"--backbone={path}"
-    if len(model.inputs or ()) != 1 or len(model.outputs or ()) != 1:
-        raise ValueError(f"{begin} has {len(model.inputs or ())} inputs and {len(model.outputs or ())} "
-                         "outputs: expected a model of one input and one output")
+    # A class of somebody's own, such as a model that trains two networks, has neither.
+    ends = [len(getattr(model, name, None) or ()) for name in ("inputs", "outputs")]
+    if ends != [1, 1]:
+        raise ValueError(f"{begin} is a {type(model).__name__} of {ends[0]} inputs and {ends[1]} outputs: expected "
+                         "a network of one input and one output; of a model that trains networks save one of these, "
+                         "such as model.student")
     inputs, outputs = tuple(model.input_shape), tuple(model.output_shape)
     if len(inputs) != 4 or inputs[-1] != 3 or inputs[1] != inputs[2]:
         raise ValueError(f"{begin} takes inputs of shape {inputs[1:]}: expected square RGB images "

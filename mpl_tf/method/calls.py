@@ -130,13 +130,28 @@ class Calls:
         super().summary(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates, as Keras's evaluate does, the student as it would be saved."""
+        """Evaluates, as Keras's evaluate does, the student as it would be saved.
+
+        Raises:
+          ValueError: in one line, for a training dataset: it takes images and labels.
+        """
         self._require_compiled()
+        _refuse_training_data("evaluate", args[0] if args else kwargs.get("x"), "(images, labels)",
+                              "mpl_tf.data.eval_dataset")
         self._share_averages()
         with self.errors_in_one_line():
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Predicts, as Keras's predict does, by the student as it would be saved."""
+        _refuse_training_data("predict", args[0] if args else kwargs.get("x"), "images",
+                              "dataset.map(lambda batch: batch[\"unlabeled\"][\"image\"])")
         self._share_averages()
         return super().predict(*args, **kwargs)
+
+
+def _refuse_training_data(call, data, expected, remedy):
+    spec = data.element_spec if isinstance(data, tf.data.Dataset) else data
+    if isinstance(spec, dict) and {"labeled", "unlabeled"} & set(spec):
+        raise ValueError(f'{call} was given training data, dicts of {", ".join(map(repr, sorted(spec)))}: expected '
+                         f"{expected}; make them with {remedy}")

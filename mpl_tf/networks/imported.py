@@ -26,6 +26,11 @@ SHOWN = "MODULE:FUNCTION"
 def check_name(module: str, function: str) -> None:
     """Raises ValueError, in one line, unless these can be the names of a module and a function."""
     names = [*module.split("."), *function.split(".")]
+    if module.endswith(".py"):
+        as_module = module[:-len(".py")].replace("/", ".").strip(".")
+        raise ValueError(f"expected {SHOWN}, the name of a module that can be imported from here, not of a file: "
+                         f"{as_module}:{function}" + " if the folder that it begins in is the working folder or in "
+                         "PYTHONPATH")
     if not all(name.isidentifier() and not keyword.iskeyword(name) for name in names):
         raise ValueError(f"expected {SHOWN} with names of Python, such as my_package.my_module:build, "
                          "or keras.applications:NAME")

@@ -115,9 +115,9 @@ def label_next(contents, left, most=16):
     text = spreadsheet.text(HEADER, rows)
     what = comparing.examples(contents.config)
     return [element("h2", "What to label next"),
-            element("p", f"The {len(rows)} unlabeled {what} of which the student is least sure, of "
-                    f"{len(looked.positions)} that it looked at ({looked.total} there are): a person's label helps "
-                    "most where it cannot decide. The table has an empty column for their classes: ",
+            element("p", f"The {len(rows)} {what} without a label of which the student is least sure, of "
+                    f"{len(looked.positions)} that it looked at (there are {looked.total}, labeled ones among them): "
+                    "a person's label helps most where it cannot decide. The table has an empty column for their classes: ",
                     download(text, "label_next.csv", "label_next.csv"), ". ", NO_CLASS), gallery]
 
 

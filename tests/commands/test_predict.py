@@ -208,7 +208,27 @@ def test_hidden_files_are_left_out_but_a_file_that_is_named_is_taken(trained, ca
     out = capsys.readouterr()
     assert [line.partition(": ")[0] for line in out.out.splitlines()] == [
         str(folder / "seen.jpg"), str(folder / "without_suffix")]
-    assert out.err == ""
+    assert out.err.splitlines() == [
+        f"1 file that is no image by its name is left out, such as {folder}/without_suffix",
+        f"2 hidden files or folders are left out, such as {folder}/.Trashes: rename what belongs to the data"]
+    (folder / "no\nimage.heic").write_bytes(b"0")
+    assert predict.main([f"--model_dir={run}", str(folder), "--top=1"]) == 0
+    assert f"2 files that are no images by their name are left out, such as {folder}/no\\nimage.heic\n" in capsys.readouterr().err
+
+
+def test_names_that_begin_with_a_dash_follow_two_dashes(trained, capsys, monkeypatch):
+    root, run, _ = trained
+    photograph(root / "dashed" / "-a.jpg", COLORS["green"], 5)
+    photograph(root / "dashed" / "b.jpg", COLORS["green"], 6)
+    monkeypatch.chdir(root / "dashed")
+    for given in (["b.jpg", "--top=1", "--", "-a.jpg"], ["--top=1", "b.jpg", "--", "-a.jpg"],
+                  ["--top=1", "--", "b.jpg", "-a.jpg"]):
+        assert predict.main([f"--model_dir={run}", *given]) == 0
+        assert [line.partition(": ")[0] for line in capsys.readouterr().out.splitlines()] == ["b.jpg", "-a.jpg"]
+    for nothing in ([], ["--"]):
+        with pytest.raises(SystemExit):
+            predict.parse([f"--model_dir={run}", *nothing])
+        assert "required: PATH" in capsys.readouterr().err
 
 
 def test_equal_names_do_not_hide_each_other():

@@ -18,6 +18,11 @@ def test_nothing_is_a_formula(text):
     assert os.path.normpath(spreadsheet.cell(spreadsheet.Path("-2"))) == "-2"       # the same file
 
 
+@pytest.mark.parametrize("text", [*HOSTILE, *(f"'{text}" for text in HOSTILE), "''-2", "cat", "'cat'", "'", "", "a=b", "it's"])
+def test_a_text_is_had_back(text):
+    assert spreadsheet.plain(spreadsheet.cell(text)) == text
+
+
 def test_a_table_is_read_back(tmp_path):
     rows = [["a,b", 'say "no"', "two\nlines", 0.25, -3, None], ["$5_to_$20", "../x", "<script>", "é", "x\udcff", 1]]
     path = tmp_path / "table.csv"

@@ -1,11 +1,13 @@
 """Labels files beside class folders: rows add to what the folders say, and never take its place."""
 
+import os
 import re
 
 import pytest
 
 from data_prep import image_folder
 from mpl_tf import datasets
+from mpl_tf.common import spreadsheet
 from tests.data_prep.test_labels_csv import found, table
 from tests.data_prep.test_programs import sidecar_of
 from tests.data_prep.test_records_made import error_of, prepare
@@ -181,3 +183,13 @@ def test_a_class_folder_whose_accents_are_written_otherwise(photos, tmp_path):
     out = made(photos, tmp_path / "out", table([("unlabeled/0.png", composed)]))
     assert sidecar_of(out)["class_names"] == [other, "cat"]
     assert found(out)["train"]["unlabeled/0.png"] == other
+
+
+def test_a_class_as_our_own_tables_write_it_is_that_class(photos, tmp_path):
+    """label_next.csv and predict --csv put a ' before what a spreadsheet would run."""
+    os.rename(photos / "labeled" / "cat", photos / "labeled" / "-cat [1]")
+    written = spreadsheet.cell("-cat [1]")
+    assert written == "'-cat [1]"
+    out = made(photos, tmp_path / "out", table(rows(("0", written)), "file,class"))
+    assert sidecar_of(out)["class_names"] == ["-cat [1]", "deer"]
+    assert found(out)["train"]["unlabeled/0.jpg"] == "-cat [1]"

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import mpl_tf
 from data_prep import command, image_folder
 from mpl_tf.datasets import feature_files as files
 from mpl_tf.features import backbones, computing
 from mpl_tf.shards import crops, schema, tfrecord
+from tests import tiny
 from tests.featured import (FEATURES, SIZE, TEST, TRAIN, UNLABELED, arrays, backbone, change, change_plan,
                             contents, made, shards)
 from tests.prep import jpeg, put
@@ -217,10 +219,15 @@ def test_features_that_are_not_finite_are_refused(tmp_path):
     (lambda: tf.keras.Sequential([tf.keras.Input((5,)), tf.keras.layers.Dense(2)]),
      r"takes inputs of shape \(5,\)"),
     (lambda: tf.keras.Sequential([tf.keras.Input((8, 8, 1)), tf.keras.layers.GlobalAveragePooling2D()]),
-     r"expected square RGB images")])
+     r"expected square RGB images"),
+    (lambda: mpl_tf.MetaPseudoLabels(*tiny.networks(), mpl_tf.objectives.Supervised()),
+     r"is a MetaPseudoLabels of 0 inputs and 0 outputs: .* save one of these, such as model.student")])
 def test_models_that_are_no_backbones(tmp_path, model, said):
-    path = str(tmp_path / "m.keras")
-    model().save(path)
+    path, model = str(tmp_path / "m.keras"), model()
+    if isinstance(model, mpl_tf.MetaPseudoLabels):
+        model.compile("sgd", "sgd")
+        model.fit(tiny.dataset(tiny.batches(1)), verbose=0)
+    model.save(path)
     with pytest.raises(ValueError, match=said) as refused:
         backbones.load(path)
     assert "\n" not in str(refused.value)

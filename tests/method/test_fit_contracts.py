@@ -51,6 +51,16 @@ def test_evaluation_takes_what_keras_takes():
         assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("call", ["evaluate", "predict"])
+def test_training_data_are_refused_where_images_are_expected(call):
+    model = tiny.model()
+    data = tiny.dataset(tiny.batches(2))
+    for given in (data, next(iter(data))):
+        with pytest.raises(ValueError, match=f"^{call} was given training data, dicts of 'labeled', 'unlabeled': ") as error:
+            getattr(model, call)(given, verbose=0)
+        assert "\n" not in str(error.value)
+
+
 class Parts(tf.keras.metrics.Metric):
     """A metric whose result is a vector."""
 

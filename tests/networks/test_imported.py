@@ -125,6 +125,8 @@ def test_flags_know_paths_and_import_them_before_anything_else(module):
     assert config.parse(flags).teacher_network == f"{module}:build"
     with pytest.raises(ValueError, match="--student_network=own_package.nets:biuld: .* has no biuld"):
         config.from_arguments([flags[0], f"--student_network={module}:biuld"])
+    with pytest.raises(ValueError, match="--student_network=nets/own.py:build: .* not of a file: nets.own:build if"):
+        config.parse([flags[0], "--student_network=nets/own.py:build"])
     with pytest.raises(ValueError, match="--teacher_network=own-package:x: expected MODULE:FUNCTION"):
         config.parse([*flags, "--teacher_network=own-package:x"])
 
