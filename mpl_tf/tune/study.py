@@ -175,7 +175,7 @@ class Study:
                     held = self._hold(f"{each.number:04}")
                     if held:
                         return self._live(package, each.number), held
-            if sum(each.state not in (state.WAITING, state.FAIL) for each in trials) >= most:
+            if sum(each.state != state.WAITING for each in trials) >= most:
                 return None
             number = self.study.ask().number
             held = self._hold(f"{number:04}")
