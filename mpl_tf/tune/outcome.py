@@ -129,8 +129,9 @@ def _none_finished(study, trials):
     """Why a study without a finished trial has no outcome, and what to do."""
     failed = [each for each in trials if each.state.name == "FAIL" or state(each) == plans.IMPOSSIBLE]
     if failed:
-        return (f"no trial of {study.folder} was finished, and {len(failed)} of {len(trials)} failed; {line(failed[-1], [])}: "
-                "mend that, and choose another --study (--trials=N with a larger N adds trials to this one)")
+        return (f"no trial of {study.folder} was finished, and {len(failed)} of {len(trials)} failed; "
+                f"{line(failed[-1], [])}: mend that, and choose another --study (--trials=N with a larger N adds "
+                "trials to this one)")
     return (f"no trial of {study.folder} was finished: lower the learning rates in --search, and choose another "
             "--study")
 

@@ -5,7 +5,7 @@
     trials/NNNN     the run of each trial
     locks/          what a process holds while it works on a trial, or takes one
     logs/           what local workers printed
-    results.json, trials.csv, best.cfg, history.png, importance.png     of outcome.py
+    results.json, trials.csv, history.png, importance.png, best.cfg (best_2.cfg, if that was edited)   of outcome.py
 
 A trial that is running, and that nobody holds, was left by a process that ended: the next one goes on
 with it, from its run's last checkpoint. This module does not import TensorFlow, and Optuna only when a

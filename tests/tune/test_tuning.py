@@ -270,16 +270,18 @@ def test_what_a_user_stops_has_not_failed(attempt, monkeypatch, what, raised):
 
 
 @pytest.mark.parametrize("search, extra, named", [
-    ("supervised_weight 0.0 or 1.0\nmeta_scale absolute or measured", [], "--supervised_weight=0 with --meta_scale=measured"),
-    ("batch_size 16 to 64", ["--meta_gradient=jvp", "--microbatch_size=8", "--batch_size=16"], "--microbatch_size=8 with --batch_size="),
+    ("supervised_weight 0.0 or 1.0\nmeta_scale absolute or measured", [],
+     "--supervised_weight=0 with --meta_scale=measured"),
+    ("batch_size 16 to 64", ["--meta_gradient=jvp", "--microbatch_size=8", "--batch_size=16"],
+     "--microbatch_size=8 with --batch_size="),
 ])
 def test_values_that_together_make_no_run_end_their_trial_alone(tmp_path, quick, capsys, search, extra, named):
     (tmp_path / "my.search").write_text(SEARCH.format(search))
-    assert tuning.main(arguments(tmp_path, "--stage=teacher", f"--search={tmp_path / 'my.search'}", trials=12,
+    assert tuning.main(arguments(tmp_path, "--stage=teacher", f"--search={tmp_path / 'my.search'}", trials=8,
                                  extra=extra)) == 0
     rows = trials(tmp_path)
     impossible = [row for row in rows if row["state"] == "impossible"]
-    assert len(rows) == 12 and impossible and all(named in row["ended"] for row in impossible)
+    assert len(rows) == 8 and impossible and all(named in row["ended"] for row in impossible)
     assert {row["state"] for row in rows} == {"finished", "impossible"}
     assert results(tmp_path)["trials"]["impossible"] == len(impossible)
     assert f"trial {impossible[0]['trial']} impossible: {named}" in capsys.readouterr().out
