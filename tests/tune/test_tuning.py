@@ -345,7 +345,7 @@ def test_what_is_shown_of_a_trial_changes_no_terminal():
 
 
 def test_pictures_are_drawn_of_any_trials(tmp_path):
-    study = optuna.create_study(direction="maximize")
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=0))
     for number in range(40):
         trial = study.ask()
         value = trial.suggest_float("student_dropout", 0, 1)
