@@ -146,7 +146,8 @@ def describe(chosen, plan, study):
     done = sum(each.state.is_finished() for each in study.trials())
     more = ": a larger --trials continues the study" if done >= chosen.trials else ""
     lines = [f"study      {study.folder}, stage {plan.stage}, by {plans.FIGURE}",
-             f"trials     {chosen.trials} in all, {done} done{more}; {steps}", *(f"search     {each.name}: {each}" for each in plan.searched)]
+             f"trials     {chosen.trials} in all, {done} done{more}; {steps}",
+             *(f"search     {each.name}: {each}" for each in plan.searched)]
     if plan.kept:
         lines.append(f"kept       {outcome.values_text(plan.kept)}")
     lines += [f"no search  {name}: no effect with {reason}" for name, reason in plan.left_out.items()]
@@ -154,7 +155,7 @@ def describe(chosen, plan, study):
     if warmup != plan.base.warmup_steps:
         lines.append(f"warm-up    {warmup} steps, the {plan.base.warmup_steps} of a whole run are too long "
                      "for a trial")
-    return "\n".join(lines)
+    return "\n".join(map(command.shown, lines))
 
 
 def work(study, plan, most):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
+import itertools
 import os
+import shlex
 
 from mpl_tf.common import command, pictures, storage
 from mpl_tf.tune import plan as plans
@@ -28,14 +31,22 @@ def best_of(trials):
     return max(finished, key=lambda each: (each.value, -each.number), default=None)
 
 
+def state(trial):
+    """How a trial stands, in a word or two."""
+    impossible = trial.user_attrs.get("ended", "").startswith(plans.IMPOSSIBLE)
+    return plans.IMPOSSIBLE if impossible else _STATES[trial.state.name]
+
+
 def line(trial, trials):
     """One line about a trial that has ended, and the best so far."""
     best = best_of(trials)
     value = accuracy(trial)
     words = "" if value is None else f", held-out accuracy {100 * value:.2f} %"
-    ended = trial.user_attrs.get("ended", _STATES[trial.state.name])
+    error = trial.user_attrs.get("error")
+    ended = f"failed: {error}" if error and trial.state.name == "FAIL" else trial.user_attrs.get(
+        "ended", _STATES[trial.state.name])
     so_far = f" (best: trial {best.number}, {100 * best.value:.2f} %)" if best else ""
-    return f"trial {trial.number} {ended}{words}{so_far}"
+    return command.shown(f"trial {trial.number} {ended}{words}{so_far}")
 
 
 def values_text(values):
@@ -54,7 +65,7 @@ def table(trials, searched):
         value, steps = accuracy(each), max(each.intermediate_values, default=0)
         lines.append("| " + " | ".join([
             str(each.number), "-" if value is None else f"{100 * value:.2f}", str(steps),
-            _STATES[each.state.name], *shown]) + " |")
+            state(each), *(command.shown(text).replace("|", "\\|") for text in shown)]) + " |")
     return "\n".join(lines)
 
 
@@ -66,16 +77,21 @@ def _ranked(trials):
 
 
 def write(study, plan):
-    """Writes all files of a study's outcome, and prints the table.
+    """Writes all files of a study's outcome, and prints the table. Without a finished trial there is none yet.
 
     Raises:
-      FloatingPointError: where no trial was finished, as all losses were not finite.
+      FloatingPointError: where no trial was finished and none is being worked on.
     """
     trials = study.trials()
+    running = sum(each.state.name == "RUNNING" for each in trials)
+    unfinished = (f"{command.counted(running, 'trial is', 'trials are')} not finished: other processes work on "
+                  "them, or left them (the same command in their --study continues")
     best = best_of(trials)
+    if best is None and running:
+        print(f"no outcome yet: {unfinished}, and shows the outcome once a trial is finished)", flush=True)
+        return
     if best is None:
-        raise FloatingPointError(f"no trial of {study.folder} was finished: lower the learning rates in "
-                                 "--search, and choose another --study")
+        raise FloatingPointError(_none_finished(study, trials))
     names = [each.name for each in plan.searched]
     path = lambda name: os.path.join(study.folder, name)
     _write_text(path(TABLE), _csv(trials, names))
@@ -83,35 +99,78 @@ def write(study, plan):
     pictures.write(path(HISTORY), lambda file: history_figure(file, trials))
     if important:
         pictures.write(path(IMPORTANCE), lambda file: importance_figure(file, important))
-    text, lacking = plans.flag_file(_best_config(study, plan, best), [
-        f"python -m mpl_tf.train --flagfile={path(plans.BEST)}", "",
-        f"The best of {len(trials)} trials of {plan.trial_steps} steps, stage {plan.stage}: trial "
-        f"{best.number}, {100 * best.value:.2f} % of the held-out labels (no test example was seen).",
-        "The labels that are held out stay held out; --holdout=0 gives them to the training."])
-    _write_text(path(plans.BEST), text)
-    states = [each.state.name for each in trials]
+    flag_file, lacking = _write_flag_file(study, plan, best, len(trials))
+    states = [state(each) for each in trials]
     storage.write_json(path(plans.RESULTS), {
         "program": plans.PROGRAM, "id": study.id, "stage": plan.stage, "evaluate": "holdout",
         "figure": plans.FIGURE, "dataset": plan.base.dataset,
         "student_network": plan.base.student_network, "trial_steps": plan.trial_steps,
-        "trials": {words: states.count(state) for state, words in _STATES.items()},
+        "trials": {words: states.count(words) for words in (*_STATES.values(), plans.IMPOSSIBLE)},
         "best": {"trial": best.number, "accuracy": best.value},
         "values": {**plan.kept, **best.params}, "importance": important}, shared=True)
     print(f"\n{table(trials, plan.searched)}\n")
     for name in lacking:
-        print(f"{plans.BEST} lacks --{name}, whose value no flag file can hold: add it to the command")
-    running = states.count("RUNNING")
+        print(f"{flag_file} lacks --{name}, whose value no flag file can hold: add it to the command")
+    if flag_file != plans.BEST:
+        print(f"{plans.BEST} is not as this program wrote it, and stays: the new one is {flag_file}")
     if running:
-        print(f"{command.counted(running, 'trial is', 'trials are')} not finished: other processes "
-              "work on them, or left them (the same command in their --study continues)")
-    files = [TABLE, HISTORY, *[IMPORTANCE] * bool(important), plans.RESULTS, plans.BEST]
-    print(f"in {study.folder}: {', '.join(files)}\n"
+        print(f"{unfinished})")
+    files = [TABLE, HISTORY, *[IMPORTANCE] * bool(important), plans.RESULTS, flag_file]
+    print(f"in {command.shown(study.folder)}: {', '.join(files)}\n"
           f"best: trial {best.number}, {100 * best.value:.2f} % of the held-out labels; being the best of "
           f"{len(trials)}, it will be less on other examples", flush=True)
     if best.number == 0 and best.params == plan.first():
         fewer_cut = f", or --keep_one_in={plan.keep_one_in - 1}" if plan.keep_one_in > 1 else ""
         print("trial 0 has the flag file's own values: nothing better was found; more --trials may find it, or a "
               f"new --study of longer ones (a larger --trial_steps{fewer_cut})", flush=True)
+
+
+def _none_finished(study, trials):
+    """Why a study without a finished trial has no outcome, and what to do."""
+    failed = [each for each in trials if each.state.name == "FAIL" or state(each) == plans.IMPOSSIBLE]
+    if failed:
+        return (f"no trial of {study.folder} was finished, and {len(failed)} of {len(trials)} failed; "
+                f"{line(failed[-1], [])}: mend that, and choose another --study (--trials=N with a larger N adds "
+                "trials to this one)")
+    return (f"no trial of {study.folder} was finished: lower the learning rates in --search, and choose another "
+            "--study")
+
+
+def _write_flag_file(study, plan, best, count):
+    """Writes the flag file of the best trial; returns (its name, the flags that no flag file can hold).
+
+    A file that a person has edited stays, and the new one gets the next name, best_2.cfg.
+    """
+    base, suffix = os.path.splitext(plans.BEST)
+    names = itertools.chain([plans.BEST], (f"{base}_{number}{suffix}" for number in itertools.count(2)))
+    name = next(name for name in names if _is_own(os.path.join(study.folder, name)))
+    path = os.path.join(study.folder, name)
+    shell_path = os.path.join(".", path) if path.startswith("~") else path
+    text, lacking = plans.flag_file(_best_config(study, plan, best), [
+        f"python -m mpl_tf.train --flagfile={shlex.quote(shell_path)}", "",
+        f"The best of {count} trials of {plan.trial_steps} steps, stage {plan.stage}: trial "
+        f"{best.number}, {100 * best.value:.2f} % of the held-out labels (no test example was seen).",
+        "The labels that are held out stay held out; --holdout=0 gives them to the training."])
+    _write_text(path, text + _mark(text))
+    return name, lacking
+
+
+def _mark(text):
+    """The last line of a flag file that this program wrote, by which it knows `text` as unchanged."""
+    return (f"# {hashlib.sha256(text.encode()).hexdigest()[:16]} is the checksum of the lines above: as long as it "
+            "is right, tune replaces this file.\n")
+
+
+def _is_own(path):
+    """Whether a flag file may be written there: nothing is there, or what this program wrote."""
+    if not os.path.lexists(path):
+        return True
+    try:
+        with open(path, encoding="utf-8") as file:
+            *above, last = file.read().splitlines(keepends=True) or [""]
+    except (OSError, UnicodeDecodeError):
+        return False
+    return last == _mark("".join(above))
 
 
 def _best_config(study, plan, best):
@@ -126,7 +185,7 @@ def _csv(trials, names):
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["trial", "state", "holdout_accuracy", "steps", *names, "ended", "error"])
     for each in trials:
-        writer.writerow([each.number, _STATES[each.state.name], accuracy(each),
+        writer.writerow([each.number, state(each), accuracy(each),
                          max(each.intermediate_values, default=0),
                          *(each.params.get(name) for name in names),
                          each.user_attrs.get("ended"), each.user_attrs.get("error")])

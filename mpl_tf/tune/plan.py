@@ -13,7 +13,7 @@ from typing import Any
 from mpl_tf.common import command, storage
 from mpl_tf.common.structure import SHARE
 from mpl_tf.config import FIELDS, RESULT_NEUTRAL, SHORT_WARMUP, Config
-from mpl_tf.tune.space import Searched
+from mpl_tf.tune.space import FIXED, Searched
 
 FIGURE = "student_holdout_accuracy"
 PAPER_STEPS = 100_000       # of a trial, Appendix C.1
@@ -22,6 +22,7 @@ SUPERVISED = {"method": "baseline", "objective": "supervised", "fixed_teacher": 
               "selection": ""}
 RESULTS, BEST = "results.json", "best.cfg"
 PROGRAM = "mpl_tf.tune"
+IMPOSSIBLE = "impossible"       # with which begins why a trial's values together make no run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +144,14 @@ def found(folder: str, base: Config) -> dict[str, Any]:
         if results[name] != getattr(base, name):
             raise ValueError(f"--from={folder} was tuned for --{name}={results[name]}, and --flagfile "
                              f"has {getattr(base, name)}: expected the same")
+    for name in results["values"]:
+        if name not in FIELDS or name in FIXED or name in SUPERVISED:
+            raise ValueError(f"--from={folder}: {RESULTS} has --{name} among the values that were found, which no "
+                             f"study searches: {remedy}")
+    try:
+        base.replace(**results["values"])
+    except ValueError as error:
+        raise ValueError(f"--from={folder} has values that make no run with these flags: {error}") from None
     return results["values"]
 
 

@@ -27,7 +27,7 @@ FIXED = RESULT_NEUTRAL | {
     "seed", "split_seed", "evaluate", "method", "dataset", "labeled_examples", "labeled_selection",
     "labeled_shards", "holdout", "holdout_shards", "train_split", "test_split", "unlabeled_split",
     "fixed_teacher", "predictions_dir", "selection", "noise", "strategy", "eval_steps",
-    "median_evaluations", "steps_per_execution"}
+    "median_evaluations", "steps_per_execution", "warmup_steps"}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@
     trials/NNNN     the run of each trial
     locks/          what a process holds while it works on a trial, or takes one
     logs/           what local workers printed
-    results.json, trials.csv, best.cfg, history.png, importance.png     of outcome.py
+    results.json, trials.csv, history.png, importance.png, best.cfg (best_2.cfg, if that was edited)   of outcome.py
 
 A trial that is running, and that nobody holds, was left by a process that ended: the next one goes on
 with it, from its run's last checkpoint. This module does not import TensorFlow, and Optuna only when a
@@ -175,7 +175,7 @@ class Study:
                     held = self._hold(f"{each.number:04}")
                     if held:
                         return self._live(package, each.number), held
-            if sum(each.state not in (state.WAITING, state.FAIL) for each in trials) >= most:
+            if sum(each.state != state.WAITING for each in trials) >= most:
                 return None
             number = self.study.ask().number
             held = self._hold(f"{number:04}")

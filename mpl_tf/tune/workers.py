@@ -14,6 +14,7 @@ from mpl_tf.common.stop_request import StopRequest
 from mpl_tf.tune import study as studies
 
 POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 5        # after a second Ctrl-C
 
 
 def share_cores(number, count):
@@ -68,11 +69,7 @@ def run(arguments, count, folder, seen):
                 time.sleep(POLL_SECONDS / 5)
                 seen()
         finally:
-            for child in children:
-                if child.poll() is None:
-                    child.kill()
-                child.stdin.close()
-                child.wait()
+            _end(children)
     seen(last=True)
     if stop.asked:
         raise command.Stopped("stopped, and each worker saved its trial: the same command continues",
@@ -81,6 +78,21 @@ def run(arguments, count, folder, seen):
     failed = [(number, child.returncode) for number, child in enumerate(children) if child.returncode]
     if failed:
         raise ChildFailed(_why(folder, *min(failed, key=lambda each: each[1] >= 128 or each[1] == -15)))
+
+
+def _end(children):
+    """Ends those that still run: by a Ctrl-C that they can note as no failure of their trials, then by force."""
+    for child in children:
+        if child.poll() is None:
+            child.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    for child in children:
+        try:
+            child.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+        child.stdin.close()
+        child.wait()
 
 
 class ChildFailed(Exception):

@@ -116,7 +116,12 @@ def test_what_an_earlier_study_found_is_read(tmp_path):
                "student_network": "mlp-16", "best": {"accuracy": 0.5}, "values": {"student_dropout": 0.4}}
     for changes, named in (({"stage": "teacher"}, "a study of stage teacher"),
                            ({"student_network": "linear"}, "tuned for --student_network=linear"),
-                           ({"values": {"student_dropout": [1]}}, "is damaged"), ({}, "")):
+                           ({"values": {"student_dropout": [1]}}, "is damaged"),
+                           ({"values": {"model_dir": "/elsewhere"}}, "has --model_dir among .* no study searches"),
+                           ({"values": {"train_steps": 7}}, "has --train_steps among"),
+                           ({"values": {"objective": "uda"}}, "has --objective among"),
+                           ({"values": {"no_flag": 7}}, "has --no_flag among"),
+                           ({"values": {"student_dropout": 7.0}}, "make no run .*--student_dropout=7.0"), ({}, "")):
         (tmp_path / plans.RESULTS).write_text(json.dumps({**results, **changes}))
         if named:
             with pytest.raises(ValueError, match=named):

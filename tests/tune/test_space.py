@@ -51,6 +51,7 @@ def test_the_default_file_has_table_3s_flags():
     ("[teacher]\nmeta_gradient tape or jvp", "--meta_gradient=tape: expected one of nested_tape, jvp"),
     ("[teacher]\nmeta_weight 1 to 2\nmeta_weight 1 to 3", "meta_weight twice in [teacher]"),
     ("[teacher]\nseed 1 to 3", "seed is not to be searched"),
+    ("[teacher]\nwarmup_steps 1 to 3", "warmup_steps is not to be searched"),
 ])
 def test_a_wrong_line_is_refused_by_its_number(lines, named):
     with pytest.raises(ValueError) as error:
