@@ -147,7 +147,8 @@ def describe(chosen, plan, study):
     more = ": a larger --trials continues the study" if done >= chosen.trials else ""
     lines = [f"study      {study.folder}, stage {plan.stage}, by {plans.FIGURE}",
              f"trials     {chosen.trials} in all, {done} done{more}; {steps}",
-             *(f"search     {each.name}: {each}" for each in plan.searched)]
+             *(f"search     {each.name}: {each}" + (f" ({plan.own[each.name]})" if each.name in plan.own else "")
+               for each in plan.searched)]
     if plan.kept:
         lines.append(f"kept       {outcome.values_text(plan.kept)}")
     lines += [f"no search  {name}: no effect with {reason}" for name, reason in plan.left_out.items()]

@@ -32,7 +32,9 @@ class Plan:
     Attributes:
       stage: "supervised" or "teacher".
       base: the Config of a whole run with the values that the flag file has.
-      searched: the flags that are searched; all of them have an effect on the runs.
+      searched: the flags that are searched; all of them have an effect on the runs. They hold base's own
+        values, with which the first trial is made.
+      own: {flag: words for the screen} of those for which the search file's range does not hold base's value.
       left_out: {flag of the search file: the setting because of which it has no effect}.
       kept: {flag: value} that an earlier stage found; `base` has them.
       trial_steps: the steps of a trial.
@@ -41,6 +43,7 @@ class Plan:
     stage: str
     base: Config
     searched: tuple[Searched, ...]
+    own: dict[str, str]
     left_out: dict[str, str]
     kept: dict[str, Any]
     trial_steps: int
@@ -68,7 +71,7 @@ class Plan:
         return tuple(step for step in (first, first * factor) if step < self.trial_steps)
 
     def first(self) -> dict[str, Any]:
-        """The base's own values of what is searched, as far as the ranges hold them."""
+        """The base's own values of what is searched, but for a 0 of which a logarithm is searched."""
         own = {each.name: getattr(self.base, each.name) for each in self.searched}
         return {each.name: own[each.name] for each in self.searched if each.holds(own[each.name])}
 
@@ -109,8 +112,11 @@ def make(base: Config, stage: str, searched: tuple[Searched, ...], trial_steps: 
     base = base.replace(**(kept or {}))
     unused = base.unused()
     left_out = {each.name: unused[each.name] for each in searched if each.name in unused}
-    plan = Plan(stage, base, tuple(each for each in searched if each.name not in unused), left_out,
-                kept or {}, trial_steps or min(PAPER_STEPS, base.train_steps), keep_one_in)
+    searched = [each for each in searched if each.name not in unused]
+    wide = tuple(each.holding(getattr(base, each.name)) for each in searched)
+    own = {each.name: _of_own_value(each, wider, getattr(base, each.name)) for each, wider in zip(searched, wide)
+           if not each.holds(getattr(base, each.name))}
+    plan = Plan(stage, base, wide, own, left_out, kept or {}, trial_steps or min(PAPER_STEPS, base.train_steps), keep_one_in)
     if not plan.searched:
         raise ValueError(f"nothing is searched in stage {stage}: expected flags in section [{stage}] "
                          "of --search that have an effect on these runs")
@@ -121,6 +127,11 @@ def make(base: Config, stage: str, searched: tuple[Searched, ...], trial_steps: 
             except ValueError as error:
                 raise ValueError(f"a trial with --{each.name}={value} is impossible: {error}") from None
     return plan
+
+
+def _of_own_value(written, wider, value):
+    return f"the file's own {value} is no logarithm's: no trial has it" if wider == written else (
+        f"made wider than {written} for the file's own value, {value}")
 
 
 def found(folder: str, base: Config) -> dict[str, Any]:

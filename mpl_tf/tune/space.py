@@ -59,6 +59,14 @@ class Searched:
         """Whether `value` is one that the search may try."""
         return value in self.choices if self.choices else self.low <= value <= self.high
 
+    def holding(self, value):
+        """The same search, made so wide that it holds `value` too; a logarithm holds no 0."""
+        if self.holds(value) or self.log and value <= 0:
+            return self
+        if self.choices:
+            return dataclasses.replace(self, choices=(*self.choices, value))
+        return dataclasses.replace(self, low=min(self.low, value), high=max(self.high, value))
+
 
 def read(path: str) -> dict[str, tuple[Searched, ...]]:
     """Reads a file of what is searched, found by its path or among those that come with this package.

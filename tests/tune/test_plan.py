@@ -41,6 +41,21 @@ def test_the_teachers_stage_keeps_what_was_found_for_the_student():
                             "uda_temperature": 0.8, "meta_weight": 1.0}    # no decay: out of its range
 
 
+def test_a_range_is_made_so_wide_that_it_holds_the_files_own_value():
+    """The first trial has it, so that the best is no worse than the file."""
+    plan = made(base={**BASE, "student_learning_rate": 3.0, "student_dropout": 0.9, "student_weight_decay": 0.0})
+    searched = {each.name: str(each) for each in plan.searched}
+    assert searched["student_learning_rate"] == "0.01 to 3.0, log" and searched["student_dropout"] == "0.0 to 0.9"
+    assert plan.own == {
+        "student_learning_rate": "made wider than 0.01 to 1.0, log for the file's own value, 3.0",
+        "student_dropout": "made wider than 0.0 to 0.7 for the file's own value, 0.9",
+        "student_weight_decay": "the file's own 0.0 is no logarithm's: no trial has it"}
+    assert plan.first()["student_learning_rate"] == 3.0 and "student_weight_decay" not in plan.first()
+    choices = space.Searched("batch_size", choices=(64, 128))
+    assert choices.holding(32).choices == (64, 128, 32) and choices.holding(64) is choices
+    assert list(made().own) == ["student_weight_decay"]      # of which digits has none
+
+
 def test_flags_without_effect_are_not_searched():
     plan = made("teacher", base={**BASE, "objective": "supervised"})
     assert plan.left_out == dict.fromkeys(["uda_weight", "uda_temperature"], "--objective=supervised")
