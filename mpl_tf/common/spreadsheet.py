@@ -61,7 +61,7 @@ def filled(path, column):
 
 def write(path, header, rows):
     """Writes a table as CSV in UTF-8, whole or not at all; with a mark by which Excel knows it."""
-    with storage.partial(path) as temporary, open(
+    with storage.partial(path, shared=True) as temporary, open(
             temporary, "w", encoding="utf-8-sig", newline="") as file:
         file.write(text(header, rows))
 

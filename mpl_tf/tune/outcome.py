@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import itertools
 import os
 import shlex
 
-from mpl_tf.common import command, pictures, storage
+from mpl_tf.common import command, pictures, spreadsheet, storage
 from mpl_tf.tune import plan as plans
 from mpl_tf.tune.study import optuna
 
@@ -94,7 +92,8 @@ def write(study, plan):
         raise FloatingPointError(_none_finished(study, trials))
     names = [each.name for each in plan.searched]
     path = lambda name: os.path.join(study.folder, name)
-    _write_text(path(TABLE), _csv(trials, names))
+    spreadsheet.write(path(TABLE), ["trial", "state", "holdout_accuracy", "steps", *names, "ended", "error"],
+                      _rows(trials, names))
     important = importance(study.study, names)
     pictures.write(path(HISTORY), lambda file: history_figure(file, trials))
     if important:
@@ -180,16 +179,11 @@ def _best_config(study, plan, best):
                              **best.params)
 
 
-def _csv(trials, names):
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["trial", "state", "holdout_accuracy", "steps", *names, "ended", "error"])
-    for each in trials:
-        writer.writerow([each.number, state(each), accuracy(each),
-                         max(each.intermediate_values, default=0),
-                         *(each.params.get(name) for name in names),
-                         each.user_attrs.get("ended"), each.user_attrs.get("error")])
-    return lines.getvalue()
+def _rows(trials, names):
+    """The rows of trials.csv."""
+    return [[each.number, state(each), accuracy(each), max(each.intermediate_values, default=0),
+             *(each.params.get(name) for name in names), each.user_attrs.get("ended"), each.user_attrs.get("error")]
+            for each in trials]
 
 
 def _write_text(path, text):

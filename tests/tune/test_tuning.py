@@ -36,7 +36,7 @@ def results(folder):
 
 
 def trials(folder):
-    with open(folder / "study" / "trials.csv", encoding="utf-8") as file:
+    with open(folder / "study" / "trials.csv", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
