@@ -6,6 +6,7 @@ import pytest
 
 from mpl_tf import compare, config
 from mpl_tf.run import run_folder, tables
+from tests.runs import settings
 
 
 def test_table_against_hand_worked_numbers():
@@ -148,7 +149,7 @@ def test_figures_that_runs_will_have_are_not_refused():
     for figure, runs in (("teacher_test_accuracy", digits), ("median_last_evaluations", digits),
                          ("teacher_holdout_accuracy", held), ("student_labeled_accuracy", held)):
         compare.check_figure(figure, {("a", 0): runs})
-    stored = digits.replace(method="reduced_mpl", objective="supervised", predictions_dir="p")
+    stored = settings("x", method="reduced_mpl", predictions_dir="p")
     with pytest.raises(ValueError, match="a will have none, as with --method=reduced_mpl no teacher classifies images"):
         compare.check_figure("teacher_test_accuracy", {("a", 0): stored})     # it takes stored predictions
 
