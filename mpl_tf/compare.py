@@ -113,6 +113,45 @@ def with_companions(chosen, runs):
     return all_runs
 
 
+def check_figure(figure, runs):
+    """Raises ValueError, in one line, where a run of `runs`, {(name, seed): Config}, will not have `figure`.
+
+    Which ones have top-5 accuracies, their data alone tell.
+    """
+    for (name, _), config in runs.items():
+        of_test = "_test_" in figure or figure == "median_last_evaluations"
+        why = (f"with --method={config.method} no teacher classifies images"
+               if figure.startswith("teacher") and (not config.has_teacher or config.needs_probs) else
+               f"--evaluate={config.evaluate} leaves the test data out" if of_test and config.evaluate != "all" else
+               "no labels are held out" if "_holdout_" in figure and not (
+                   config.holdout or config.holdout_shards) else None)
+        if why:
+            raise ValueError(f"--figure={figure}: {name} will have none, as {why}; choose another --figure, such as "
+                             f"student_{'holdout' if config.evaluate != 'all' else 'test'}_accuracy")
+
+
+def check_output(chosen, runs):
+    """Raises ValueError, in one line, where --output_dir has files of somebody else that would be replaced."""
+    folder, table_name = chosen.output_dir, f"{chosen.figure}.json"
+    names = storage.entries(folder, "--output_dir") or ()
+    tables = [name for name in names if re.fullmatch(rf"({FIGURES})\.json", name) and _is_table(
+        os.path.join(folder, name))]
+    drawn = bool(tables) or any(os.path.basename(config.model_dir) in names for config in runs.values())
+    for name, ours in ((PICTURE, drawn), (table_name, table_name in tables)):
+        if name in names and not ours:
+            raise ValueError(f"--output_dir={folder} has a {name} that this program did not write: it stays as it "
+                             "is; move it elsewhere, or choose another --output_dir")
+
+
+def _is_table(path):
+    """Whether a JSON file is one that this program has written."""
+    try:
+        noted = storage.read_json(path, expected={"command": [str]})
+    except ValueError:
+        return False
+    return noted is not None and noted["command"][:1] == ["compare"]
+
+
 def main(arguments=None):
     """Runs the program with `arguments`, or with the process's own; returns the exit code."""
     return command.run(_main, arguments)
@@ -126,6 +165,12 @@ def _main(arguments):
     own = chosen.names[0]
     if chosen.baselines:
         runs = with_companions(chosen, runs)
+    check_figure(chosen.figure, runs)
+    check_output(chosen, runs)
+    first = runs[own, chosen.seeds[0]]
+    if chosen.baselines and first.evaluate == "all":
+        from mpl_tf.report import files, of_run
+        files.check(chosen.output_dir, "--output_dir")
     import tensorflow as tf
     figures, evaluations = {}, {name: [] for name in chosen.names}
     # Seed by seed, so that what an interrupted comparison has done is pairs.
@@ -149,12 +194,13 @@ def _main(arguments):
         "figures": {name: [figures[name, seed] for seed in chosen.seeds]
                     for name in chosen.names}})
     print(f"\nin {command.shown(chosen.output_dir)}: {PICTURE}, {written}", flush=True)
-    if chosen.baselines:
-        from mpl_tf.report import of_run
+    if chosen.baselines and first.evaluate != "all":
+        print(f"no report.html: it is of test data, which --evaluate={first.evaluate} leaves out", flush=True)
+    elif chosen.baselines:
         folders = {name: [config.model_dir for (row, _), config in runs.items() if row == name]
                    for name in chosen.names}
         of_run.write(folders.pop(own), [folder for each in folders.values() for folder in each],
-                     chosen.output_dir)
+                     chosen.output_dir, images=first.report)
 
 
 if __name__ == "__main__":

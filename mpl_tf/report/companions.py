@@ -58,9 +58,12 @@ def companions_of(config: Any) -> list[tuple[Companion, Any]]:
       ValueError: in one line: the run has no meta gradient whose effect could be measured.
     """
     if not has_signal(config):
-        raise ValueError(f"--baselines with --method={config.method} and --meta_weight={config.meta_weight}: "
-                         "expected a run with a meta gradient, --method=mpl or reduced_mpl and a meta "
-                         "weight above 0; name the flag file of such a run")
+        cause = (f"--method={config.method}" if not config.has_teacher else
+                 f"--meta_weight={config.meta_weight}" if not config.meta_weight else
+                 f"--meta_signal={config.meta_signal}")
+        raise ValueError(f"--baselines with {cause}: expected a run with a meta gradient, --method=mpl or "
+                         "reduced_mpl, a meta weight above 0 and --meta_signal=exact; name the flag file of "
+                         "such a run")
     return [(companion, config.replace(**companion.of(config.method)))
             for companion in COMPANIONS if companion.of(config.method)]
 
@@ -71,6 +74,8 @@ def unlike(config: Any, other: Any, name: str) -> list[str]:
     companion = next((each for each in COMPANIONS if each.name == name), None)
     meant = set(companion.of(config.method) or ()) if companion else set()
     unused = set(config.unused()) | set(other.unused())
+    if not (config.meta_weight and other.meta_weight):      # a signal times 0 is 0, whatever it was
+        unused |= {"meta_scale", "meta_signal"}
     slices = [0 if "microbatch_size" in each.unused() else each.microbatch_size or 0
               for each in (config, other)]
     whole = [f"--microbatch_size: {' here, '.join(str(size or 'whole batches') for size in slices)} there, of "

@@ -9,10 +9,12 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from mpl_tf.config import FIELDS, RESULT_NEUTRAL
 from mpl_tf.report import companions, statistics
-from mpl_tf.run import run_folder
+from mpl_tf.run import run_folder, seed_names
 
 SURE = 1 - statistics.LEVEL
+_NOT_OF_A_KIND = {"seed", "split_seed"} | RESULT_NEUTRAL - {"train_steps"}
 NAMES = {companions.CONTROL: "its control", companions.BASELINE: "its baseline",
          companions.SHUFFLED: "the shuffled control"}
 
@@ -89,14 +91,32 @@ def against(runs: Sequence[Run], others: Sequence[Run]) -> list[Against]:
       ValueError: in one line: two runs of a kind have one seed, none has the other's, or test images
         differ.
     """
-    groups: dict[tuple[str, str], list[Run]] = {}
-    for other in others:
-        kind = companions.kind(runs[0].config, other.config)
-        label = NAMES.get(kind) or other.folder.rstrip("/").rpartition("/")[2]
-        groups.setdefault((kind, label), []).append(other)
-    rank = [companions.CONTROL, companions.BASELINE, companions.SHUFFLED, companions.OTHER]
     return [_group(kind, label, runs, found)
-            for (kind, label), found in sorted(groups.items(), key=lambda item: rank.index(item[0][0]))]
+            for (kind, label), found in by_kind(runs[0].config, others).items()]
+
+
+def by_kind(config: Any, others: Sequence[Run]) -> dict[tuple[str, str], list[Run]]:
+    """{(kind, label): runs} of what runs are beside that of `config`, a control first.
+
+    Runs that are no companions are of one kind if their folders' names, but for the seeds, and their flags
+    are the same. Where that name is of several kinds, their label is its path.
+    """
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for other in others:
+        kind = companions.kind(config, other.config)
+        group = (kind, NAMES[kind], "") if kind in NAMES else (kind, _row(other.folder)[1], str(
+            [(flag, getattr(other.config, flag)) for flag in FIELDS if flag not in _NOT_OF_A_KIND]))
+        groups.setdefault(group, []).append(other)
+    named = [label for _, label, _ in groups]
+    rank = [companions.CONTROL, companions.BASELINE, companions.SHUFFLED, companions.OTHER]
+    return {(kind, label if named.count(label) == 1 else os.path.join(*_row(found[0].folder))): found
+            for (kind, label, _), found in sorted(groups.items(), key=lambda item: rank.index(item[0][0]))}
+
+
+def _row(folder):
+    """(the folder above, the name without its seed) of a run's folder."""
+    above, name = os.path.split(folder.rstrip("/") or folder)
+    return above, (seed_names.split(name) or (name,))[0]
 
 
 def _group(kind, label, runs, others):

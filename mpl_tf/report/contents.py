@@ -45,6 +45,7 @@ class Contents:
       predicted: the run's predicted.Predicted. probabilities: {role: [N, K]} for the test images.
       test: the test images, with the interface images.Images, or None where they are not at hand.
       unlabeled: Unlabeled, or None. views: arrays in [-1, 1], the weak views first, or None.
+      withheld: whether images are left out because the run's flags ask for it.
     """
     config: Any
     results: dict
@@ -54,6 +55,7 @@ class Contents:
     test: Any = None
     unlabeled: Unlabeled | None = None
     views: Any = None
+    withheld: bool = False
 
 
 def gather(config, results, class_names, predicted, dataset=None, functions=None, views=None):

@@ -7,11 +7,34 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 
 from mpl_tf.common import spreadsheet, storage
 from mpl_tf.report import galleries, page, sections, statistics
 
 PAGE, FIGURES, NEXT = "report.html", "report.csv", "label_next.csv"
+HEADER = ("network", "figure", "value", "low", "high", "count")
+
+
+def check(folder, flag):
+    """Raises ValueError, in one line, unless a report can be written into `folder`, which `flag` names.
+
+    What this program wrote may be renewed; a page or a table of anybody else stays.
+    """
+    for name in storage.entries(folder, flag) or ():
+        if name in (PAGE, FIGURES) and not _is_ours(os.path.join(folder, name), name):
+            raise ValueError(f"{flag}={folder} has a {name} that this program did not write: it stays as it is; "
+                             f"move it elsewhere, or choose another {flag}")
+
+
+def _is_ours(path, name):
+    if not os.path.isfile(path):
+        return False
+    with open(path, encoding="utf-8-sig", errors="replace") as file:
+        begin = file.read(len(page.OPENING))
+    if name == PAGE:
+        return begin == page.OPENING
+    return re.split("[,;\t]", begin.partition("\n")[0]) == list(HEADER)      # as spreadsheets save it, too
 
 
 def write(folder, contents, found=(), runs=None, others=()):
@@ -24,8 +47,7 @@ def write(folder, contents, found=(), runs=None, others=()):
     with storage.partial(os.path.join(folder, PAGE)) as temporary, open(
             temporary, "w", encoding="utf-8") as file:
         file.write(text)
-    spreadsheet.write(os.path.join(folder, FIGURES), ("network", "figure", "value", "low", "high", "count"),
-                      [*figures(contents), *differences(found)])
+    spreadsheet.write(os.path.join(folder, FIGURES), HEADER, [*figures(contents), *differences(found)])
     rows = galleries.label_rows(contents)
     name = next_name(folder)
     if rows:

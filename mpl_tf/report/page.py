@@ -65,7 +65,9 @@ def page(contents, found=(), runs=None, others=()):
       found: [comparing.Against]. runs: all runs of this kind, comparing.Runs, where there are several.
       others: their companions.
     """
-    seeds = len(runs or ()) if found else 0
+    # The first of them is the control, if there is one.
+    compared = [pair.run.seed for pair in found[0].pairs["student"]] if found else []
+    seeds = len(compared)
     title = sections.title(contents, seeds)
     verdict = comparing.verdict(contents.config, found)
     for budget in (60, 0):      # without thumbnails, if they alone make the page too large
@@ -74,14 +76,14 @@ def page(contents, found=(), runs=None, others=()):
         if seeds > 1:       # what is of all seeds stands before what is of one
             figures.reverse()
         body = [
-            element("h1", title), sections.summary(contents, seeds),
+            element("h1", title), sections.summary(contents, compared),
             _verdict(verdict, found), *figures,
             sections.classes(contents), sections.calibration(contents),
             galleries.mistakes(contents, left), galleries.disagreements(contents, left),
             galleries.label_next(contents, left), galleries.views(contents, left),
             sections.curves(contents), sections.signal(contents), sections.settings(contents)]
         text = document(title, body)
-        if len(text) <= MOST_BYTES:
+        if len(text.encode("utf-8")) <= MOST_BYTES:
             break
     return text
 
@@ -104,3 +106,6 @@ def document(title, body):
             element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
             element("title", title), element("style", _STYLE)),
         element("body", body), lang="en") + "\n"
+
+
+OPENING = document("", "").partition("<title>")[0]     # of every page, by which one is known

@@ -42,15 +42,19 @@ def title(contents, seeds):
     return f"Report of {name}" if seeds < 2 else f"Report of {row}, {seeds} seeds"
 
 
-def summary(contents, seeds):
-    """What was trained on what; and of which run most of a page is that compares several seeds."""
+def summary(contents, compared):
+    """What was trained on what; and of which run most of a page is that compares the seeds `compared`."""
     config, data = contents.config, contents.predicted
+    said = (f" The comparison is over {len(compared)} seeds, all that follows it is of this one."
+            if len(compared) > 1 else "" if list(compared) in ([], [config.seed]) else
+            f" The comparison is of seed {compared[0]} alone, all else is of this one.")
+    said += " No images are shown, as --noreport asks." * contents.withheld
     what = comparing.examples(config)
     return element("p", f"{config.method}{', ' + config.objective if config.facts.objective else ''} on "
                    f"{config.dataset}, {config.labeled_examples or 'all'} labeled {what}, "
                    f"{contents.results['train_steps']} steps, seed {config.seed}; "
-                   f"{len(data.labels)} test {what}, {len(contents.class_names)} classes."
-                   + f" The comparison is over {seeds} seeds, all that follows it is of this one." * (seeds > 1), class_="note")
+                   f"{len(data.labels)} test {what}, {len(contents.class_names)} classes.{said}",
+                   class_="note")
 
 
 def by_class(contents, role):
@@ -123,12 +127,8 @@ def _means(runs, others):
     """The mean accuracy of each row of a comparison over several seeds."""
     if not runs or len(runs) < 2:
         return None
-    groups = {"this flag file": runs}
-    for other in others:
-        groups.setdefault(comparing.NAMES.get(comparing.companions.kind(runs[0].config, other.config),
-                                              "others"), []).append(other)
-    rows = []
-    for name, group in groups.items():
+    rows, groups = [], comparing.by_kind(runs[0].config, others)
+    for name, group in (("this flag file", runs), *((label, group) for (_, label), group in groups.items())):
         rights = [run.predicted.right("student") for run in group]
         mean = statistics.mean([float(right.mean()) for right in rights])
         of_images = statistics.share(round(mean.value * len(rights[0])), len(rights[0]))

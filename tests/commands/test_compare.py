@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from mpl_tf import compare
+from mpl_tf import compare, config
 from mpl_tf.run import run_folder, tables
+from tests.runs import settings
 
 
 def test_table_against_hand_worked_numbers():
@@ -125,3 +126,82 @@ def test_it_goes_seed_by_seed(tmp_path, monkeypatch):
     assert compare.main(["--seeds=3,4", f"--output_dir={tmp_path / 'runs'}", str(tmp_path / "a.cfg"),
                          str(tmp_path / "b.cfg")]) == 0
     assert order == [(2, 3), (3, 3), (2, 4), (3, 4)]
+
+
+@pytest.mark.parametrize("argv, words", [
+    (["--baselines", "--figure=teacher_test_accuracy"], "--figure=teacher_test_accuracy: digits_baseline will have none, "
+     "as with --method=baseline no teacher classifies images; choose another --figure, such as student_test_accuracy"),
+    (["--figure=student_holdout_accuracy"], "--figure=student_holdout_accuracy: digits will have none, as no labels are "
+     "held out; choose another"),
+    (["--", "--evaluate=holdout", "--holdout=20"], "--figure=student_test_accuracy: digits will have none, as "
+     "--evaluate=holdout leaves the test data out; choose another --figure, such as student_holdout_accuracy"),
+    (["--figure=median_last_evaluations", "--", "--evaluate=holdout", "--holdout=20"], "digits will have none")])
+def test_a_figure_that_a_run_will_not_have_is_refused_before_any_run(tmp_path, capsys, monkeypatch, argv, words):
+    monkeypatch.setattr(compare, "train", None)
+    assert compare.main(["flags/digits.cfg", f"--output_dir={tmp_path / 'runs'}", *argv]) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1 and not (tmp_path / "runs").exists()
+
+
+def test_figures_that_runs_will_have_are_not_refused():
+    digits = config.from_arguments(["--flagfile=flags/digits.cfg", "--model_dir=x", "--holdout=20"])
+    held = digits.replace(evaluate="holdout")
+    for figure, runs in (("teacher_test_accuracy", digits), ("median_last_evaluations", digits),
+                         ("teacher_holdout_accuracy", held), ("student_labeled_accuracy", held)):
+        compare.check_figure(figure, {("a", 0): runs})
+    stored = settings("x", method="reduced_mpl", predictions_dir="p")
+    with pytest.raises(ValueError, match="a will have none, as with --method=reduced_mpl no teacher classifies images"):
+        compare.check_figure("teacher_test_accuracy", {("a", 0): stored})     # it takes stored predictions
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Runs that take no time, and what the page is asked for."""
+    from mpl_tf.report import of_run
+    asked = []
+    monkeypatch.setattr(of_run, "write", lambda *given, **how: asked.append((given, how)))
+    monkeypatch.setattr(compare, "train", lambda config: {"student_test_accuracy": 0.5, "student_holdout_accuracy": 0.5})
+    return asked
+
+
+def test_baselines_without_test_data_have_a_table_and_no_page(tmp_path, capsys, quick):
+    (tmp_path / "runs").mkdir()
+    assert compare.main(["--baselines", "flags/digits.cfg", "--seeds=0", "--figure=student_holdout_accuracy",
+                         f"--output_dir={tmp_path / 'runs'}", "--", "--evaluate=holdout", "--holdout=20"]) == 0
+    out = capsys.readouterr().out
+    assert "| digits_control | 50.00 |" in out and quick == []
+    assert out.endswith("no report.html: it is of test data, which --evaluate=holdout leaves out\n")
+
+
+@pytest.mark.parametrize("given, images", [([], True), (["--noreport"], False)])
+def test_the_page_of_runs_without_reports_has_no_images(tmp_path, quick, given, images):
+    (tmp_path / "runs").mkdir()
+    assert compare.main(["--baselines", "flags/digits.cfg", "--seeds=0", f"--output_dir={tmp_path / 'runs'}", "--",
+                         *given]) == 0
+    [(_, how)] = quick
+    assert how == {"images": images}
+
+
+@pytest.mark.parametrize("name, content", [
+    ("comparison.png", "mine"), ("student_test_accuracy.json", "mine"), ("student_test_accuracy.json", "{}"),
+    ("student_test_accuracy.json", '{"command": ["mine"]}'), ("report.html", "mine"), ("report.csv", "mine")])
+def test_files_of_somebody_else_stay(tmp_path, capsys, monkeypatch, name, content):
+    monkeypatch.setattr(compare, "train", None)
+    (tmp_path / name).write_text(content)
+    (tmp_path / "notes.json").write_text('{"command": ["compare"]}')        # it tells nothing of the picture
+    assert compare.main(["--baselines", "flags/digits.cfg", f"--output_dir={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --output_dir={tmp_path} has a {name} that this program did not write: it stays as it is; move it "
+        "elsewhere, or choose another --output_dir\n")
+    assert (tmp_path / name).read_text() == content
+
+
+def test_its_own_files_are_renewed(tmp_path, quick):
+    argv = ["flags/digits.cfg", "--seeds=0", f"--output_dir={tmp_path}"]
+    for _ in range(2):
+        assert compare.main(argv) == 0
+    assert compare.main([*argv, "--figure=student_holdout_accuracy", "--", "--holdout=20"]) == 0    # a further table
+    for name in ("student_test_accuracy.json", "student_holdout_accuracy.json"):
+        (tmp_path / name).unlink()
+    (tmp_path / "digits_seed0").mkdir()     # it was killed between the picture and the table
+    assert compare.main(argv) == 0

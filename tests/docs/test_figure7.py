@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mpl_tf.common import storage
+from mpl_tf.report.statistics import mean_difference
 from mpl_tf.run import predicted
 
 FILE = pathlib.Path(__file__).parents[2] / "docs" / "figure7.py"
@@ -46,6 +47,18 @@ def test_its_line_is_of_the_seeds_that_all_rows_have(figure7, tmp_path):
     # Differences of 10 and 30 points: mean 20, standard deviation 14.14.
     assert "| 40 | 2 | 50.00 ± 0.00 | 60.00 ± 0.00 | 80.00 ± 14.14 |" in line
     assert "+20.00 ± 14.14 | 2 of 2 |" in line and line.endswith("+5.00 ± 7.07 |")
+    # Student's interval of two seeds is 12.7 times 10 points to each side, and a difference 100 at most.
+    assert "| −100.00 to +100.00 |" in line
+
+
+def test_its_interval_is_the_reports(figure7, tmp_path):
+    rows = {**ROWS, "cifar10_features": [7, 8, 8, 9], "cifar10_features_control": [7, 7, 7, 7],
+            "cifar10_features_shuffled": [7] * 4, "cifar10_features_supervised": [5] * 4}
+    labels, found = figure7.runs_of(folder(tmp_path / "runs", 40, rows))
+    mean = mean_difference([np.arange(10) < right for right in (7, 8, 8, 9)], [np.arange(10) < 7] * 4, same=True)
+    assert -1 < mean.low < 0 < mean.high < 1
+    low, high = (f"{100 * value:+.2f}" for value in (mean.low, mean.high))
+    assert f"| {low} to {high} |".replace("-", "−") in figure7.line_of_table(labels, found)
 
 
 def test_it_draws_folders_in_the_order_of_their_labels(figure7, tmp_path, capsys):

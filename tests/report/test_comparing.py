@@ -38,6 +38,36 @@ def test_companions_are_told_by_their_flags():
         "baseline": "noisy_student", "control": "reduced_mpl", "shuffled": "reduced_mpl"}
 
 
+@pytest.mark.parametrize("changes", [{"meta_scale": "relative"}, {"meta_signal": "shuffled"}])
+def test_the_scale_of_a_signal_without_weight_is_no_difference(changes):
+    own = settings("a", meta_weight=2.0)
+    control = own.replace(meta_weight=0.0, **changes)
+    assert companions.kind(own, control) == "control" and companions.unlike(own, control, "control") == []
+    [(flag, value)] = changes.items()
+    other = own.replace(**changes, batch_size=8)
+    assert len(companions.unlike(own, other, companions.OTHER)) == 2        # with a weight it is one
+    told = _verdict([made.run(_rights(500, 0.95))], [made.run(_rights(500, 0.80, 1), "c", meta_weight=0.0, **changes)])
+    assert told.kind == "helped"
+
+
+def test_other_runs_are_grouped_by_what_they_are():
+    """By their folders' names but for the seeds, and by their flags but for the seeds."""
+    def other(folder, seed, **changes):
+        return dataclasses.replace(made.run(np.arange(40) < 20, seed=seed, **changes), folder=folder,
+                                   config=settings(folder, seed=seed, **changes))
+
+    runs = [made.run(np.arange(40) < 30, seed=seed) for seed in (0, 1)]
+    x = [other(f"/all/X_seed{seed}", seed, batch_size=8, split_seed=seed) for seed in (0, 1)]
+    y = [other(f"/all/Y_seed{seed}/", seed, batch_size=8) for seed in (0, 1)]
+    found = comparing.against(runs, [*x, *y])
+    assert [(each.label, len(each.pairs["student"])) for each in found] == [("X", 2), ("Y", 2)]
+    assert found[0].mean().value == pytest.approx(0.25)
+    both = [other("p/run", 0, batch_size=8), other("q/run", 0, batch_size=4)]
+    assert [each.label for each in comparing.against(runs, both)] == ["p/run", "q/run"]
+    with pytest.raises(ValueError, match="p/run and q/run both have --seed=0"):
+        comparing.against(runs, [other("p/run", 0), other("q/run", 0)])
+
+
 def test_one_seed_with_a_large_gain_helped():
     run, control = made.run(_rights(500, 0.95)), made.run(_rights(500, 0.80, 1), "control", meta_weight=0.0)
     found = _verdict([run], [control])

@@ -77,6 +77,81 @@ def test_predictions_that_are_missing_are_made_again(trained, tmp_path):
         of_run.run_of(str(tmp_path / "older"))
 
 
+@pytest.fixture(scope="module")
+def continued(trained, tmp_path_factory):
+    """A run that was finished with 4 steps, and continued, to step 6 of what its flags say."""
+    run = tmp_path_factory.mktemp("continued") / "run"
+    shutil.copytree(trained / "run", run)
+    kept = {name: (run / name).read_bytes() for name in ("results.json", predicted.FILE)}
+    train.train(settings(run, train_steps=6, eval_steps=2, summary_steps=2, objective="uda", cutout=2, report=False,
+                         export=False))
+    for name, content in kept.items():      # as where it was stopped on the way
+        (run / name).write_bytes(content)
+    return run
+
+
+def test_a_page_does_not_mix_results_with_a_newer_checkpoint(trained, continued, tmp_path, capsys, caplog):
+    assert program.main([f"--model_dir={continued}", f"--against={trained / 'control'}", f"--output_dir={tmp_path}"]) == 0
+    text = said(tmp_path)
+    assert "4 steps" in text and "differs further" not in text and "Its surest mistakes" in text
+    assert "What to label next" not in text and not (tmp_path / "label_next.csv").exists()
+    assert (f"does not say what to label next: it is of 4 steps, and the checkpoint in {continued} of 6; the command "
+            "that trained it, with --train_steps=6, finishes it") in caplog.text
+
+
+def test_predictions_of_a_newer_checkpoint_are_not_taken_for_the_results(continued, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(continued, run)
+    os.remove(run / predicted.FILE)
+    before = (run / "report.html").read_bytes()
+    assert program.main([f"--model_dir={run}"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: --model_dir={run} has results of 4 steps without their test_predictions.npz, and a "
+                          "checkpoint of 6 steps: ") and err.count("\n") == 1
+    assert not (run / predicted.FILE).exists() and (run / "report.html").read_bytes() == before
+
+
+def test_a_run_without_test_evaluation_has_no_report(trained, tmp_path, capsys, monkeypatch):
+    train.train(settings(tmp_path / "run", train_steps=1, method="baseline", evaluate="holdout", holdout=20, export=False))
+    monkeypatch.setattr(of_run, "run_of", None)         # before any long work
+    for flag, arguments in (("--model_dir", [f"--model_dir={tmp_path / 'run'}"]), (
+            "--against", [f"--model_dir={trained / 'run'}", f"--against={tmp_path / 'run'}"])):
+        assert program.main(arguments) == 2
+        assert capsys.readouterr().err == (
+            f"error: {flag}={tmp_path / 'run'} has no test evaluation, it was trained with --evaluate=holdout: a report "
+            "is of test data; train it anew with --evaluate=all\n")
+
+
+@pytest.mark.parametrize("name, content", [("report.html", "<!DOCTYPE html>\n<html lang=\"en\"><p>mine</p></html>\n"),
+                                           ("report.csv", "a;b\n1;2\n"), ("report.csv", "")])
+def test_files_of_somebody_else_stay(trained, tmp_path, capsys, monkeypatch, name, content):
+    (tmp_path / name).write_text(content)
+    monkeypatch.setattr(of_run, "run_of", None)         # before any long work
+    assert program.main([f"--model_dir={trained / 'run'}", f"--output_dir={tmp_path}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --output_dir={tmp_path} has a {name} that this program did not write: it stays as it is; move it "
+        "elsewhere, or choose another --output_dir\n")
+    assert (tmp_path / name).read_text() == content and os.listdir(tmp_path) == [name]
+
+
+def test_an_output_dir_that_is_a_file_is_refused_before_any_work(trained, tmp_path, capsys, monkeypatch):
+    (tmp_path / "o.csv").write_text("")
+    monkeypatch.setattr(of_run, "run_of", None)
+    assert program.main([f"--model_dir={trained / 'run'}", f"--output_dir={tmp_path / 'o.csv'}"]) == 2
+    assert capsys.readouterr().err == (f"error: --output_dir={tmp_path / 'o.csv'} is a file, or lies in one: expected a "
+                                       "folder; choose another --output_dir\n")
+
+
+def test_without_images_none_is_shown_or_listed(trained, tmp_path, capsys):
+    of_run.write([str(trained / "run")], [str(trained / "control")], str(tmp_path), images=False)
+    assert "the meta gradient" in capsys.readouterr().out.lower()
+    read = Reader((tmp_path / "report.html").read_text("utf-8"))
+    assert not [image for image in read.images if int(image["width"]) <= 96] and not (tmp_path / "label_next.csv").exists()
+    text = "".join(read.texts)
+    assert "No images are shown, as --noreport asks." in text and "student against its control" in text
+    assert "--noreport" not in said(trained / "run")
+
+
 def test_a_page_of_two_data_sets_is_refused(trained, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(trained / "run", run)
@@ -172,7 +247,7 @@ def test_a_flag_file_beside_its_baselines(tmp_path, capsys):
     assert "| tiny_baseline |" in out and "minus tiny_control" in out and "the meta gradient" in out.lower()
     text = said(tmp_path / "all")
     assert "student against its control, mean" in text and "student against its baseline, mean" in text
-    assert "differs further" not in text
+    assert "differs further" not in text and "No images are shown, as --noreport asks." in text
     flags = json.loads((tmp_path / "all" / "tiny_control_seed4" / "results.json").read_text())["flags"]
     assert (flags["meta_weight"], flags["seed"], flags["split_seed"]) == (0.0, 4, 4)
     assert compare.main(argv) == 0      # finished: the table and the page again
@@ -192,7 +267,10 @@ def test_the_rows_of_a_flag_file_with_its_baselines():
 
 @pytest.mark.parametrize("argv, words", [
     (["--baselines", "flags/digits.cfg", "flags/digits_uda.cfg"], "--baselines with 2 flag files: expected one"),
-    (["--baselines", "flags/digits_uda.cfg"], "expected a run with a meta gradient"),
+    (["--baselines", "flags/digits_uda.cfg"], "--baselines with --method=baseline: expected a run with a meta gradient"),
+    (["--baselines", "flags/digits.cfg", "--", "--meta_weight=0"], "--baselines with --meta_weight=0.0: expected a run"),
+    (["--baselines", "flags/digits.cfg", "--", "--meta_signal=shuffled"],
+     "--baselines with --meta_signal=shuffled: expected a run with a meta gradient"),
     (["--baselines", "flags/digits.cfg", "--reference=x"], "expected one of digits, digits_baseline, digits_control")])
 def test_baselines_of_what_has_none_are_refused(argv, words, capsys):
     try:

@@ -77,9 +77,12 @@ def test_every_picture_has_a_size_and_they_are_few():
 
 
 def test_a_page_that_would_be_too_large_has_no_thumbnails(monkeypatch):
-    whole = len(page.page(made.page_contents()))
-    monkeypatch.setattr(page, "MOST_BYTES", whole - 1)
-    read = Reader(page.page(made.page_contents()))
+    whole = page.page(made.page_contents())
+    assert len(whole) < len(whole.encode()) - 1         # bytes count, not letters
+    monkeypatch.setattr(page, "MOST_BYTES", len(whole.encode()) - 1)
+    text = page.page(made.page_contents())
+    assert len(text.encode()) < page.MOST_BYTES
+    read = Reader(text)
     assert not [image for image in read.images if int(image["width"]) <= pictures.THUMBNAIL]
 
 
@@ -140,6 +143,20 @@ def test_the_files_hold_the_same_figures(tmp_path):
         listed = list(csv.DictReader(file))
     assert [row["class"] for row in listed] == [""] * 20 and listed[1]["file"] == "$5_to_$201.jpg"
     assert list(listed[0]) == list(galleries.HEADER)
+    files.check(str(tmp_path), "--output_dir")          # its own files may be written again
+    table = (tmp_path / "report.csv").read_text("utf-8-sig")
+    (tmp_path / "report.csv").write_text(table.replace(",", ";"), "utf-8")      # as a spreadsheet has saved it
+    files.check(str(tmp_path), "--output_dir")
+
+
+def test_the_files_hold_what_mcnemar_counted():
+    """Of ten images the run alone gets three right, the control alone one: p is 2 (1 + 4) / 2^4."""
+    found = comparing.against([made.run([1, 1, 1, 1, 1, 1, 0, 0, 0, 0])],
+                              [made.run([0, 0, 0, 1, 1, 1, 1, 0, 0, 0], "control", meta_weight=0.0)])
+    rows = {(role, figure): rest for role, figure, *rest in files.differences(found)}
+    assert rows["student", "exact McNemar p against its control, seed 0"] == [0.625, None, None, 4]
+    difference, *_, count = rows["student", "difference from its control, seed 0"]
+    assert (round(difference, 9), count) == (0.2, 10)
 
 
 @pytest.mark.parametrize("change, kept", [
@@ -221,6 +238,37 @@ def test_seeds_are_compared_within_what_accuracies_can_be():
              "student against its control0", "How often it is right"]
     assert sorted(order, key=said.index) == order
     assert "42.5 %0.0 to 100.0 %2" in said and "student against its control, mean" in said
+
+
+def test_a_mean_is_as_unsure_as_its_images_are_few():
+    """Seeds that agree have no interval over seeds; Wilson's of 30 in 40 is 59.8 to 85.8 %."""
+    runs = [made.run(np.arange(40) < 30, seed=seed) for seed in (0, 1)]
+    said = "".join(Reader(str(markup.element("div", sections._means(runs, [])))).texts)
+    assert "this flag file75.0 %59.8 to 85.8 %2" in said
+
+
+def test_it_says_of_how_many_seeds_a_comparison_is():
+    def said(seeds, others):
+        runs = [made.run(np.arange(40) < 30, "photos_seed", seed) for seed in seeds]
+        controls = [made.run(np.arange(40) < 20, "control_seed", seed, meta_weight=0.0) for seed in others]
+        contents_ = dataclasses.replace(made.page_contents(images=False), config=runs[0].config)
+        return "".join(Reader(page.page(contents_, comparing.against(runs, controls), runs, controls)).texts)
+
+    one = said((0, 1), (1, 2))          # one pair
+    assert one.startswith("\nReport of photos_seed0\n") and "over 2 seeds" not in one
+    assert "The comparison is of seed 1 alone, all else is of this one." in one
+    three = said((0, 1, 2), (0, 1))     # two pairs
+    assert three.startswith("\nReport of photos, 2 seeds\n") and "The comparison is over 2 seeds, all" in three
+    assert "The comparison is" not in said((0,), (7,))
+
+
+def test_other_runs_have_a_row_each():
+    runs = [made.run(np.arange(40) < 20, seed=seed) for seed in (0, 1)]
+    others = [made.run(np.arange(40) < right, f"{name}_seed", seed, batch_size=size) for name, right, size in (
+        ("X", 40, 8), ("Y", 0, 4)) for seed in (0, 1)]
+    text = "".join(Reader(page.page(made.page_contents(images=False), comparing.against(runs, others), runs, others)).texts)
+    assert re.search(r"X100\.0 %[\d.]+ to 100\.0 %2Y0\.0 %0\.0 to [\d.]+ %2", text) and "others" not in text
+    assert "student against X, mean2 seeds-50.0" in text and "student against Y, mean2 seeds+50.0" in text
 
 
 def test_short_names_stand_upright_and_long_ones_do_not():
