@@ -67,9 +67,9 @@ def _class_names(source_dir, added):
     """(names of the class folders, lines about them)."""
     labeled = os.path.join(source_dir, "labeled")
     if not os.path.isdir(labeled):
-        alike = class_folders.like("labeled", sources.list_folders(source_dir))
-        command.require_folder(labeled, expected="a folder for each class, with its images" + (
-            f"; is {alike!r} meant? Then rename it" if alike else ""))
+        alike = class_folders.like("labeled", set(sources.list_folders(source_dir)) - {"unlabeled", "test"})
+        command.require_folder(source_dir, inside="labeled", expected="there a folder for each class, with its "
+                               "images" + (f"; is {alike!r} meant? Then rename it" if alike else ""))
     class_names, lines = class_folders.names(labeled)
     if len({class_folders.composed(name) for name in (*class_names, *added)}) < 2:
         found, more = class_folders.outside(source_dir, "labeled")

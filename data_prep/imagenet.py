@@ -53,8 +53,8 @@ def run(arguments):
 
 def plan(flags):
     """Returns (synsets, Plan) for the flags; ValueError, in one line, if files do not fit."""
-    train_folder, val_folder = (os.path.join(flags.source_dir, name) for name in ("train", "val"))
-    command.require_folder(train_folder, expected="a folder per synset, with its images")
+    train_folder = os.path.join(flags.source_dir, "train")
+    command.require_folder(flags.source_dir, inside="train", expected="there a folder per synset, with its images")
     synsets = sources.list_folders(train_folder)
     if not synsets:
         raise ValueError(f"{train_folder} has no folders: expected one per synset, like n01440764")
@@ -64,9 +64,9 @@ def plan(flags):
     splits = [shards.SplitPlan("train", flags.train_shards, sources.shuffled(
         with_names(train, boxes), flags.seed), f"shuffled by seed {flags.seed}", label_at=2)]
     if flags.validation_shards:
-        command.require_folder(val_folder, expected="the validation images (or leave them out with "
-                               "--validation_shards=0)")
-        folders = sources.list_folders(val_folder)
+        command.require_folder(flags.source_dir, inside="val", expected="there the validation images (or leave "
+                               "them out with --validation_shards=0)")
+        folders = sources.list_folders(os.path.join(flags.source_dir, "val"))
         val = (by_synset(flags.source_dir, "val", folders, synsets) if folders
                else flat(flags.source_dir, flags.validation_labels, synsets))
         splits.append(shards.SplitPlan("validation", flags.validation_shards,

@@ -151,11 +151,15 @@ def path(text, flag="path"):
 
 
 def require_folder(path: str, flag: str = "source_dir",
-                   expected: str = "the folder of the raw files") -> None:
-    """Raises FileNotFoundError, in one line, unless `path`, which a flag names, is a folder."""
-    if not os.path.isdir(path):
-        found = "a file" if os.path.exists(path) else "nothing"
-        raise FileNotFoundError(f"--{flag}={path}: {found} is there; expected {expected}")
+                   expected: str = "the folder of the raw files", inside: str = "") -> None:
+    """Raises FileNotFoundError, in one line, unless `path`, which a flag names, is a folder.
+
+    inside: the name of a folder in it that has to be there.
+    """
+    if not os.path.isdir(os.path.join(path, inside)):
+        found = "a file" if os.path.exists(os.path.join(path, inside)) else "nothing"
+        where = f"{found} is at {inside}/ in it" if inside and os.path.isdir(path) else f"{found} is there"
+        raise FileNotFoundError(f"--{flag}={path}: {where}; expected {expected}")
 
 
 def list_programs(package, names):

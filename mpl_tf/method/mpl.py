@@ -37,7 +37,8 @@ class MetaPseudoLabels(Steps, JvpStep, Diagnostics, TrainingModel):
       objective: what the teacher minimises beside the meta signal; see mpl_tf.objectives.
       meta_weight: the factor of the meta signal. 0.0 is the control at equal compute: it makes the
         same passes and multiplies the signal by zero, so that the teacher trains as its baseline
-        (with microbatch_size only where no network has batch norm).
+        (with microbatch_size only where no network has batch norm). It is a weight of the model: a file
+        that `load_weights` reads has its own, so assign a control's 0.0 again after that.
       meta_gradient: how the meta gradient is computed. "nested_tape" takes the least computation.
         "jvp" gives the same gradient by one forward-mode pass and takes less memory: it never
         keeps the activations of more than one backward pass. It replays passes, so the random

@@ -154,7 +154,7 @@ def test_image_folder_with_a_test_folder(own, tmp_path):
 
 
 @pytest.mark.parametrize("change, flags, words", [
-    (lambda s: os.rename(s / "labeled", s / "x"), (), "labeled: nothing is there; expected a folder"),
+    (lambda s: os.rename(s / "labeled", s / "x"), (), "own: nothing is at labeled/ in it; expected there a folder for each class, with its images\n"),
     (lambda s: os.mkdir(s / "labeled" / "fox"), (), "fox has no images: put some there, or remove"),
     (lambda s: [os.mkdir(s / "labeled" / f"f{n}") for n in range(3)], (),
      "labeled/f1 has no images; "),

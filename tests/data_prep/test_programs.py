@@ -127,8 +127,8 @@ def test_names_that_are_there_twice_get_their_folder(source, tmp_path):
 
 
 @pytest.mark.parametrize("change, flags, words", [
-    (lambda s: os.rename(s / "train", s / "x"), (), "train: nothing is there; expected a folder per"),
-    (lambda s: os.rename(s / "val", s / "x"), (), "val: nothing is there; expected the validation"),
+    (lambda s: os.rename(s / "train", s / "x"), (), "nothing is at train/ in it; expected there a folder per"),
+    (lambda s: os.rename(s / "val", s / "x"), (), "nothing is at val/ in it; expected there the validation"),
     (lambda s: os.mkdir(s / "train" / "n9"), (), "n9 has no images: unpack its archive"),
     (lambda s: os.rename(s / "val" / SYNSETS[0], s / "val" / "n7"), (), "n7: there is no such"),
     (flatten, (), "val is flat: give --validation_labels"),
