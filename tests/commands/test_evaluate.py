@@ -108,7 +108,8 @@ def test_how_many_were_evaluated_is_said_and_how_many_the_run_had():
                "holdout": ("1 examples (a)", "none")}
     assert evaluate.count_lines(counts, changed, "examples") == ([
         "test: 6 examples; the run had 4", "labeled: 12 examples; the run had 12 of other data",
-        "holdout: 0 examples; the run had 1"], True)
+        "holdout: no examples; the run had 1"], True)
+    assert evaluate.count_lines({"test": 0}, {}) == (["test: no images"], False)     # with --evaluate=holdout
 
 
 def test_the_table_has_a_row_for_each_network():
