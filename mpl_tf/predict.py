@@ -41,7 +41,7 @@ def parse(arguments):
                         "instead of printing lines; a spreadsheet runs nothing of it, whatever names hold")
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     chosen = parser.parse_args(arguments[:cut])         # argparse refuses -- where an option is before it
-    chosen.paths += [path_type(path) for path in arguments[cut + 1:]]
+    chosen.paths += [command.path(path, "PATH") for path in arguments[cut + 1:]]
     if not chosen.paths:
         parser.error("the following arguments are required: PATH")
     if chosen.csv and chosen.json_lines:

@@ -241,6 +241,7 @@ def test_equal_names_do_not_hide_each_other():
     (["--model_dir={root}/absent", "x.jpg"], "holds no run"),
     (["--model_dir={root}", "x.jpg"], "{root}/run?"),
     (["--model_dir={run}", "absent.jpg"], "no such file or folder"),
+    (["--model_dir={run}", "--", "~no such/x.jpg"], "PATH=~no such/x.jpg: there is no such user"),
     (["--model_dir={run}", "{root}/shards"], "holds no images")])
 def test_bad_input_is_one_line(trained, capsys, arguments, words):
     root, run, _ = trained
