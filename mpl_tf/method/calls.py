@@ -145,7 +145,7 @@ class Calls:
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Predicts, as Keras's predict does, by the student as it would be saved."""
         _refuse_training_data("predict", args[0] if args else kwargs.get("x"), "images",
-                              "dataset.map(lambda batch: batch[\"unlabeled\"][\"image\"])")
+                              "mpl_tf.data.eval_dataset(split).map(lambda image, label: image)")
         self._share_averages()
         return super().predict(*args, **kwargs)
 

@@ -14,7 +14,7 @@ from mpl_tf.report import companions, statistics
 from mpl_tf.run import run_folder, seed_names
 
 SURE = 1 - statistics.LEVEL
-_NOT_OF_A_KIND = {"seed", "split_seed"} | RESULT_NEUTRAL - {"train_steps"}
+_NOT_OF_A_KIND = {"seed", "split_seed", "predictions_dir", "selection", "fixed_teacher"} | RESULT_NEUTRAL - {"train_steps"}
 NAMES = {companions.CONTROL: "its control", companions.BASELINE: "its baseline",
          companions.SHUFFLED: "the shuffled control"}
 
@@ -99,7 +99,7 @@ def by_kind(config: Any, others: Sequence[Run]) -> dict[tuple[str, str], list[Ru
     """{(kind, label): runs} of what runs are beside that of `config`, a control first.
 
     Runs that are no companions are of one kind if their folders' names, but for the seeds, and their flags
-    are the same. Where that name is of several kinds, their label is its path.
+    are the same, places apart. Where that name is of several kinds, their label is the first run's folder.
     """
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for other in others:
@@ -109,7 +109,7 @@ def by_kind(config: Any, others: Sequence[Run]) -> dict[tuple[str, str], list[Ru
         groups.setdefault(group, []).append(other)
     named = [label for _, label, _ in groups]
     rank = [companions.CONTROL, companions.BASELINE, companions.SHUFFLED, companions.OTHER]
-    return {(kind, label if named.count(label) == 1 else os.path.join(*_row(found[0].folder))): found
+    return {(kind, label if named.count(label) == 1 else found[0].folder): found
             for (kind, label, _), found in sorted(groups.items(), key=lambda item: rank.index(item[0][0]))}
 
 
@@ -164,7 +164,8 @@ def _listed(values):
 def _other_data(run, other):
     """Lines of the data in which two runs differ, as both have noted them; an older run has noted none."""
     here, there = (run_folder.noted_data(each.folder) or {} for each in (run, other))
-    return [f"{part} data: {here[part]} here, {there[part]} there" for part in ("labeled", "unlabeled", "test")
+    parts = ("labeled", *["unlabeled"] * (run.config.needs_unlabeled and other.config.needs_unlabeled), "test")
+    return [f"{part} data: {here[part]} here, {there[part]} there" for part in parts
             if part in here and part in there and here[part] != there[part]]
 
 

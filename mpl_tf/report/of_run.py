@@ -16,6 +16,7 @@ log = logging.getLogger("mpl_tf")
 
 def at_its_end(config, outcome):
     """Writes the report of a run that has just ended, a training.Outcome, into its folder."""
+    files.check(config.model_dir, "--model_dir")
     files.write(config.model_dir, contents.gather(
         config, outcome.results, outcome.dataset.class_names, outcome.predicted, outcome.dataset,
         outcome.functions, outcome.views))

@@ -16,6 +16,7 @@ LISTED = 1000           # classes up to which each has a row
 FEW = 12                # classes from which on its letters are small
 SHORT = 3               # letters of a class's name up to which it stands above its column as it is
 CONFUSIONS = 8          # pairs of classes that are listed
+_LISTED_AS = ("that have test images", "of which the student gets least right")
 WIDE = 0.03             # half an interval from which a page says that images are few
 
 
@@ -154,8 +155,7 @@ def classes(contents):
             if first.count else None, *(percent(shares[role][k].value) for role in roles),
             interval(first) if first.count else f"no {what}"])
     return [element("h2", "Each class"), element(
-                "p", f"The {len(rows)} of {len(names)} classes of which the student gets least right; all are in "
-                "report.csv.") if len(rows) < len(names) else None,
+                "p", f"The {len(rows)} of {len(names)} classes {_LISTED_AS[len(rows) == LISTED]}; all are in report.csv.") if len(rows) < len(names) else None,
             table(["class", what, "", *roles, "95 % interval of the student"], rows,
                   numbers=(1, *range(3, 4 + len(roles)))), confusion(contents)]
 

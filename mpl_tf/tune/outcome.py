@@ -111,7 +111,7 @@ def write(study, plan):
     for name in lacking:
         print(f"{flag_file} lacks --{name}, whose value no flag file can hold: add it to the command")
     if flag_file != plans.BEST:
-        print(f"{plans.BEST} is not as this program wrote it, and stays: the new one is {flag_file}")
+        print(f"{plans.BEST} has no right checksum (it was edited, or an earlier version wrote it), and stays: the new one is {flag_file}")
     if running:
         print(f"{unfinished})")
     files = [TABLE, HISTORY, *[IMPORTANCE] * bool(important), plans.RESULTS, flag_file]

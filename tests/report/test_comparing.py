@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
 
-from mpl_tf.report import companions, comparing
+from mpl_tf.report import companions, comparing, of_run
 from mpl_tf.run import run_folder
 from tests.report import made
 from tests.runs import settings
@@ -240,3 +241,28 @@ def test_a_control_of_another_split_seed_is_another(tmp_path):
     control = made.run(np.arange(40) % 4 > 0, "control", meta_weight=0.0, split_seed=7)
     [found] = comparing.against([run], [control])
     assert found.unlike == ["--split_seed: 0 here, 7 there"]
+
+
+def test_no_run_is_lost_where_flags_differ():
+    right = np.arange(40) % 4 > 0
+    runs = [made.run(right, seed=seed) for seed in range(3)]
+    others = [made.run(right, "x_seed", seed=seed, method="baseline", objective="supervised", batch_size=8 + (seed == 1))
+              for seed in range(3)]
+    with mock.patch.object(comparing.companions, "kind", lambda *_: comparing.companions.OTHER):
+        groups = comparing.by_kind(runs[0].config, others)
+    assert sorted(run.seed for group in groups.values() for run in group) == [0, 1, 2]
+    assert [label for _, label in groups] == ["/runs/x_seed0", "/runs/x_seed1"]
+
+
+def test_unlabeled_data_that_a_baseline_does_not_read_make_it_no_other(tmp_path):
+    run, plain = _noted(tmp_path, "run"), _noted(tmp_path, "plain", unlabeled="5 examples (z)")
+    plain = dataclasses.replace(plain, config=run.config.replace(method="baseline"))
+    [found] = comparing.against([run], [plain])
+    assert found.unlike == []
+
+
+def test_a_page_of_somebody_else_in_the_runs_folder_stays(tmp_path):
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(ValueError, match="has a report.html that this program did not write"):
+        of_run.at_its_end(settings(tmp_path), None)
+    assert (tmp_path / "report.html").read_text() == "mine"

@@ -306,6 +306,8 @@ def test_of_very_many_classes_the_worst_are_listed(monkeypatch):
     monkeypatch.setattr("mpl_tf.run.confusion.counts", None)
     text = "".join(map(str, sections.classes(found)))
     assert f"The {sections.LISTED} of {count} classes of which" in text
+    half = dataclasses.replace(found, predicted=dataclasses.replace(found.predicted, labels=found.predicted.labels % 4))
+    assert f"The 4 of {count} classes that have test images; all are" in "".join(map(str, sections.classes(half)))
     assert text.index(">kind 6<") < text.index(">kind 7<") and f">kind {count - 1}<" not in text
     rows = list(files.figures(dataclasses.replace(found, probabilities={
         role: np.ones([2 * count, count]) / count for role in ("student", "teacher")})))

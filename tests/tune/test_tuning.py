@@ -316,7 +316,7 @@ def test_a_flag_file_that_a_user_edited_stays(tmp_path, quick, capsys):
     capsys.readouterr()
     assert tuning.main(argv) == 0 == tuning.main(argv)
     assert (folder / "best.cfg").read_text() == edited and not (folder / "best_3.cfg").exists()
-    assert "best.cfg is not as this program wrote it, and stays: the new one is best_2.cfg" in capsys.readouterr().out
+    assert "best.cfg has no right checksum (it was edited, or an earlier version wrote it), and stays: the new one is best_2.cfg" in capsys.readouterr().out
     assert (folder / "best_2.cfg").read_text().startswith(f"# python -m mpl_tf.train --flagfile={folder}/best_2.cfg")
     assert config.parse([f"--flagfile={folder / 'best_2.cfg'}"]).batch_size == 8
 
