@@ -104,7 +104,7 @@ def by_kind(config: Any, others: Sequence[Run]) -> dict[tuple[str, str], list[Ru
     groups: dict[tuple[str, str, str], list[Run]] = {}
     for other in others:
         kind = companions.kind(config, other.config)
-        group = (kind, NAMES[kind], "") if kind in NAMES else (kind, _row(other.folder)[1], str(
+        group = (kind, NAMES[kind], "") if kind in NAMES else (kind, _row(other.folder), str(
             [(flag, getattr(other.config, flag)) for flag in FIELDS if flag not in _NOT_OF_A_KIND]))
         groups.setdefault(group, []).append(other)
     named = [label for _, label, _ in groups]
@@ -114,9 +114,9 @@ def by_kind(config: Any, others: Sequence[Run]) -> dict[tuple[str, str], list[Ru
 
 
 def _row(folder):
-    """(the folder above, the name without its seed) of a run's folder."""
-    above, name = os.path.split(folder.rstrip("/") or folder)
-    return above, (seed_names.split(name) or (name,))[0]
+    """The name of a run's folder without its seed."""
+    name = os.path.basename(folder.rstrip("/"))
+    return (seed_names.split(name) or (name,))[0]
 
 
 def _group(kind, label, runs, others):

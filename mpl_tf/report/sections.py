@@ -16,7 +16,6 @@ LISTED = 1000           # classes up to which each has a row
 FEW = 12                # classes from which on its letters are small
 SHORT = 3               # letters of a class's name up to which it stands above its column as it is
 CONFUSIONS = 8          # pairs of classes that are listed
-_LISTED_AS = ("that have test images", "of which the student gets least right")
 WIDE = 0.03             # half an interval from which a page says that images are few
 
 
@@ -154,8 +153,11 @@ def classes(contents):
             "span", "", class_="bar", style=f"width:{100 * first.value:.0f}%"), class_="track")
             if first.count else None, *(percent(shares[role][k].value) for role in roles),
             interval(first) if first.count else f"no {what}"])
-    return [element("h2", "Each class"), element(
-                "p", f"The {len(rows)} of {len(names)} classes {_LISTED_AS[len(rows) == LISTED]}; all are in report.csv.") if len(rows) < len(names) else None,
+    note = None
+    if len(rows) < len(names):
+        which = "of which the student gets least right" if len(rows) == LISTED else f"that have {what}"
+        note = element("p", f"The {len(rows)} of {len(names)} classes {which}; all are in report.csv.")
+    return [element("h2", "Each class"), note,
             table(["class", what, "", *roles, "95 % interval of the student"], rows,
                   numbers=(1, *range(3, 4 + len(roles)))), confusion(contents)]
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import mpl_tf
 from mpl_tf import networks
 from mpl_tf.networks import layers
 from mpl_tf.networks.efficientnet import strides_dropped

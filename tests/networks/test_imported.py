@@ -5,7 +5,6 @@ import textwrap
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from mpl_tf import config, networks
 from mpl_tf.networks import imported

@@ -70,16 +70,18 @@ def test_all_go_on_when_the_last_has_come(told):
         socket.create_server(("", int(place.rpartition(":")[2]))).close()
 
 
-def test_one_worker_waits_for_nobody():
+def test_one_worker_waits_for_nobody(told):
     workers.wait(workers.Cluster(("nowhere:1",), 0))
+    assert told() == ""
 
 
-def test_a_server_that_says_nothing_has_met_all(monkeypatch):
+def test_a_server_that_says_nothing_has_met_all(monkeypatch, told):
     """TensorFlow's, of a worker that is connecting already."""
     own, other = addresses(2)
     monkeypatch.setattr(workers._Greeter, "until_all_know", lambda *_: None)
     with socket.create_server(("localhost", int(other.rpartition(":")[2]))):
         workers.wait(workers.Cluster((own, other), 0))
+    assert told() == ""
 
 
 def answering(text, place):
@@ -138,11 +140,16 @@ def test_workers_meet_by_ipv6(monkeypatch):
     ports = [place.rpartition(":")[2] for place in addresses(2)]
     monkeypatch.setattr(workers._Greeter, "until_all_know", lambda *_: None)
     places = tuple(f"[::1]:{port}" for port in ports)
-    threads = [threading.Thread(target=workers.wait, args=(workers.Cluster(places, own), 0.02),
-                                daemon=True) for own in range(2)]
-    for thread in threads:
-        thread.start()
-    wait_for(lambda: not any(thread.is_alive() for thread in threads))
+    met = []
+
+    def run(own):
+        workers.wait(workers.Cluster(places, own), 0.02)
+        met.append(own)         # not where it raised
+
+    for own in range(2):
+        threading.Thread(target=run, args=(own,), daemon=True).start()
+    wait_for(lambda: len(met) == 2)
+    assert sorted(met) == [0, 1]
 
 
 @pytest.mark.parametrize("number, error", [
